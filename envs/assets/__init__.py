@@ -1,0 +1,1 @@
+"""MJCF models: masses, lengths, limits and time steps live here and nowhere else."""

@@ -1,0 +1,261 @@
+"""What a task seen through a camera adds to ``gymnasium.Env``.
+
+Notation: N states at once, n state dimensions, m controls, C frames to an observation, each frame
+H x W. States are ``float64 [N, n]``, controls ``float64 or float32 [N, m]``, frames ``uint8``.
+
+The batched functions (`advance`, `draw`, `observe`, `transition`) are the primitives. They are pure
+in the states they are given, and the Gymnasium interface below them is the case N = 1: so a dataset,
+a goal image and a closed loop can only ever see the same pictures of the same dynamics.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Frames = NDArray[np.uint8]
+Actions = NDArray[np.float32]
+
+
+class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
+    """A control task whose observation is the last C grey frames of one real motion.
+
+    A task states its mechanics (`_step`, `previous`), its picture (`draw`, `_picture`), its score
+    (`is_goal`, `reward`) and where it starts (`sample_states`, `sample_starts`).
+
+    Args:
+        dt: the control step [s].
+        control_range: lowest and highest value of each control, ``[m, 2]``, in the task's unit.
+        render_mode: ``"rgb_array"``, or None for no pictures beside the observations.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+    state_dim: ClassVar[int]
+    """n, the length of a state."""
+    frames_per_observation: ClassVar[int] = 2
+    """C: two where the velocity matters, since one frame does not show it."""
+    frame_shape: ClassVar[tuple[int, int]] = (48, 48)
+    """H, W [px]."""
+    settle_steps: ClassVar[int] = 50
+    """A success is in the goal region in each of this many last steps."""
+
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.spaces.Box
+
+    def __init__(self, dt: float, control_range: Floats, render_mode: str | None = None):
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            valid = ", ".join(self.metadata["render_modes"])
+            raise ValueError(f"No render mode is called {render_mode!r}; valid are: {valid}.")
+        self.dt = dt
+        self.render_mode = render_mode
+        self.control_dim = len(control_range)
+        low, high = control_range.astype(np.float32).T
+        self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
+        self.observation_space = gymnasium.spaces.Box(
+            0, 255, (self.frames_per_observation, *self.frame_shape), np.uint8
+        )
+        self._states: Floats | None = None
+
+    # ------------------------------------------------------------- what a task has to say
+
+    @abstractmethod
+    def _step(self, states: Floats, controls: Floats) -> Floats:
+        """Advance ``states [N, n]`` by one control step under ``controls [N, m]``, unlimited."""
+
+    @abstractmethod
+    def previous(self, states: Floats) -> Floats:
+        """Return the states ``[N, n]`` from which one unforced control step leads to ``states``."""
+
+    @abstractmethod
+    def draw(self, states: Floats) -> Frames:
+        """Return the frames ``[N, H, W]`` of ``states [N, n]``; a pure function of them."""
+
+    @abstractmethod
+    def _picture(self, state: Floats, action: Actions) -> Frames:
+        """Return a large RGB picture of one state ``[n]`` and the last action ``[m]``."""
+
+    @abstractmethod
+    def goal_state(self) -> Floats:
+        """Return the state ``[n]`` at rest that the task is to reach."""
+
+    @abstractmethod
+    def is_goal(self, states: Floats) -> Bools:
+        """Say of each of ``states [..., n]`` whether it is in the goal region, as ``[...]``."""
+
+    @abstractmethod
+    def reward(self, states: Floats, actions: NDArray[np.floating]) -> Floats:
+        """Reward ``[...]`` of ``actions [..., m]`` in ``states [..., n]``; no method sees it."""
+
+    @abstractmethod
+    def sample_states(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draw ``n`` random restarts ``[n, state_dim]`` that cover what the task can meet."""
+
+    @abstractmethod
+    def sample_starts(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draw ``n`` starts of an episode ``[n, state_dim]``; start i is the same for any n > i."""
+
+    @abstractmethod
+    def coordinates(self, states: Floats) -> Floats:
+        """Map ``states [..., n]`` to coordinates ``[..., k]`` that are smooth all around."""
+
+    @abstractmethod
+    def from_coordinates(self, coordinates: Floats) -> Floats:
+        """Map ``coordinates [..., k]`` back to states ``[..., n]``."""
+
+    # ------------------------------------------------------------- N states at once
+
+    def limit(self, actions: ArrayLike) -> NDArray[np.floating]:
+        """Clip ``actions [N, m]`` to the control range.
+
+        Raises:
+            ValueError: where an action is not a finite number, or the shape is not ``[N, m]``.
+        """
+        actions = _rows("actions", actions, self.control_dim)
+        if not np.isfinite(actions).all():
+            row = int(np.argmin(np.isfinite(actions).all(axis=1)))
+            raise ValueError(
+                f"Action {row} is {actions[row].tolist()}: every control must be a finite number. "
+                "Look for NaN in the controller's output."
+            )
+        return np.clip(actions, self.action_space.low, self.action_space.high)
+
+    def advance(
+        self, states: ArrayLike, actions: ArrayLike, external: ArrayLike | None = None
+    ) -> Floats:
+        """Simulate one control step of N independent systems.
+
+        Args:
+            states: ``[N, n]``.
+            actions: ``[N, m]``, clipped to the control range.
+            external: ``[N, m]``, added by the world to the clipped actions, itself not limited;
+                none by default.
+
+        Returns:
+            The next states ``[N, n]``. A row depends on its own inputs only, bit for bit; a state
+            that is not finite gives NaN.
+        """
+        states = _rows("states", states, self.state_dim).astype(np.float64)
+        controls = self.limit(actions).astype(np.float64)
+        if external is not None:
+            controls = controls + _rows("external", external, self.control_dim)
+        if len(states) != len(controls):
+            raise ValueError(f"{len(states)} states were given {len(controls)} actions.")
+        return self._step(states, controls)
+
+    def observe(self, states: ArrayLike) -> Frames:
+        """Return what the camera has seen on reaching ``states [N, n]``: ``[N, C, H, W]``.
+
+        The frames run from the oldest to the newest and belong to one motion: the earlier ones
+        show the predecessors. At rest in equilibrium or under any start at rest they are equal.
+        """
+        states = _rows("states", states, self.state_dim).astype(np.float64)
+        frames = [self.draw(states)]
+        for _ in range(self.frames_per_observation - 1):
+            states = self.previous(states)
+            frames.append(self.draw(states))
+        return np.stack(frames[::-1], axis=1)
+
+    def transition(
+        self,
+        observations: Frames,
+        states: Floats,
+        actions: ArrayLike,
+        external: ArrayLike | None = None,
+    ) -> tuple[Frames, Floats]:
+        """Step and look: the next ``observations [N, C, H, W]`` and ``states [N, n]``.
+
+        The frames already seen move up by one and the newest is drawn, so an observation holds
+        what the camera took. Actions act as ``action_space.dtype``, the one they are recorded in.
+        """
+        states = self.advance(states, self.applied(actions), external)
+        newest = self.draw(states)[:, None]
+        return np.concatenate([observations[:, 1:], newest], axis=1), states
+
+    def applied(self, actions: ArrayLike) -> Actions:
+        """Return the actions ``float32 [N, m]`` that act when ``actions [N, m]`` are asked for."""
+        return self.limit(actions).astype(np.float32)
+
+    def goal_observation(self) -> Frames:
+        """Return the goal's observation ``[C, H, W]``: its equal frames show `goal_state`."""
+        return self.observe(self.goal_state()[None])[0]
+
+    def is_success(self, states: Floats) -> Bools:
+        """Say of each episode ``states [..., T + 1, n]`` whether it ended settled in the goal.
+
+        That is: in the goal region in each of the last `settle_steps` steps. The start is not a
+        step, and an episode with fewer steps is no success.
+        """
+        reached = self.is_goal(states)[..., 1:]
+        enough = reached.shape[-1] >= self.settle_steps
+        return reached[..., -self.settle_steps :].all(axis=-1) & enough
+
+    # ------------------------------------------------------------- the Gymnasium interface: N = 1
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Frames, dict[str, Any]]:
+        """Start an episode, at a start drawn with ``seed`` or at ``options["state"]``.
+
+        Returns:
+            The observation ``[C, H, W]``, and an info with ``state [n]`` and ``is_goal``.
+        """
+        super().reset(seed=seed)
+        options = dict(options or {})
+        state = options.pop("state", None)
+        if options:
+            raise ValueError(f"Unknown reset options {sorted(options)}; the only one is 'state'.")
+        if state is None:
+            state = self.sample_starts(self.np_random, 1)[0]
+        return self.set_state(state), self._info()
+
+    def set_state(self, state: ArrayLike) -> Frames:
+        """Put the system at ``state [n]`` and return its observation ``[C, H, W]``.
+
+        The earlier frames show the predecessors of that state, see `previous`.
+        """
+        states = _rows("state", np.atleast_2d(np.asarray(state)), self.state_dim)
+        if len(states) != 1 or not np.isfinite(states).all():
+            raise ValueError(f"A state is {self.state_dim} finite numbers; got {state}.")
+        self._states = states.astype(np.float64)
+        self._observations = self.observe(self._states)
+        self._action = np.zeros(self.control_dim, np.float32)
+        return self._observations[0].copy()
+
+    def step(self, action: ArrayLike) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
+        """Apply ``action [m]`` for one control step; the episode itself never terminates."""
+        before, actions = self._current(), self.applied(np.asarray(action)[None])
+        reward = float(self.reward(before, actions)[0])
+        self._observations, self._states = self.transition(self._observations, before, actions)
+        self._action = actions[0]
+        return self._observations[0].copy(), reward, False, False, self._info()
+
+    def render(self) -> Frames | None:  # type: ignore[override]
+        """Return an RGB picture of the present state and last action; None without render mode."""
+        if self.render_mode is None:
+            return None
+        return self._picture(self._current()[0], self._action)
+
+    def _current(self) -> Floats:
+        if self._states is None:
+            raise RuntimeError("The system has no state yet: call reset() or set_state() first.")
+        return self._states
+
+    def _info(self) -> dict[str, Any]:
+        state = self._current()[0]
+        return {"state": state.copy(), "is_goal": bool(self.is_goal(state))}
+
+
+def _rows(name: str, array: ArrayLike, width: int) -> NDArray[Any]:
+    """Return ``array`` if it is numeric ``[N, width]``; otherwise say what it should have been."""
+    rows = np.asarray(array)
+    if rows.ndim != 2 or rows.shape[1] != width or rows.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{name} must be numbers of shape [N, {width}]; "
+            f"got {rows.dtype} of shape {list(rows.shape)}."
+        )
+    return rows

@@ -1,0 +1,175 @@
+"""The headline task: swing a pendulum up that is too heavy to lift."""
+
+import math
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from envs import raster
+from envs.core import Actions, Bools, Floats, Frames, PixelEnv
+from envs.physics import Simulator, load_asset
+
+
+class PendulumSwingUp(PixelEnv):
+    """Swing a hanging rod up and hold it upright; Gymnasium's ``Pendulum-v1`` seen by a camera.
+
+    Mechanics
+        A uniform rod of mass m = 1 kg and length l = 1 m on a frictionless pivot (inertia m l²/3
+        about it), g = 10 m/s², simulated by MuJoCo with one semi-implicit Euler step per control
+        step of 0.05 s::
+
+            velocity' = velocity + dt (3 g / (2 l) sin(angle) + 3 / (m l²) torque)
+            angle'    = angle + dt velocity'
+
+        As ``Pendulum-v1`` to 1e-9 while the speed stays below its limit of 8 rad/s; here there is
+        no such limit.
+    State ``[2]``
+        ``angle`` [rad] from upright, positive counter-clockwise in every picture, not wrapped;
+        ``velocity`` [rad/s], likewise.
+    Action ``[1]``
+        The torque about the pivot [N m], positive counter-clockwise, clipped to ±2. Gravity's
+        reaches 5, so the rod cannot be lifted: it must swing.
+    Observation ``uint8 [2, 48, 48]``
+        The frames before and after the last control step: a white rod on black, 19 px to the metre,
+        its pivot in the centre. A longer rod looks longer.
+    Start
+        Hanging: angle uniform in pi ± 0.1, velocity 0.
+    Random restarts
+        Angle uniform in ±pi, velocity uniform in ±8; a swing from rest at the bottom that just
+        reaches the top passes the bottom at 7.7 rad/s.
+    Goal
+        ``|angle|`` ≤ 0.2, wrapped; its image shows the rod upright and at rest. Success: in that
+        region in each of the last 50 steps.
+    Reward
+        ``-(angle² + 0.1 velocity² + 0.001 torque²)``, angle wrapped, before the step: that of
+        ``Pendulum-v1``, for comparison only.
+    Episode
+        Never terminates; Gymnasium truncates it after 200 steps (10 s).
+
+    Args:
+        mass: m [kg]; that of the asset by default.
+        length: l [m]; that of the asset by default.
+        render_mode: ``"rgb_array"`` for `render`, or None.
+
+    Raises:
+        ValueError: where mass or length is not a positive number.
+    """
+
+    state_dim = 2
+    goal_half_width = 0.2
+    """The goal region's half width [rad]."""
+    max_start_offset = 0.1
+    """An episode starts at most this far from hanging [rad]."""
+    max_restart_velocity = 8.0
+    """A random restart is at most this fast [rad/s]."""
+    pixels_per_metre = 19.0
+    """The camera's scale; a rod 10% longer than the asset's is still inside the frame."""
+    rod_radius = 2.75
+    """Half the drawn rod's thickness [px]."""
+
+    def __init__(
+        self,
+        mass: float | None = None,
+        length: float | None = None,
+        render_mode: str | None = None,
+    ):
+        spec = load_asset("pendulum.xml")
+        self.mass, self.length = _alter_rod(spec, mass, length)
+        self._simulator = Simulator(spec.compile())
+        super().__init__(self._simulator.control_step, self._simulator.control_range, render_mode)
+
+    def _step(self, states: Floats, controls: Floats) -> Floats:
+        return self._simulator.step(states, controls)
+
+    def previous(self, states: Floats) -> Floats:
+        """Return the states ``[N, 2]`` from which one unforced control step leads to ``states``.
+
+        Semi-implicit Euler moves the angle by the *new* velocity, ``angle' = angle + dt velocity'``.
+        So the angle one step earlier is ``angle' - dt velocity'`` whatever torque was acting: what
+        the camera saw then is known exactly, and no torque has to be assumed for it. The earlier
+        velocity does depend on the torque; it is the one for none, found by asking the simulator
+        how much speed that step adds.
+        """
+        earlier = np.zeros_like(states)
+        earlier[:, 0] = states[:, 0] - self.dt * states[:, 1]
+        gained = self._step(earlier, np.zeros((len(states), self.control_dim)))[:, 1]
+        earlier[:, 1] = states[:, 1] - gained
+        return earlier
+
+    def draw(self, states: Floats) -> Frames:
+        """Return the frames ``[N, 48, 48]`` of ``states [N, 2]``."""
+        return raster.rods(
+            states[:, 0],
+            length=self.pixels_per_metre * self.length,
+            radius=self.rod_radius,
+            size=self.frame_shape[0],
+        )
+
+    def _picture(self, state: Floats, action: Actions) -> Frames:
+        return raster.scene(
+            float(state[0]),
+            float(action[0]) / float(self.action_space.high[0]),
+            goal_half_width=self.goal_half_width,
+            length=self.length,
+        )
+
+    def goal_state(self) -> Floats:
+        """Return upright at rest, ``[0, 0]``."""
+        return np.zeros(2)
+
+    def is_goal(self, states: Floats) -> Bools:
+        """Say whether ``|angle|`` ≤ 0.2 rad, wrapped, for each of ``states [..., 2]``."""
+        return np.abs(_wrap(np.asarray(states)[..., 0])) <= self.goal_half_width
+
+    def reward(self, states: Floats, actions: NDArray[np.floating]) -> Floats:
+        """``Pendulum-v1``'s reward ``[...]`` of ``actions [..., 1]`` in ``states [..., 2]``."""
+        angle, velocity = _wrap(states[..., 0]), states[..., 1]
+        torque = np.clip(actions, self.action_space.low, self.action_space.high)[..., 0]
+        return -(angle**2 + 0.1 * velocity**2 + 0.001 * torque.astype(np.float64) ** 2)
+
+    def sample_states(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draw ``n`` random restarts ``[n, 2]``: any angle, up to ±8 rad/s."""
+        scale = np.array([math.pi, self.max_restart_velocity])
+        return rng.uniform(-1.0, 1.0, (n, 2)) * scale
+
+    def sample_starts(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draw ``n`` hanging starts ``[n, 2]`` at rest; start i is the same for any n > i."""
+        offsets = rng.uniform(-self.max_start_offset, self.max_start_offset, n)
+        return np.stack([math.pi + offsets, np.zeros(n)], axis=1)
+
+    def coordinates(self, states: Floats) -> Floats:
+        """Map ``states [..., 2]`` to ``(cos angle, sin angle, velocity)``, ``[..., 3]``."""
+        angle, velocity = states[..., 0], states[..., 1]
+        return np.stack([np.cos(angle), np.sin(angle), velocity], axis=-1)
+
+    def from_coordinates(self, coordinates: Floats) -> Floats:
+        """Map ``coordinates [..., 3]`` back to states ``[..., 2]``, the angle within ±pi."""
+        cosine, sine, velocity = np.moveaxis(coordinates, -1, 0)
+        return np.stack([np.arctan2(sine, cosine), velocity], axis=-1)
+
+
+def _alter_rod(
+    spec: mujoco.MjSpec, mass: float | None, length: float | None
+) -> tuple[float, float]:
+    """Scale the asset's rod to ``mass`` [kg] and ``length`` [m]; return the two in force."""
+    rod, tip = spec.body("rod"), spec.site("tip")
+    mass = _positive("mass", rod.mass if mass is None else mass)
+    length = _positive("length", tip.pos[2] if length is None else length)
+    stretch = length / tip.pos[2]
+    rod.inertia *= mass / rod.mass * stretch**2
+    rod.ipos *= stretch
+    tip.pos *= stretch
+    rod.mass = mass
+    return mass, length
+
+
+def _positive(name: str, value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"The rod's {name} must be a positive number; got {value}.")
+    return float(value)
+
+
+def _wrap(angle: Floats) -> Floats:
+    """Wrap ``angle`` [rad] into [-pi, pi)."""
+    return (angle + math.pi) % (2 * math.pi) - math.pi
