@@ -1,0 +1,116 @@
+"""Quadratic programmes with box limits, many at once: projected Newton.
+
+Source: Tassa, Mansard & Todorov 2014, "Control-limited differential dynamic programming",
+section III.B; Bertsekas 1982, "Projected Newton methods".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from planners.base import Status, choose
+
+_STEPS = tuple(0.5**i for i in range(8))
+"""Fractions of the Newton step that are tried in parallel; the best one is taken."""
+
+
+class BoxQPSolution(NamedTuple):
+    """The minimisers of a batch of box-limited quadratic programmes."""
+
+    u: Tensor
+    """``[..., m]``: the minimiser, within the limits."""
+    free: Tensor
+    """``[..., m] bool``: False where a limit is active, that is, holds the minimiser back."""
+    status: Tensor
+    """``[...] int64``: CONVERGED, ITERATION_LIMIT or NOT_POSITIVE_DEFINITE."""
+
+
+def box_qp(
+    H: Tensor,
+    g: Tensor,
+    low: Tensor,
+    high: Tensor,
+    start: Tensor | None = None,
+    max_iterations: int = 20,
+) -> BoxQPSolution:
+    """Minimise ``1/2 uᵀ H u + gᵀ u`` subject to ``low <= u <= high``.
+
+    Args:
+        H: ``[..., m, m]``, symmetric and positive definite; where it is not, the status says so.
+        g: ``[..., m]``.
+        low: ``[..., m]``, may be minus infinity; ``high`` likewise.
+        high: See ``low``.
+        start: ``[..., m]``: a warm start; left out, the clamped unlimited minimiser.
+        max_iterations: Newton steps; each finds one active set, a handful is enough.
+    """
+    if H.shape[-1] == 1:
+        return _scalar(H[..., 0], g, low, high)
+    if start is None:
+        start = newton_solve(H, -g[..., None])[..., 0]
+    u = start.clamp(low, high)
+    free, done = _active_set(H, g, u, low, high)
+    for _ in range(max_iterations):
+        if bool(done.all()):
+            break
+        u = choose(done, u, _newton_step(H, g, u, free, low, high))
+        free, done = _active_set(H, g, u, low, high)
+    return BoxQPSolution(u, free, _status(H, done))
+
+
+def newton_solve(H: Tensor, rhs: Tensor, free: Tensor | None = None) -> Tensor:
+    """Solve ``H y = rhs [..., m, p]`` in the free subspace; rows of clamped controls are zero.
+
+    Never raises: where ``H`` is not positive definite the result is meaningless.
+    """
+    if free is not None:
+        both = free[..., :, None] & free[..., None, :]
+        identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
+        H, rhs = torch.where(both, H, identity), rhs * free[..., None]
+    return torch.cholesky_solve(rhs, torch.linalg.cholesky_ex(H).L)
+
+
+def positive_definite(H: Tensor) -> Tensor:
+    """Tell which of ``H [..., m, m]`` are positive definite (and finite): ``[...] bool``."""
+    return (torch.linalg.cholesky_ex(H).info == 0) & H.isfinite().all(-1).all(-1)
+
+
+def _scalar(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> BoxQPSolution:
+    """One control (``[..., 1]`` each): the clamped minimiser is exact."""
+    best = -g / H
+    u = best.clamp(low, high)
+    return BoxQPSolution(u, u == best, _status(H[..., None], torch.ones_like(u[..., 0]).bool()))
+
+
+def _active_set(
+    H: Tensor, g: Tensor, u: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return which controls are free ``[..., m]`` and which problems are solved ``[...]``."""
+    slope = (H @ u[..., None])[..., 0] + g
+    free = ~(((u <= low) & (slope > 0)) | ((u >= high) & (slope < 0)))
+    noise = 32 * torch.finfo(u.dtype).eps * ((H.abs() @ u.abs()[..., None])[..., 0] + g.abs())
+    return free, ((slope.abs() <= noise) | ~free).all(-1)
+
+
+def _newton_step(
+    H: Tensor, g: Tensor, u: Tensor, free: Tensor, low: Tensor, high: Tensor
+) -> Tensor:
+    """Step to the best of several projected fractions of the Newton step in the free subspace."""
+    slope = H @ u[..., None] + g[..., None]
+    direction = -newton_solve(H, slope, free)[..., 0]
+    steps = torch.tensor(_STEPS, dtype=u.dtype, device=u.device)[:, None]
+    trials = (u[..., None, :] + steps * direction[..., None, :]).clamp(
+        low[..., None, :], high[..., None, :]
+    )
+    change = trials - u[..., None, :]
+    values = (change * (0.5 * change @ H + slope.mT)).sum(-1)
+    best = values.nan_to_num(nan=torch.inf).argmin(-1, keepdim=True)[..., None]
+    return trials.take_along_dim(best, -2)[..., 0, :]
+
+
+def _status(H: Tensor, done: Tensor) -> Tensor:
+    """Name how each problem ended."""
+    codes = torch.where(done, int(Status.CONVERGED), int(Status.ITERATION_LIMIT))
+    return torch.where(positive_definite(H), codes, int(Status.NOT_POSITIVE_DEFINITE))

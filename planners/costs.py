@@ -1,0 +1,75 @@
+"""The quadratic cost of being away from a goal.
+
+Source: Watter et al. 2015 (Embed to Control), section 2.1, whose convention is kept: there is **no
+factor 1/2**, so gradients are ``2 Q (x - g)`` and Hessians ``2 Q``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from planners.base import QuadraticCost
+
+
+class GoalCost:
+    """``sum_t (x_t-g)ᵀ Q (x_t-g) + (u_t-r)ᵀ R (u_t-r)``, and ``(x_T-g)ᵀ Qf (x_T-g)`` at the end.
+
+    Args:
+        goal: ``g [n]`` or, one for each problem, ``[B, n]``; it also sets dtype and device.
+        Q: Weight of the running state error: ``[n]``, a diagonal, or ``[n, n]``, symmetric.
+        R: Weight of the control: ``[m]`` or ``[m, m]``, symmetric.
+        Qf: Weight of the terminal state error, as ``Q``; left out, it is ``Q``.
+        reference: ``r [m]`` or ``[B, m]``: the control that costs nothing; left out, it is zero.
+            The torque that holds the goal belongs here.
+    """
+
+    def __init__(
+        self,
+        goal: Tensor,
+        Q: Tensor,
+        R: Tensor,
+        Qf: Tensor | None = None,
+        reference: Tensor | None = None,
+    ) -> None:
+        self.goal = goal
+        self.Q = _matrix(Q, goal)
+        self.R = _matrix(R, goal)
+        self.Qf = self.Q if Qf is None else _matrix(Qf, goal)
+        self.reference = goal.new_zeros(len(self.R)) if reference is None else reference.to(goal)
+
+    def total(self, X: Tensor, U: Tensor) -> Tensor:
+        """Return the cost ``[B, ...]`` of ``X [B, ..., T+1, n]`` under ``U [B, ..., T, m]``."""
+        dx, du = self._errors(X, U)
+        running = ((dx[..., :-1, :] @ self.Q) * dx[..., :-1, :]).sum((-2, -1))
+        terminal = ((dx[..., -1, :] @ self.Qf) * dx[..., -1, :]).sum(-1)
+        return running + terminal + ((du @ self.R) * du).sum((-2, -1))
+
+    def quadratize(self, X: Tensor, U: Tensor) -> QuadraticCost:
+        """Return the exact derivatives at ``X [B, ..., T+1, n]``, ``U [B, ..., T, m]``."""
+        dx, du = self._errors(X, U)
+        T, m = U.shape[-2:]
+        cxx = 2 * torch.cat((self.Q.expand(T, *self.Q.shape), self.Qf[None]))
+        return QuadraticCost(
+            cx=(cxx @ dx[..., None])[..., 0],
+            cu=2 * du @ self.R,
+            cxx=cxx.expand(*X.shape, X.shape[-1]),
+            cuu=(2 * self.R).expand(*U.shape, m),
+            cux=X.new_zeros(()).expand(*U.shape, X.shape[-1]),
+        )
+
+    def _errors(self, X: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``x - g`` and ``u - r``."""
+        return X - _along(self.goal, X), U - _along(self.reference, U)
+
+
+def _matrix(weight: Tensor, like: Tensor) -> Tensor:
+    """Return a weight, diagonal ``[n]`` or full ``[n, n]``, as a matrix ``[n, n]``."""
+    return torch.diag(weight).to(like) if weight.dim() == 1 else weight.to(like)
+
+
+def _along(target: Tensor, trajectory: Tensor) -> Tensor:
+    """Give a target ``[n]`` or ``[B, n]`` the dimensions of ``[B, ..., T, n]``."""
+    if target.dim() == 1:
+        return target
+    return target.reshape(len(target), *(1,) * (trajectory.dim() - 2), target.shape[-1])

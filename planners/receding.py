@@ -1,0 +1,142 @@
+"""Receding horizon: plan, act once, shift, plan again. The only place where plans are warm-started.
+
+The first call optimises several starting points at length. Every later call starts from the plan
+before, moved on by one step and rolled out **under its own feedback**, which absorbs the difference
+between the predicted and the measured state; one or two iterations then suffice. A warm start is
+kept even if it cannot be improved; it is dropped only if it is not finite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from planners.base import Cost, Dynamics, Guide, Plan, Status
+from planners.ilqg import ILQG, ILQGOptions
+
+
+@dataclass(frozen=True)
+class RecedingOptions:
+    """How to start, and how to go on."""
+
+    horizon: int = 50
+    """Number ``T`` of controls planned ahead."""
+    first_iterations: int = 50
+    """Iterations of a start from scratch."""
+    iterations: int = 1
+    """Iterations of every later call."""
+    restarts: int = 8
+    """Starting points ``K`` of a start from scratch: no control at all, and random ones."""
+    fresh: int = 0
+    """Random starting points beside each warm start, so that a stuck plan can be escaped."""
+    noise: float = 0.5
+    """Standard deviation of random controls, as a share of half the range of the limits."""
+    knots: int = 8
+    """Random controls are drawn at this many points in time and are linear in between."""
+
+
+class RecedingHorizon:
+    """A controller that optimises at every step; it remembers only its last plan.
+
+    Args:
+        dynamics: System to control.
+        low: ``[m]``: lower limits of the controls.
+        high: ``[m]``: upper limits.
+        options: Horizon, iterations and restarts.
+        ilqg: Options of the optimiser; its ``max_iterations`` is set here, call by call.
+        generator: Source of the random starting points. They are drawn once, now, and shared by all
+            problems, so that a problem's actions do not depend on those solved beside it.
+    """
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        low: Tensor,
+        high: Tensor,
+        options: RecedingOptions | None = None,
+        ilqg: ILQGOptions | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.dynamics, self.low, self.high = dynamics, low, high
+        self.options = options or RecedingOptions()
+        ilqg = ilqg or ILQGOptions()
+        self._first = ILQG(replace(ilqg, max_iterations=self.options.first_iterations))
+        self._next = ILQG(replace(ilqg, max_iterations=self.options.iterations))
+        self._candidates = smooth_controls(self.options, low, high, generator)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last plan: the next call starts from scratch."""
+        self._plan: Plan | None = None
+        self._calls = 0
+        self.lost = 0
+        """Warm starts since the last reset that were not finite and were started from scratch."""
+
+    def plan(self, x0: Tensor, cost: Cost) -> Plan:
+        """Plan from the states ``x0 [B, n]``; the action to take is ``plan.controls[:, 0]``."""
+        if self._plan is None or len(self._plan.states) != len(x0):
+            plan = self._from_scratch(x0, cost)
+        else:
+            plan = self._continue(self._plan, x0, cost)
+        self._plan = plan
+        self._calls += 1
+        return plan
+
+    def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
+        """Optimise every starting point at length."""
+        U = self._candidates.to(x0).expand(len(x0), -1, -1, -1)
+        return self._first.solve(self.dynamics, cost, x0, U, self.low, self.high)
+
+    def _continue(self, last: Plan, x0: Tensor, cost: Cost) -> Plan:
+        """Continue the last plan; where that is not finite, start from scratch."""
+        U, guide = self._warm_start(last)
+        plan = self._next.solve(self.dynamics, cost, x0, U, self.low, self.high, guide)
+        lost = plan.status == Status.NOT_FINITE
+        if not bool(lost.any()):
+            return plan
+        self.lost += int(lost.sum())
+        return self._from_scratch(x0, cost).where(lost, plan)
+
+    def _warm_start(self, last: Plan) -> tuple[Tensor, Guide]:
+        """Shift the last plan by one step and set fresh starting points beside it."""
+        U, guide = shift(last)
+        if self.options.fresh == 0:
+            return U, guide
+        chosen = torch.arange(self.options.fresh) + self._calls * self.options.fresh
+        fresh = self._candidates[chosen % len(self._candidates)].to(U)
+        fresh = fresh.expand(len(U), -1, -1, -1)
+        U = torch.cat((U, fresh), 1)
+        still = Guide(
+            *(torch.zeros_like(g).expand(-1, fresh.shape[1], *g.shape[2:]) for g in guide)
+        )
+        return U, Guide(*(torch.cat(pair, 1) for pair in zip(guide, still, strict=True)))
+
+
+def shift(plan: Plan) -> tuple[Tensor, Guide]:
+    """Move a plan on by one step: controls ``[B, 1, T, m]`` and the feedback around them.
+
+    The last control is repeated, not zeroed: near a goal that must be held against a force it is
+    the holding control. Its feedback is zero, as the state after the horizon was never planned.
+    """
+    controls = torch.cat((plan.controls[:, 1:], plan.controls[:, -1:]), 1)
+    states = torch.cat((plan.states[:, 1:], plan.states[:, -1:]), 1)
+    gains = torch.cat((plan.gains[:, 1:], torch.zeros_like(plan.gains[:, :1])), 1)
+    return controls[:, None], Guide(states[:, None], gains[:, None])
+
+
+def smooth_controls(
+    options: RecedingOptions, low: Tensor, high: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """Draw starting controls ``[restarts, T, m]`` within the limits; the first ones are zero."""
+    shape = (options.restarts, len(low), options.knots)
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+    drawn[0] = 0
+    smooth = torch.nn.functional.interpolate(
+        drawn, options.horizon, mode="linear", align_corners=True
+    ).mT
+    low, high = low.to(drawn), high.to(drawn)
+    half = (high - low) / 2
+    scale = torch.where(half.isfinite(), half, 1.0)
+    return (options.noise * scale * smooth).clamp(low, high)
