@@ -4,8 +4,8 @@ Notation: N states at once, n state dimensions, m controls, C frames to an obser
 H x W. States are ``float64 [N, n]``, controls ``float64 or float32 [N, m]``, frames ``uint8``.
 
 The batched functions (`advance`, `draw`, `observe`, `transition`) are the primitives. They are pure
-in the states they are given, and the Gymnasium interface below them is the case N = 1: so a dataset,
-a goal image and a closed loop can only ever see the same pictures of the same dynamics.
+in the states they are given, and the Gymnasium interface below them is the case N = 1: so a
+dataset, a goal image and a closed loop can only ever see the same pictures of the same dynamics.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ Actions = NDArray[np.float32]
 class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
     """A control task whose observation is the last C grey frames of one real motion.
 
-    A task states its mechanics (`_step`, `previous`), its picture (`draw`, `_picture`), its score
+    A task states its mechanics (`_step`, `previous`), its picture (`draw`, `picture`), its score
     (`is_goal`, `reward`) and where it starts (`sample_states`, `sample_starts`).
 
     Args:
@@ -44,8 +44,8 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
     settle_steps: ClassVar[int] = 50
     """A success is in the goal region in each of this many last steps."""
 
-    observation_space: gymnasium.spaces.Box
-    action_space: gymnasium.spaces.Box
+    observation_space: "gymnasium.spaces.Box[np.uint8]"
+    action_space: "gymnasium.spaces.Box[np.float32]"
 
     def __init__(self, dt: float, control_range: Floats, render_mode: str | None = None):
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -76,7 +76,7 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         """Return the frames ``[N, H, W]`` of ``states [N, n]``; a pure function of them."""
 
     @abstractmethod
-    def _picture(self, state: Floats, action: Actions) -> Frames:
+    def picture(self, state: Floats, action: Actions) -> Frames:
         """Return a large RGB picture of one state ``[n]`` and the last action ``[m]``."""
 
     @abstractmethod
@@ -151,7 +151,7 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         """Return what the camera has seen on reaching ``states [N, n]``: ``[N, C, H, W]``.
 
         The frames run from the oldest to the newest and belong to one motion: the earlier ones
-        show the predecessors. At rest in equilibrium or under any start at rest they are equal.
+        show the predecessors. For a state at rest they are equal.
         """
         states = _rows("states", states, self.state_dim).astype(np.float64)
         frames = [self.draw(states)]
@@ -220,7 +220,7 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         """
         states = _rows("state", np.atleast_2d(np.asarray(state)), self.state_dim)
         if len(states) != 1 or not np.isfinite(states).all():
-            raise ValueError(f"A state is {self.state_dim} finite numbers; got {state}.")
+            raise ValueError(f"A state is {self.state_dim} finite numbers; got {state!r}.")
         self._states = states.astype(np.float64)
         self._observations = self.observe(self._states)
         self._action = np.zeros(self.control_dim, np.float32)
@@ -234,11 +234,11 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         self._action = actions[0]
         return self._observations[0].copy(), reward, False, False, self._info()
 
-    def render(self) -> Frames | None:  # type: ignore[override]
+    def render(self) -> Frames | None:
         """Return an RGB picture of the present state and last action; None without render mode."""
         if self.render_mode is None:
             return None
-        return self._picture(self._current()[0], self._action)
+        return self.picture(self._current()[0], self._action)
 
     def _current(self) -> Floats:
         if self._states is None:

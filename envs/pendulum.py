@@ -85,7 +85,7 @@ class PendulumSwingUp(PixelEnv):
     def previous(self, states: Floats) -> Floats:
         """Return the states ``[N, 2]`` from which one unforced control step leads to ``states``.
 
-        Semi-implicit Euler moves the angle by the *new* velocity, ``angle' = angle + dt velocity'``.
+        Semi-implicit Euler moves the angle by the new velocity, ``angle' = angle + dt velocity'``.
         So the angle one step earlier is ``angle' - dt velocity'`` whatever torque was acting: what
         the camera saw then is known exactly, and no torque has to be assumed for it. The earlier
         velocity does depend on the torque; it is the one for none, found by asking the simulator
@@ -106,7 +106,7 @@ class PendulumSwingUp(PixelEnv):
             size=self.frame_shape[0],
         )
 
-    def _picture(self, state: Floats, action: Actions) -> Frames:
+    def picture(self, state: Floats, action: Actions) -> Frames:
         return raster.scene(
             float(state[0]),
             float(action[0]) / float(self.action_space.high[0]),
