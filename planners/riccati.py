@@ -56,11 +56,11 @@ class ControlLaw(NamedTuple):
 def local_model(fx: Tensor, fu: Tensor, cost: QuadraticCost) -> LocalModel:
     """Assemble Jacobians ``fx [..., T, n, n]``, ``fu [..., T, n, m]`` and cost derivatives."""
     n, m = fu.shape[-2:]
-    F = fx.new_zeros(*fx.shape[:-2], n + 1, n + 1 + m)
+    F = cost.cx.new_zeros(*fx.shape[:-2], n + 1, n + 1 + m)
     F[..., 0, 0] = 1
     F[..., 1:, 1 : n + 1] = fx
     F[..., 1:, n + 1 :] = fu
-    C = fx.new_zeros(*fx.shape[:-2], n + 1 + m, n + 1 + m)
+    C = cost.cx.new_zeros(*fx.shape[:-2], n + 1 + m, n + 1 + m)
     C[..., : n + 1, : n + 1] = _affine(cost.cx[..., :-1, :], cost.cxx[..., :-1, :, :])
     C[..., n + 1 :, 0] = C[..., 0, n + 1 :] = cost.cu
     C[..., n + 1 :, 1 : n + 1] = cost.cux
