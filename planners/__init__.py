@@ -8,7 +8,7 @@ latent model, a simulator's true equations, a linear test system.
 >>> action = planner.plan(x0, GoalCost(goal, Q, R)).controls[:, 0]  # doctest: +SKIP
 """
 
-from planners.base import Cost, Dynamics, Guide, Plan, QuadraticCost, Status
+from planners.base import Cost, Dynamics, Plan, QuadraticCost, Status
 from planners.costs import GoalCost
 from planners.ilqg import ILQG, ILQGOptions
 from planners.receding import RecedingHorizon, RecedingOptions
@@ -18,7 +18,6 @@ __all__ = [
     "Cost",
     "Dynamics",
     "GoalCost",
-    "Guide",
     "ILQGOptions",
     "Plan",
     "QuadraticCost",

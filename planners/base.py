@@ -116,19 +116,6 @@ _SENTENCES = {
 }
 
 
-class Guide(NamedTuple):
-    """A feedback law to start from: the first roll-out applies ``u = U + K (x - X)``.
-
-    An open-loop warm start falls apart on an unstable system as soon as the measured state differs
-    from the predicted one; under the feedback of the plan that it came from it does not.
-    """
-
-    states: Tensor
-    """``[B, K, T+1, n]``: the trajectory ``X`` that the feedback holds on to."""
-    gains: Tensor
-    """``[B, K, T, m, n]``: the feedback ``K``; zero rolls the controls out as they are."""
-
-
 @dataclass(frozen=True)
 class Plan:
     """The best trajectory found for each problem, with the feedback law around it."""

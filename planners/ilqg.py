@@ -6,18 +6,21 @@ in parallel follows MuJoCo MPC (Howell et al. 2022). The noise of "iLQG" is addi
 of state and control, which leaves the control law unchanged (Todorov & Li 2005).
 
 One iteration is: linearise around the trajectory, pass backward, roll out every step size under the
-new control law, keep the best. Each of the ``B x K`` candidates has its own regularisation,
-acceptance and end; one that has ended does not change while others go on.
+new control law, keep the best. Step size zero is rolled out with them, so that a warm start whose
+initial state has moved needs no roll-out of its own. Each of the ``B x K`` candidates has its own
+regularisation, acceptance and end; one that has ended does not change while others go on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from planners.base import Cost, Dynamics, Guide, Plan, Status, choose
+from planners.base import Cost, Dynamics, Plan, Status, choose
 from planners.riccati import ControlLaw, LocalModel, backward_pass, local_model
 
 
@@ -45,6 +48,29 @@ class ILQGOptions:
     """Growth of lambda's own rate of change, so that lambda moves faster and faster."""
 
 
+class _Problem(NamedTuple):
+    """What is to be solved: ``B`` problems from ``x0 [B, n]`` with limits ``low, high [m]``."""
+
+    dynamics: Dynamics
+    cost: Cost
+    x0: Tensor
+    low: Tensor
+    high: Tensor
+
+    def local_model(self, X: Tensor, U: Tensor) -> LocalModel:
+        """Linearise and quadratise around ``X [B, K, T+1, n]``, ``U [B, K, T, m]``."""
+        return local_model(*self.dynamics.linearize(X[:, :, :-1], U), self.cost.quadratize(X, U))
+
+    def roll_out(
+        self, U: Tensor, X: Tensor | None = None, gains: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Roll out, cost and all; see :func:`roll_out`. The cost of what is not finite is inf."""
+        Xs, Us = roll_out(self.dynamics, self.x0, U, self.low, self.high, X, gains)
+        J = self.cost.total(Xs, Us)
+        finite = (J + 0 * Xs.sum((-2, -1)) + 0 * Us.sum((-2, -1))).isfinite()
+        return Xs, Us, J.where(finite, torch.inf)
+
+
 @dataclass(frozen=True)
 class _Search:
     """The state of the optimisation of ``B x K`` candidates."""
@@ -52,7 +78,7 @@ class _Search:
     X: Tensor  # [B, K, T+1, n]
     U: Tensor  # [B, K, T, m], within the limits
     gains: Tensor  # [B, K, T, m, n]
-    cost: Tensor  # [B, K], infinite where the roll-out is not finite
+    cost: Tensor  # [B, K], infinite where no finite roll-out is known
     lam: Tensor  # [B, K], regularisation
     rate: Tensor  # [B, K], its factor of change
     status: Tensor  # [B, K] int64
@@ -73,7 +99,10 @@ class ILQG:
     """Iterative linear-quadratic control with limits; see the module's docstring."""
 
     def __init__(self, options: ILQGOptions | None = None) -> None:
-        self.options = options or ILQGOptions()
+        self.options = o = options or ILQGOptions()
+        exponents = torch.linspace(0, 1, o.step_sizes, dtype=torch.float64)
+        steps = o.smallest_step**exponents
+        self._alpha = torch.cat((steps.new_zeros(1), steps))
 
     @torch.no_grad()
     def solve(
@@ -84,7 +113,7 @@ class ILQG:
         U: Tensor,
         low: Tensor | None = None,
         high: Tensor | None = None,
-        guide: Guide | None = None,
+        X: Tensor | None = None,
     ) -> Plan:
         """Optimise the controls of ``B`` problems from ``K`` starting points each.
 
@@ -95,102 +124,69 @@ class ILQG:
             U: ``[B, K, T, m]`` or ``[B, T, m]``: starting controls; they set the horizon.
             low: ``[m]``: lower limits of the controls; left out, there are none.
             high: ``[m]``: upper limits.
-            guide: Feedback under which the starting controls are first rolled out.
+            X: ``[B, K, T+1, n]``: the states that ``U`` led to from a start near ``x0``. With them
+                the first iteration needs no roll-out of its own: it linearises around ``X``, and
+                its feedback absorbs ``x0 - X[:, :, 0]``. Left out, ``U`` is rolled out first.
 
         Returns:
-            The best candidate of each problem. Its cost is never above that of the best first
-            roll-out, and failures are statuses: nothing is raised.
+            The best candidate of each problem. Without ``X`` its cost is never above that of the
+            best starting point. Failures are statuses: nothing is raised.
         """
         U = (U[:, None] if U.dim() == 3 else U).to(x0)
         low = U.new_full((U.shape[-1],), -torch.inf) if low is None else low.to(U)
         high = U.new_full((U.shape[-1],), torch.inf) if high is None else high.to(U)
-        search = self._begin(dynamics, cost, x0, U, low, high, guide)
-        for _ in range(self.options.max_iterations):
-            search = self._iterate(dynamics, cost, search, low, high)
-            if self.options.max_iterations > 1 and bool(search.done.all()):
+        problem = _Problem(dynamics, cost, x0, low, high)
+        search = _begin(problem, U.nan_to_num().clamp(low, high), X, self.options.regularisation)
+        for iteration in range(self.options.max_iterations):
+            if iteration > 0 and bool(search.done.all()):
                 break
+            search = self._iterate(problem, search)
         return _best(search)
 
-    def _begin(
-        self,
-        dynamics: Dynamics,
-        cost: Cost,
-        x0: Tensor,
-        U: Tensor,
-        low: Tensor,
-        high: Tensor,
-        guide: Guide | None,
-    ) -> _Search:
-        """Roll the starting controls out; candidates that are not finite have ended."""
-        if guide is None:
-            B, K, T, m = U.shape
-            n = x0.shape[-1]
-            guide = Guide(U.new_zeros(B, K, T + 1, n), U.new_zeros(B, K, T, m, n))
-        Xs, Us = roll_out(dynamics, x0, U[:, :, None], guide, low, high)
-        J = total_cost(cost, Xs, Us)[:, :, 0]
-        finite = J.isfinite()
-        safe = U.nan_to_num().clamp(low, high)
-        return _Search(
-            X=Xs[:, :, 0],
-            U=choose(finite, Us[:, :, 0], safe),
-            gains=choose(finite, guide.gains, torch.zeros_like(guide.gains)),
-            cost=J,
-            lam=torch.full_like(J, self.options.regularisation),
-            rate=torch.ones_like(J),
-            status=torch.where(finite, int(Status.ITERATION_LIMIT), int(Status.NOT_FINITE)),
-            done=~finite,
-            iterations=torch.zeros_like(J, dtype=torch.int64),
-        )
-
-    def _iterate(
-        self, dynamics: Dynamics, cost: Cost, search: _Search, low: Tensor, high: Tensor
-    ) -> _Search:
+    def _iterate(self, problem: _Problem, search: _Search) -> _Search:
         """Improve every candidate that has not ended."""
         X, U = search.X, search.U
-        model = local_model(*dynamics.linearize(X[:, :, :-1], U), cost.quadratize(X, U))
+        model = problem.local_model(X, U)
         search = replace(search, iterations=search.iterations + ~search.done)
-        search, law = self._control_law(search, model, low - U, high - U)
-        alpha = self._step_sizes(X)
-        trials = U[:, :, None] + alpha[:, None, None] * law.k[:, :, None]
-        Xs, Us = roll_out(dynamics, X[:, 0, 0], trials, Guide(X, law.K), low, high)
-        return self._line_search(search, law, alpha, Xs, Us, total_cost(cost, Xs, Us))
+        search = search.end(~model.is_finite(), Status.NOT_FINITE)
+        search, law = self._control_law(search, model, problem.low - U, problem.high - U)
+        trials = U[:, :, None] + self._alpha.to(U)[:, None, None] * law.k[:, :, None]
+        return self._line_search(search, law, *problem.roll_out(trials, X, law.K))
 
     def _control_law(
         self, search: _Search, model: LocalModel, low: Tensor, high: Tensor
     ) -> tuple[_Search, ControlLaw]:
-        """Pass backward, raising lambda until positive definite; end what is optimal already."""
-        search = search.end(~model.is_finite(), Status.NOT_FINITE)
+        """Pass backward, raising lambda where needed until positive definite or given up."""
         while True:
             law = backward_pass(model, search.lam, low, high)
             retry = ~(law.positive_definite | search.done)
             if not bool(retry.any()):
                 break
             search = self._raise(search, retry, Status.NOT_POSITIVE_DEFINITE)
-        search = replace(search, gains=choose(search.done, search.gains, law.K))
-        small = -(law.slope + law.curvature) <= self._tolerance(search.cost)
-        stationary = small & (search.lam <= self.options.regularisation_min)
-        return search.end(stationary, Status.CONVERGED), law
+        return replace(search, gains=choose(search.done, search.gains, law.K)), law
 
     def _line_search(
-        self, search: _Search, law: ControlLaw, alpha: Tensor, Xs: Tensor, Us: Tensor, J: Tensor
+        self, search: _Search, law: ControlLaw, Xs: Tensor, Us: Tensor, Js: Tensor
     ) -> _Search:
-        """Take the cheapest acceptable of the trials ``Xs, Us`` of costs ``J [B, K, S]``."""
-        reduction = search.cost[..., None] - J
+        """Take the cheapest acceptable trial of ``Xs, Us, Js [B, K, 1+S, ...]``, or else the first.
+
+        The first has step size zero: it is the trajectory as it was, under the new feedback if it
+        did not start at ``x0``. The expected reduction is the same in both cases.
+        """
+        alpha, J = self._alpha.to(Js), Js[..., 0]
         expected = -alpha * (law.slope[..., None] + alpha * law.curvature[..., None])
-        accepted = (expected > 0) & (reduction > self.options.acceptance * expected)
-        J, best = J.where(accepted, torch.inf).min(-1)
-        improved, rejected = J.isfinite() & ~search.done, ~(J.isfinite() | search.done)
-        settled = improved & (search.cost - J <= self._tolerance(search.cost))
-        search = replace(
-            self._lower(search, improved),
-            X=choose(improved, _take(Xs, best), search.X),
-            U=choose(improved, _take(Us, best), search.U),
-            cost=torch.where(improved, J, search.cost),
-            status=search.status.masked_fill(improved, int(Status.ITERATION_LIMIT)).masked_fill(
-                rejected, int(Status.NO_IMPROVEMENT)
-            ),
+        accepted = (expected > 0) & (J[..., None] - Js > self.options.acceptance * expected)
+        lowest, best = Js.where(accepted, torch.inf).min(-1)
+        improved = lowest.isfinite()
+        search = search.end(~(improved | J.isfinite()), Status.NOT_FINITE)
+        search = _take(search, best * improved, Xs, Us, Js)
+        tolerance = self._tolerance(J)
+        stationary = (expected[..., 1] <= tolerance) & (
+            search.lam <= self.options.regularisation_min
         )
-        search = search.end(settled, Status.CONVERGED)
+        search = search.end(stationary | (improved & (J - lowest <= tolerance)), Status.CONVERGED)
+        rejected = ~(improved | search.done)
+        search = self._lower(search, improved & ~search.done)
         return self._raise(search, rejected, Status.NO_IMPROVEMENT)
 
     def _raise(self, search: _Search, mask: Tensor, exhausted: Status) -> _Search:
@@ -222,14 +218,15 @@ class ILQG:
         relative = max(self.options.tolerance, 8 * torch.finfo(cost.dtype).eps)
         return relative * (1 + cost.abs())
 
-    def _step_sizes(self, like: Tensor) -> Tensor:
-        """Return the step sizes ``[S]``, from 1 down."""
-        exponents = torch.linspace(0, 1, self.options.step_sizes, dtype=torch.float64)
-        return (self.options.smallest_step**exponents).to(like)
-
 
 def roll_out(
-    dynamics: Dynamics, x0: Tensor, U: Tensor, guide: Guide, low: Tensor, high: Tensor
+    dynamics: Dynamics,
+    x0: Tensor,
+    U: Tensor,
+    low: Tensor,
+    high: Tensor,
+    X: Tensor | None = None,
+    gains: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Roll ``u = clamp(U + K (x - X), low, high)`` out, all trials at once.
 
@@ -237,39 +234,65 @@ def roll_out(
         dynamics: System to roll out.
         x0: ``[B, n]``: initial states.
         U: ``[B, K, S, T, m]``: controls, ``S`` trials for each candidate.
-        guide: Trajectory ``X`` and feedback ``K`` of each candidate, common to its trials.
         low: ``[m]``: lower limits.
         high: ``[m]``: upper limits.
+        X: ``[B, K, T+1, n]``: what the feedback holds on to, common to a candidate's trials.
+        gains: ``[B, K, T, m, n]``: feedback; left out, the controls are rolled out as they are.
 
     Returns:
         States ``[B, K, S, T+1, n]`` and the controls applied, ``[B, K, S, T, m]``.
     """
     x = x0[:, None, None].expand(*U.shape[:3], -1)
     states, controls = [x], []
-    steps = zip(
-        U.unbind(-2),
-        guide.states[:, :, None, :-1].unbind(-2),
-        guide.gains.mT.unbind(-3),
-        strict=True,
-    )
-    for v, X, Kt in steps:
-        u = torch.clamp(v + (x - X) @ Kt, low, high)
+    for v, feedback in zip(U.unbind(-2), _feedbacks(X, gains, U.shape[-2]), strict=True):
+        u = torch.clamp(v if feedback is None else v + (x - feedback[0]) @ feedback[1], low, high)
         x = dynamics.step(x, u)
         controls.append(u)
         states.append(x)
     return torch.stack(states, -2), torch.stack(controls, -2)
 
 
-def total_cost(cost: Cost, X: Tensor, U: Tensor) -> Tensor:
-    """Return the total cost ``[B, ...]``, infinite wherever anything is not finite."""
-    J = cost.total(X, U)
-    return J.where((J + 0 * X.sum((-2, -1)) + 0 * U.sum((-2, -1))).isfinite(), torch.inf)
+def _feedbacks(
+    X: Tensor | None, gains: Tensor | None, T: int
+) -> Sequence[tuple[Tensor, Tensor] | None]:
+    """Return for each time ``X [B, K, 1, n]`` and ``Kᵀ [B, K, n, m]``, or nothing."""
+    if X is None or gains is None:
+        return [None] * T
+    return list(zip(X[:, :, None, :-1].unbind(-2), gains.mT.unbind(-3), strict=True))
 
 
-def _take(trials: Tensor, best: Tensor) -> Tensor:
-    """Return the entry ``best [B, K]`` of ``trials [B, K, S, ...]``."""
-    index = best.reshape(*best.shape, *(1,) * (trials.dim() - 2))
-    return trials.take_along_dim(index, 2)[:, :, 0]
+def _begin(problem: _Problem, U: Tensor, X: Tensor | None, lam: float) -> _Search:
+    """Start at ``U [B, K, T, m]``, rolled out unless its ``X`` is given; end what is not finite."""
+    if X is None:
+        Xs, _, Js = problem.roll_out(U[:, :, None])
+        X, J, finite = Xs[:, :, 0], Js[..., 0], Js[..., 0].isfinite()
+    else:
+        J = X.new_full(X.shape[:2], torch.inf)
+        finite = torch.ones_like(J, dtype=torch.bool)
+    return _Search(
+        X=X,
+        U=U,
+        gains=U.new_zeros(*U.shape, X.shape[-1]),
+        cost=J,
+        lam=torch.full_like(J, lam),
+        rate=torch.ones_like(J),
+        status=torch.where(finite, int(Status.ITERATION_LIMIT), int(Status.NOT_FINITE)),
+        done=~finite,
+        iterations=torch.zeros_like(J, dtype=torch.int64),
+    )
+
+
+def _take(search: _Search, best: Tensor, Xs: Tensor, Us: Tensor, Js: Tensor) -> _Search:
+    """Move every candidate that has not ended to its trial ``best [B, K]``; 0 is no improvement."""
+    item = best[..., None, None, None]
+    status = torch.where(best > 0, int(Status.ITERATION_LIMIT), int(Status.NO_IMPROVEMENT))
+    return replace(
+        search,
+        X=choose(search.done, search.X, Xs.take_along_dim(item, 2)[:, :, 0]),
+        U=choose(search.done, search.U, Us.take_along_dim(item, 2)[:, :, 0]),
+        cost=torch.where(search.done, search.cost, Js.take_along_dim(best[..., None], 2)[..., 0]),
+        status=torch.where(search.done, search.status, status),
+    )
 
 
 def _best(search: _Search) -> Plan:

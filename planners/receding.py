@@ -1,9 +1,11 @@
 """Receding horizon: plan, act once, shift, plan again. The only place where plans are warm-started.
 
 The first call optimises several starting points at length. Every later call starts from the plan
-before, moved on by one step and rolled out **under its own feedback**, which absorbs the difference
-between the predicted and the measured state; one or two iterations then suffice. A warm start is
-kept even if it cannot be improved; it is dropped only if it is not finite.
+before, moved on by one step: the optimiser linearises around it **as it was predicted** and rolls
+it out from the measured state under the new feedback, which absorbs the difference; one or two
+iterations then suffice (the real-time iteration of Diehl et al. 2005). Rolled out without feedback,
+the plan of an unstable system would fall apart. A warm start is kept even if it cannot be improved;
+it is dropped only if it is not finite.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from planners.base import Cost, Dynamics, Guide, Plan, Status
-from planners.ilqg import ILQG, ILQGOptions
+from planners.base import Cost, Dynamics, Plan
+from planners.ilqg import ILQG, ILQGOptions, roll_out
 
 
 @dataclass(frozen=True)
@@ -90,40 +92,38 @@ class RecedingHorizon:
         return self._first.solve(self.dynamics, cost, x0, U, self.low, self.high)
 
     def _continue(self, last: Plan, x0: Tensor, cost: Cost) -> Plan:
-        """Continue the last plan; where that is not finite, start from scratch."""
-        U, guide = self._warm_start(last)
-        plan = self._next.solve(self.dynamics, cost, x0, U, self.low, self.high, guide)
-        lost = plan.status == Status.NOT_FINITE
+        """Continue the last plan; where that fails numerically, start from scratch."""
+        U, X = self._warm_start(last, x0)
+        plan = self._next.solve(self.dynamics, cost, x0, U, self.low, self.high, X)
+        lost = ~plan.cost.isfinite()
         if not bool(lost.any()):
             return plan
         self.lost += int(lost.sum())
         return self._from_scratch(x0, cost).where(lost, plan)
 
-    def _warm_start(self, last: Plan) -> tuple[Tensor, Guide]:
-        """Shift the last plan by one step and set fresh starting points beside it."""
-        U, guide = shift(last)
+    @torch.no_grad()
+    def _warm_start(self, last: Plan, x0: Tensor) -> tuple[Tensor, Tensor]:
+        """Return controls ``[B, 1+fresh, T, m]`` and states: the shifted plan, and fresh starts."""
+        U, X = (part[:, None] for part in shift(self.dynamics, last))
         if self.options.fresh == 0:
-            return U, guide
+            return U, X
         chosen = torch.arange(self.options.fresh) + self._calls * self.options.fresh
         fresh = self._candidates[chosen % len(self._candidates)].to(U)
         fresh = fresh.expand(len(U), -1, -1, -1)
-        U = torch.cat((U, fresh), 1)
-        still = Guide(
-            *(torch.zeros_like(g).expand(-1, fresh.shape[1], *g.shape[2:]) for g in guide)
-        )
-        return U, Guide(*(torch.cat(pair, 1) for pair in zip(guide, still, strict=True)))
+        low, high = self.low.to(U), self.high.to(U)
+        states, _ = roll_out(self.dynamics, x0, fresh[:, :, None], low, high)
+        return torch.cat((U, fresh), 1), torch.cat((X, states[:, :, 0]), 1)
 
 
-def shift(plan: Plan) -> tuple[Tensor, Guide]:
-    """Move a plan on by one step: controls ``[B, 1, T, m]`` and the feedback around them.
+def shift(dynamics: Dynamics, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Move a plan on by one step: controls ``[B, T, m]`` and states ``[B, T+1, n]``.
 
     The last control is repeated, not zeroed: near a goal that must be held against a force it is
-    the holding control. Its feedback is zero, as the state after the horizon was never planned.
+    the holding control.
     """
-    controls = torch.cat((plan.controls[:, 1:], plan.controls[:, -1:]), 1)
-    states = torch.cat((plan.states[:, 1:], plan.states[:, -1:]), 1)
-    gains = torch.cat((plan.gains[:, 1:], torch.zeros_like(plan.gains[:, :1])), 1)
-    return controls[:, None], Guide(states[:, None], gains[:, None])
+    u, x = plan.controls[:, -1], plan.states[:, -1]
+    controls = torch.cat((plan.controls[:, 1:], u[:, None]), 1)
+    return controls, torch.cat((plan.states[:, 1:], dynamics.step(x, u)[:, None]), 1)
 
 
 def smooth_controls(
