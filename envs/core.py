@@ -141,10 +141,13 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         """
         states = _rows("states", states, self.state_dim).astype(np.float64)
         controls = self.limit(actions).astype(np.float64)
-        if external is not None:
-            controls = controls + _rows("external", external, self.control_dim)
         if len(states) != len(controls):
             raise ValueError(f"{len(states)} states were given {len(controls)} actions.")
+        if external is not None:
+            push = _rows("external", external, self.control_dim)
+            if len(push) != len(controls):
+                raise ValueError(f"{len(controls)} actions were given {len(push)} external pushes.")
+            controls += push
         return self._step(states, controls)
 
     def observe(self, states: ArrayLike) -> Frames:

@@ -107,6 +107,7 @@ class PendulumSwingUp(PixelEnv):
         )
 
     def picture(self, state: Floats, action: Actions) -> Frames:
+        """Return the RGB picture ``[480, 480, 3]`` of ``state [2]``, torque ``action [1]`` last."""
         return raster.scene(
             float(state[0]),
             float(action[0]) / float(self.action_space.high[0]),
@@ -171,5 +172,5 @@ def _positive(name: str, value: float) -> float:
 
 
 def _wrap(angle: Floats) -> Floats:
-    """Wrap ``angle`` [rad] into [-pi, pi)."""
-    return (angle + math.pi) % (2 * math.pi) - math.pi
+    """Wrap ``angle`` [rad] into ±pi; an angle that is there already keeps every bit."""
+    return angle - 2 * math.pi * np.round(angle / (2 * math.pi))
