@@ -1,5 +1,7 @@
 """Recorded episodes: that x_t, u_t and x_{t+1} are those of one step, and of one episode."""
 
+import time
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -66,7 +68,7 @@ def counting_controller(observations: Frames) -> Floats:
 
 def test_frames_and_actions_are_aligned() -> None:
     rollouts = collect_restarts(Counting(), E, T, np.random.default_rng(0), counting_controller)
-    episode, time = np.arange(E)[:, None], np.arange(T + 1)
+    episode, clock = np.arange(E)[:, None], np.arange(T + 1)
     assert rollouts.frames.shape == (E, T + 3, 2, 4)
     assert rollouts.frames_per_observation == 3
     np.testing.assert_array_equal(rollouts.frames[:, :, 0, 0], np.broadcast_to(episode, (E, T + 3)))
@@ -74,9 +76,9 @@ def test_frames_and_actions_are_aligned() -> None:
         seen = rollouts.observations(t)[:, :, 1, 3]
         np.testing.assert_array_equal(seen, np.tile([t + 8, t + 9, t + 10], (E, 1)))
     np.testing.assert_array_equal(rollouts.actions[:, :, 0], np.broadcast_to(episode, (E, T)))
-    asked = (10 + time[:T]) * 0.5
+    asked = (10 + clock[:T]) * 0.5
     np.testing.assert_array_equal(rollouts.actions[:, :, 1], np.tile(np.minimum(asked, 9), (E, 1)))
-    np.testing.assert_array_equal(rollouts.states[:, :, 1], np.tile(10 + time, (E, 1)))
+    np.testing.assert_array_equal(rollouts.states[:, :, 1], np.tile(10 + clock, (E, 1)))
     np.testing.assert_array_equal(rollouts.states[:, 1:, 2], rollouts.actions[:, :, 0])
 
 
@@ -162,6 +164,14 @@ def test_progress_counts_transitions() -> None:
         progress=lambda done, total: told.append((done, total)),
     )
     assert told == [(5, 15), (10, 15), (15, 15)]
+
+
+def test_twenty_thousand_frames_are_simulated_and_drawn_in_a_second() -> None:
+    env, rng = PendulumSwingUp(), np.random.default_rng(0)
+    collect_restarts(env, 50, 2, rng)
+    began = time.process_time()  # of this process alone, whatever else the machine does
+    collect_restarts(env, 200, 20, rng)
+    assert 200 * 20 / (time.process_time() - began) > 20_000
 
 
 def test_a_controller_that_returns_nan_is_stopped() -> None:
