@@ -41,8 +41,8 @@ ENVIRONMENTS = {
 def make(env_id: str, **kwargs: Any) -> PixelEnv:
     """Build the task called ``env_id``, without Gymnasium's wrappers.
 
-    Its ``spec.max_episode_steps`` holds the length of an episode. For the wrapped environment that
-    truncates by itself, call ``gymnasium.make(env_id)``.
+    It never truncates: ``ENVIRONMENTS[env_id].max_episode_steps`` holds the length of an episode.
+    For the wrapped environment that ends by itself, call ``gymnasium.make(env_id)``.
 
     Args:
         env_id: a key of :data:`ENVIRONMENTS`.
