@@ -46,8 +46,6 @@ def box_qp(
         start: ``[..., m]``: a warm start; left out, the clamped unlimited minimiser.
         max_iterations: Newton steps; each finds one active set, a handful is enough.
     """
-    if H.shape[-1] == 1:
-        return _scalar(H[..., 0], g, low, high)
     if start is None:
         start = newton_solve(H, -g[..., None])[..., 0]
     u = start.clamp(low, high)
@@ -58,6 +56,32 @@ def box_qp(
         u = choose(done, u, _newton_step(H, g, u, free, low, high))
         free, done = _active_set(H, g, u, low, high)
     return BoxQPSolution(u, free, _status(H, done))
+
+
+def limited_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Solve a box QP and differentiate it: the control law of one step of dynamic programming.
+
+    Args:
+        H: ``[N, m, m]``, positive definite.
+        g: ``[N, m, 1+n]``: ``[g, dg/dx]``, a gradient that is affine in a parameter ``x``.
+        low: ``[N, m, 1]``; ``high`` likewise.
+        high: See ``low``.
+
+    Returns:
+        ``[k K] [N, m, 1+n]``: the minimiser at ``x = 0`` and its Jacobian by ``x``, whose rows are
+        zero where a limit is active.
+    """
+    if H.shape[-1] == 1:
+        return _scalar_law(H, g, low, high)
+    qp = box_qp(H, g[:, :, 0], low[:, :, 0], high[:, :, 0])
+    return torch.cat((qp.u[:, :, None], -newton_solve(H, g[:, :, 1:], qp.free)), 2)
+
+
+def _scalar_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """:func:`limited_law` of one control: clamping is exact, and ten times as fast."""
+    best, K = (g / -H).split_with_sizes((1, g.shape[-1] - 1), 2)
+    k = torch.clamp(best, low, high)
+    return torch.cat((k, K * (k == best)), 2)
 
 
 def newton_solve(H: Tensor, rhs: Tensor, free: Tensor | None = None) -> Tensor:
@@ -75,13 +99,6 @@ def newton_solve(H: Tensor, rhs: Tensor, free: Tensor | None = None) -> Tensor:
 def positive_definite(H: Tensor) -> Tensor:
     """Tell which of ``H [..., m, m]`` are positive definite (and finite): ``[...] bool``."""
     return (torch.linalg.cholesky_ex(H).info == 0) & H.isfinite().all(-1).all(-1)
-
-
-def _scalar(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> BoxQPSolution:
-    """One control (``[..., 1]`` each): the clamped minimiser is exact."""
-    best = -g / H
-    u = best.clamp(low, high)
-    return BoxQPSolution(u, u == best, _status(H[..., None], torch.ones_like(u[..., 0]).bool()))
 
 
 def _active_set(

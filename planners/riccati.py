@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from planners.base import QuadraticCost
-from planners.boxqp import box_qp, newton_solve, positive_definite
+from planners.boxqp import limited_law, positive_definite
 
 
 class LocalModel(NamedTuple):
@@ -95,24 +95,14 @@ def backward_pass(model: LocalModel, lam: Tensor, low: Tensor, high: Tensor) -> 
     laws, Qs = [], []
     for F_t, Ft_t, C_t, low_t, high_t in reversed(list(times)):
         Q = torch.baddbmm(C_t, Ft_t, torch.bmm(V, F_t))
-        Qu = Q[:, n1:]
-        law = _minimise(Qu[:, :, n1:] + ridge, Qu[:, :, :n1], low_t, high_t)
+        _, Qu = Q.split_with_sizes((n1, m), 1)
+        Quy, Quu = Qu.split_with_sizes((n1, m), 2)
+        law = limited_law(Quu + ridge, Quy, low_t, high_t)
         G = torch.cat((identity, law), 1)
         V = torch.bmm(G.mT, torch.bmm(Q, G))
         laws.append(law)
         Qs.append(Qu)
     return _control_law(torch.stack(laws[::-1], 1), torch.stack(Qs[::-1], 1), ridge, lead)
-
-
-def _minimise(H: Tensor, Quy: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return ``[k K] [N, m, n+1]``, the limited minimiser of ``1/2 uᵀ H u + uᵀ Quy [1; x]``."""
-    if H.shape[-1] == 1:
-        law = Quy / -H
-        free_k = law[:, :, :1]
-        k = torch.clamp(free_k, low, high)
-        return torch.cat((k, law[:, :, 1:] * (k == free_k)), 2)
-    qp = box_qp(H, Quy[:, :, 0], low[:, :, 0], high[:, :, 0])
-    return torch.cat((qp.u[:, :, None], -newton_solve(H, Quy[:, :, 1:], qp.free)), 2)
 
 
 def _control_law(laws: Tensor, Qu: Tensor, ridge: Tensor, lead: torch.Size) -> ControlLaw:
