@@ -129,14 +129,15 @@ def shift(dynamics: Dynamics, plan: Plan) -> tuple[Tensor, Tensor]:
 def smooth_controls(
     options: RecedingOptions, low: Tensor, high: Tensor, generator: torch.Generator | None
 ) -> Tensor:
-    """Draw starting controls ``[restarts, T, m]`` within the limits; the first ones are zero."""
+    """Draw starting controls ``[restarts, T, m]`` within the limits, the first of them at rest."""
     shape = (options.restarts, len(low), options.knots)
     drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
     drawn[0] = 0
     smooth = torch.nn.functional.interpolate(
         drawn, options.horizon, mode="linear", align_corners=True
     ).mT
-    low, high = low.to(drawn), high.to(drawn)
+    low, high = low.to(smooth), high.to(smooth)
     half = (high - low) / 2
-    scale = torch.where(half.isfinite(), half, 1.0)
-    return (options.noise * scale * smooth).clamp(low, high)
+    scale = options.noise * torch.where(half.isfinite(), half, 1.0)
+    rest = torch.zeros_like(low).clamp(low, high)
+    return (rest + scale * smooth).clamp(low, high)
