@@ -130,7 +130,8 @@ class ILQG:
 
         Returns:
             The best candidate of each problem. Without ``X`` its cost is never above that of the
-            best starting point. Failures are statuses: nothing is raised.
+            best starting point. Failures are statuses: nothing is raised. An infinite cost says
+            that nothing was rolled out from ``x0`` to a finite end, and the states are not a plan.
         """
         U = (U[:, None] if U.dim() == 3 else U).to(x0)
         low = U.new_full((U.shape[-1],), -torch.inf) if low is None else low.to(U)

@@ -148,6 +148,18 @@ def test_nothing_finite_is_a_status_and_its_neighbour_is_not_touched() -> None:
     assert "not finite" in plan.sentences()[0]
 
 
+def test_a_warm_start_that_cannot_be_rolled_out_is_a_status() -> None:
+    """Problem 0 was moved beyond the cliff, problem 1 was not."""
+    cost = GoalCost(torch.zeros(1, dtype=F64), torch.ones(1), torch.ones(1))
+    start = torch.full((2, 1), 0.5, dtype=F64)
+    old = ILQG().solve(Cliff(edge=1.0), cost, start, torch.zeros(2, 6, 1))
+    moved = start + torch.tensor([[9.0], [0.1]])
+    plan = ILQG().solve(Cliff(edge=1.0), cost, moved, old.controls, X=old.states[:, None])
+    assert plan.status.tolist() == [Status.NOT_FINITE, Status.CONVERGED]
+    assert plan.cost.isfinite().tolist() == [False, True]
+    assert bool(plan.controls.isfinite().all())
+
+
 def test_a_candidate_that_is_not_finite_never_wins() -> None:
     cost = GoalCost(torch.zeros(1, dtype=F64), torch.ones(1), torch.ones(1))
     U = torch.zeros(2, 3, 6, 1, dtype=F64)

@@ -67,6 +67,17 @@ def test_one_iteration_is_the_textbook_lqr(n: int, m: int, B: int, T: int) -> No
     assert again.iterations.tolist() == [1] * B
 
 
+def test_regularisation_is_lowered_until_the_lqr_is_reached() -> None:
+    system, cost = random_linear(3, 2), goal_cost(3, 2)
+    x0 = torch.ones(1, 3, dtype=F64)
+    options = ILQGOptions(regularisation=1e4)
+    plan = ILQG(options).solve(system, cost, x0, torch.zeros(1, 7, 2))
+    assert plan.iterations[0] < 30
+    U, K = textbook_lqr(system, cost, x0[0], 7)
+    np.testing.assert_allclose(plan.controls[0], U, atol=1e-5)
+    np.testing.assert_allclose(plan.gains[0], K, atol=1e-3)
+
+
 def test_warm_start_from_a_moved_state_is_the_lqr_of_the_moved_state() -> None:
     n, m, B, T = 3, 2, 5, 7
     system, cost = random_linear(n, m), goal_cost(n, m)
@@ -147,16 +158,15 @@ def test_box_qp_is_brute_force(m: int) -> None:
     H = S @ S.swapaxes(-1, -2) + 0.1 * np.eye(m)
     g = 3 * rng.normal(size=(6, 5, m))
     low, high = -rng.random((6, 5, m)), rng.random((6, 5, m))
-    problem = {"H": H, "g": g, "low": low, "high": high}
-    given = {name: torch.as_tensor(value) for name, value in problem.items()}
-    solution = box_qp(**given)
+    tH, tg, tlow, thigh = (torch.as_tensor(value) for value in (H, g, low, high))
+    solution = box_qp(tH, tg, tlow, thigh)
     for i, j in np.ndindex(6, 5):
         expected = brute_force(H[i, j], g[i, j], low[i, j], high[i, j])
         np.testing.assert_allclose(solution.u[i, j], expected, atol=1e-9)
-    inside = (solution.u > given["low"]) & (solution.u < given["high"])
+    inside = (solution.u > tlow) & (solution.u < thigh)
     assert torch.equal(solution.free, inside)
     assert set(solution.status.flatten().tolist()) == {Status.CONVERGED}
-    warm = box_qp(**given, start=given["high"])
+    warm = box_qp(tH, tg, tlow, thigh, start=thigh)
     torch.testing.assert_close(warm.u, solution.u, atol=1e-9, rtol=0)
 
 
