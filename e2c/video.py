@@ -1,0 +1,520 @@
+"""One episode as a film: what happened, what the agent saw, what it imagined, and the numbers.
+
+`swing_up_frames` composes the pictures, `write_video` makes a file of them. Whatever stays the same
+from picture to picture is drawn once; a chart gains one line per control step.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from e2c.errors import write_whole
+
+Picture = NDArray[np.uint8]
+"""RGB ``uint8 [H, W, 3]``, or one of the camera's grey frames ``uint8 [H, W]``."""
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+Box = tuple[int, int, int, int]
+"""Left, top, width, height [px]."""
+
+
+# ----------------------------------------------------------------------------- the file
+
+
+def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
+    """Encode pictures as VP9 in an .mp4 file, which browsers play; it appears whole or not at all.
+
+    Args:
+        path: ends in ``.mp4``; its folder must exist. A file that is there is replaced.
+        frames: RGB ``uint8 [H, W, 3]``, at least one, all of one size, H and W even. They are
+            encoded as they come, so a generator is never held in memory.
+        fps: pictures per second.
+
+    Raises:
+        ValueError: for another suffix, no pictures, or one of a wrong type or size.
+        OSError: where the file cannot be written; also where the encoder lost pictures.
+    """
+    if path.suffix != ".mp4":
+        raise ValueError(f"A video's name must end in .mp4; got {path.name!r}.")
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be a positive number of pictures per second; got {fps}.")
+    write_whole(path, lambda aside: _encode(aside, frames, fps))
+
+
+def _encode(path: Path, frames: Iterable[Picture], fps: float) -> None:
+    """Write the video at ``path``, in place."""
+    path.touch()  # a folder that cannot be written says so by itself; OpenCV would not
+    writer, size, count = None, (0, 0), 0
+    try:
+        for count, frame in enumerate(frames, start=1):
+            if writer is None:
+                size = _video_size(frame)
+                writer = _open_writer(path, size, fps)
+            if frame.dtype != np.uint8 or frame.shape != (size[1], size[0], 3):
+                raise ValueError(
+                    f"Every picture of a video must be uint8 of shape {[size[1], size[0], 3]} like "
+                    f"the first; number {count} is {frame.dtype} of shape {list(frame.shape)}."
+                )
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    finally:
+        if writer is not None:
+            writer.release()
+    if not count:
+        raise ValueError("A video needs at least one picture; got none.")
+    if (written := _count_pictures(path)) != count:
+        raise OSError(f"The video encoder kept {written} of {count} pictures; is the disk full?")
+
+
+def _video_size(frame: Picture) -> tuple[int, int]:
+    """Return (width, height) of a video whose first picture is ``frame``."""
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.shape[0] % 2 or frame.shape[1] % 2:
+        raise ValueError(
+            "A video's pictures must have shape [H, W, 3] with even H and W; "
+            f"got {list(frame.shape)}."
+        )
+    return frame.shape[1], frame.shape[0]
+
+
+def _open_writer(path: Path, size: tuple[int, int], fps: float) -> cv2.VideoWriter:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"vp09"), fps, size)
+    if not writer.isOpened():
+        raise OSError(f"OpenCV cannot encode VP9 videos of {size[0]} x {size[1]} pixels here.")
+    return writer
+
+
+def _count_pictures(path: Path) -> int:
+    """Return how many pictures the finished file says it holds."""
+    capture = cv2.VideoCapture(str(path))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return count
+
+
+# ----------------------------------------------------------------------------- the episode
+
+
+@dataclass(frozen=True)
+class Film:
+    """Everything that the film of one episode of T control steps shows.
+
+    Row t of every array belongs to the moment at which the agent chose torque t.
+    """
+
+    scenes: Sequence[Picture] | Callable[[int], Picture]
+    """Picture t, RGB ``uint8 [S, S, 3]``, of the system for people; drawn when it is needed."""
+    observations: NDArray[np.uint8]
+    """What the agent got, ``[T + 1, C, H, W]``, the newest frame last."""
+    imagined: NDArray[np.uint8]
+    """What its plan at step t decodes to at each of S moments, ``[T, S, H, W]``."""
+    imagined_steps: Sequence[int]
+    """How many control steps ahead those S moments lie."""
+    goal: NDArray[np.uint8]
+    """The goal's observation, ``[C, H, W]``."""
+    torques: NDArray[np.floating]
+    """``[T]`` [N m]."""
+    torque_limit: float
+    """Largest magnitude of a torque [N m]."""
+    angles: NDArray[np.floating]
+    """``[T + 1]`` [rad] from upright, wrapped into ±pi."""
+    goal_band: float
+    """Half the goal region's width [rad]."""
+    costs: NDArray[np.floating]
+    """Cost ``[T]`` of the plan made at each step; NaN where there was none."""
+    dt: float
+    """Control step [s]."""
+    title: str
+    """Heading of every picture."""
+
+    def __post_init__(self) -> None:
+        """Refuse arrays whose lengths do not belong together."""
+        T, S = len(self.torques), len(self.imagined_steps)
+        lengths = {
+            "observations": (len(self.observations), T + 1),
+            "angles": (len(self.angles), T + 1),
+            "costs": (len(self.costs), T),
+            "imagined": (self.imagined.shape[:2], (T, S)),
+        }
+        for name, (got, wanted) in lengths.items():
+            if got != wanted:
+                raise ValueError(f"A film of {T} torques needs {name} of {wanted}; got {got}.")
+        if not T or not S:
+            raise ValueError("A film needs at least one torque and one imagined moment.")
+
+    def scene(self, t: int) -> Picture:
+        """Return the picture of the system at step ``t``."""
+        return self.scenes(t) if callable(self.scenes) else self.scenes[t]
+
+
+def swing_up_frames(film: Film, hold: float = 1.0) -> Iterator[Picture]:
+    """Compose one picture per control step, to be played at ``1 / film.dt`` per second.
+
+    Args:
+        film: the episode.
+        hold: how long the last picture stays [s].
+
+    Yields:
+        T pictures and the last one's repetitions, RGB ``uint8 [720, 1280, 3]``, each its own array.
+    """
+    page = _page(film)
+    charts = _charts(film)
+    for chart in charts:
+        chart.draw_static(page)
+    for t in range(len(film.torques)):
+        for chart in charts:
+            chart.extend(page, t)
+        picture = page.copy()
+        _show_moment(picture, film, t)
+        for chart in charts:
+            chart.show_moment(picture, t)
+        yield picture
+    for _ in range(round(hold / film.dt)):
+        yield picture.copy()
+
+
+# ----------------------------------------------------------------------------- the layout [px]
+
+_WIDTH, _HEIGHT = 1280, 720
+_MARGIN, _GAP, _PAD = 24, 16, 16
+_TOP = 72  # of the first row of cards
+_SCENE: Box = (_MARGIN, _TOP, 440, 440)
+_RIGHT = _MARGIN + 440 + _GAP  # left edge of the panels beside the scene
+_FRAME, _SMALL = 168, 104  # largest side of a frame seen, of one imagined
+_CAPTION = 24  # height of the line under a frame
+_HEADING = 28  # height of the line over it
+_ROW = 2 * _PAD + _HEADING + _CAPTION - 8  # height of a card without its frames
+_SEES: Box = (_RIGHT, _TOP, 3 * _FRAME + 2 * 12 + 2 * _PAD, _ROW + _FRAME)
+_GOAL: Box = (_SEES[0] + _SEES[2] + _GAP, _TOP, _FRAME + 2 * _PAD, _ROW + _FRAME)
+_IMAGINES: Box = (_RIGHT, 512 - _ROW - _SMALL, _WIDTH - _MARGIN - _RIGHT, _ROW + _SMALL)
+_CHART_TOP, _CHART_WIDTH, _CHART_HEIGHT = 528, 400, 168
+
+_WHITE, _PAGE, _LINE = (255, 255, 255), (238, 242, 247), (218, 225, 234)
+_INK, _MUTED, _FAINT = (15, 23, 42), (84, 99, 122), (226, 232, 240)
+_GREEN, _AMBER, _BLUE, _VIOLET = (16, 185, 129), (234, 138, 4), (37, 99, 235), (124, 58, 237)
+_EARLIER, _LATEST = (56, 140, 255), (255, 150, 40)  # of the two frames laid over one another
+
+_FONT = cv2.FontFace("sans")
+
+
+def _page(film: Film) -> Picture:
+    """Draw what never changes, except for the charts: ``[720, 1280, 3]``."""
+    page = np.full((_HEIGHT, _WIDTH, 3), _PAGE, np.uint8)
+    _write(page, film.title, (_MARGIN, 47), 25, _INK, weight=600)
+    for box, heading in (
+        (_SEES, "What the agent sees"),
+        (_GOAL, "Its goal"),
+        (_IMAGINES, "What it imagines"),
+    ):
+        _card(page, box)
+        _write(page, heading, (box[0] + _PAD, box[1] + 29), 18, _INK, weight=600)
+    names = _frame_names(film)
+    for name, box in zip(names, _tiles(_SEES, len(names), film.goal.shape), strict=True):
+        _caption(page, box, name)
+    for box in _tiles(_GOAL, 1, film.goal.shape):
+        _place_frame(page, film.goal[-1], box)
+        _caption(page, box, "upright, at rest")
+    moments = _tiles(_IMAGINES, len(film.imagined_steps), film.goal.shape)
+    for step, box in zip(film.imagined_steps, moments, strict=True):
+        _caption(page, box, f"+{step * film.dt:.2f} s" if step else "now")
+    return page
+
+
+def _frame_names(film: Film) -> list[str]:
+    """Name the tiles that show one observation: its C frames and, of two, their overlay."""
+    C = film.goal.shape[0]
+    names = [f"{age * film.dt:.2f} s ago" for age in range(C - 1, 0, -1)] + ["now"]
+    return [*names, "both: its motion"] if C == 2 else names
+
+
+def _show_moment(picture: Picture, film: Film, t: int) -> None:
+    """Draw everything of step ``t`` outside of the charts onto ``picture``, in place."""
+    _place_scene(picture, film.scene(t))
+    _write(picture, f"{t * film.dt:.2f} s", (_WIDTH - _MARGIN, 47), 25, _INK, align="right")
+    if abs(film.angles[t]) <= film.goal_band:
+        _write(picture, "in the goal region", (_WIDTH - 140, 46), 18, _GREEN, 600, "right")
+    frames = list(film.observations[t])
+    if len(frames) == 2:
+        frames.append(_overlay(*frames))
+    for frame, box in zip(frames, _tiles(_SEES, len(frames), film.goal.shape), strict=True):
+        _place_frame(picture, frame, box)
+    moments = _tiles(_IMAGINES, len(film.imagined_steps), film.goal.shape)
+    for frame, box in zip(film.imagined[t], moments, strict=True):
+        _place_frame(picture, frame, box)
+
+
+def _tiles(card: Box, count: int, shape: tuple[int, ...]) -> list[Box]:
+    """Spread ``count`` frames of ``shape [..., H, W]`` evenly over a card, under its heading."""
+    left, top, width, height = card
+    H, W = shape[-2:]
+    inner, gap = width - 2 * _PAD, 12
+    scale = min((height - _ROW) / max(H, W), (inner - gap * (count - 1)) / count / W)
+    w, h = round(scale * W), round(scale * H)
+    pitch = (inner - w) / (count - 1) if count > 1 else 0.0
+    y = top + _PAD + _HEADING + (height - _ROW - h) // 2
+    return [(left + _PAD + round(k * pitch), y, w, h) for k in range(count)]
+
+
+# ----------------------------------------------------------------------------- the charts
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """One quantity over time: a card, its axes, and a line that grows."""
+
+    column: int
+    """Its place in the row of charts, from the left."""
+    heading: str
+    readings: Sequence[str]
+    """The quantity as text at each step, with its unit."""
+    values: NDArray[np.float64]
+    """``[T]``, on the vertical axis; the line is broken where one is not finite."""
+    limits: tuple[float, float]
+    """Lowest and highest value on the axis."""
+    ticks: dict[float, str]
+    """Value and label of the horizontal lines."""
+    colour: Colour
+    dt: float
+    """Control step [s]."""
+    band: tuple[float, float] | None = None
+    """A range to shade."""
+    held: bool = False
+    """Whether a value lasts until the next, as a torque does."""
+    period: float = math.inf
+    """The line is also broken where it moves by more than half of this."""
+
+    @property
+    def card(self) -> Box:
+        """The whole chart [px]."""
+        left = _MARGIN + self.column * (_CHART_WIDTH + _GAP)
+        return left, _CHART_TOP, _CHART_WIDTH, _CHART_HEIGHT
+
+    @property
+    def plot(self) -> Box:
+        """What lies between its axes [px]."""
+        left, top, width, height = self.card
+        return left + 60, top + 46, width - 60 - 24, height - 46 - 34
+
+    def at(self, t: float, value: float) -> Point:
+        """Return where ``value`` at control step ``t`` stands [px]."""
+        left, top, width, height = self.plot
+        low, high = self.limits
+        share = (high - min(max(value, low), high)) / (high - low)
+        return left + width * t / len(self.values), top + height * share
+
+    def draw_static(self, page: Picture) -> None:
+        """Draw card, shading, axes and labels."""
+        left, top, width, height = self.plot
+        _card(page, self.card)
+        _write(page, self.heading, (self.card[0] + _PAD, self.card[1] + 29), 18, _INK, weight=600)
+        if self.band is not None:
+            (_, low), (_, high) = self.at(0, self.band[0]), self.at(0, self.band[1])
+            _rectangle(page, (left, high), (left + width, low), _GREEN, 0.2)
+        for value, label in self.ticks.items():
+            _, y = self.at(0, value)
+            _rectangle(page, (left, y - 0.5), (left + width, y + 0.5), _LINE, 1.0)
+            _write(page, label, (left - 10, round(y) + 5), 15, _MUTED, align="right")
+        duration = len(self.values) * self.dt
+        for second in _round_ticks(0.0, duration, 6):
+            x = round(left + width * second / duration)
+            _write(page, f"{second:g} s", (x, top + height + 22), 15, _MUTED, align="center")
+
+    def extend(self, page: Picture, t: int) -> None:
+        """Draw the line's next piece, up to step ``t``."""
+        if not t or not np.isfinite(self.values[t - 1 : t + 1]).all():
+            return
+        before, now = self.at(t - 1, self.values[t - 1]), self.at(t, self.values[t])
+        if self.held:
+            _polyline(page, [before, (now[0], before[1]), now], self.colour)
+        elif abs(self.values[t] - self.values[t - 1]) <= self.period / 2:
+            _polyline(page, [before, now], self.colour)
+
+    def show_moment(self, picture: Picture, t: int) -> None:
+        """Draw the cursor at step ``t`` and the reading there."""
+        _, top, _, height = self.plot
+        left, above, width, _ = self.card
+        x, y = self.at(t, float(np.nan_to_num(self.values[t])))
+        _rectangle(picture, (x - 0.75, top - 4), (x + 0.75, top + height + 4), _MUTED, 0.6)
+        if np.isfinite(self.values[t]):
+            _dot(picture, (x, y), 7, _WHITE)
+            _dot(picture, (x, y), 5, self.colour)
+        place = (left + width - _PAD, above + 29)
+        _write(picture, self.readings[t], place, 18, self.colour, 600, "right")
+
+
+def _charts(film: Film) -> list[_Chart]:
+    """Return the charts of torque, angle and planned cost."""
+    limit, T = film.torque_limit, len(film.torques)
+    torques, angles = film.torques.astype(np.float64), film.angles[:T].astype(np.float64)
+    torque = _Chart(
+        0,
+        "Torque",
+        [_signed(torque, "N m") for torque in torques],
+        torques,
+        (-1.2 * limit, 1.2 * limit),
+        {-limit: _minus(f"{-limit:g}"), 0.0: "0", limit: f"{limit:g}"},
+        _AMBER,
+        film.dt,
+        held=True,
+    )
+    angle = _Chart(
+        1,
+        "Angle from upright",
+        [_signed(angle, "rad") for angle in angles],
+        angles,
+        (-1.1 * math.pi, 1.1 * math.pi),
+        {-math.pi: _minus("-π"), 0.0: "0", math.pi: "π"},
+        _BLUE,
+        film.dt,
+        band=(-film.goal_band, film.goal_band),
+        period=2 * math.pi,
+    )
+    return [torque, angle, _cost_chart(film)]
+
+
+def _cost_chart(film: Film) -> _Chart:
+    """Return the chart of the planned cost, logarithmic where costs span more than a decade."""
+    costs = film.costs.astype(np.float64)
+    readings = [f"{cost:.3g}" if math.isfinite(cost) else "none" for cost in costs]
+    finite = costs[np.isfinite(costs)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    if logarithmic := 0 < 10 * low < high:
+        costs, low, high = np.log10(costs), math.log10(low), math.log10(high)
+    room = 0.1 * (high - low) or 1.0
+    limits = (low - room, high + room)
+    ticks = _round_ticks(*limits, 3)
+    if logarithmic:
+        ticks = [tick for tick in ticks if tick == round(tick)]
+    labels = {tick: _minus(f"{10**tick if logarithmic else tick:g}") for tick in ticks}
+    heading = "Planned cost"
+    return _Chart(2, heading, readings, costs, limits, labels, _VIOLET, film.dt)
+
+
+def _round_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return up to ``most`` round numbers, evenly spaced, between ``low`` and ``high``."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            break
+    return [round(k * step, 12) for k in range(first, last + 1)]
+
+
+def _signed(value: float, unit: str) -> str:
+    return f"{_minus(f'{round(value, 2) + 0.0:+.2f}')} {unit}"
+
+
+def _minus(number: str) -> str:
+    """Write a number's hyphen as the minus sign it stands for."""
+    return number.replace("-", "\N{MINUS SIGN}")
+
+
+# ----------------------------------------------------------------------------- the pens
+
+_SHIFT = 4  # binary places of OpenCV's fixed-point coordinates
+
+
+def _write(
+    picture: Picture,
+    text: str,
+    place: tuple[int, int],
+    size: int,
+    colour: Colour,
+    weight: int = 400,
+    align: str = "left",
+) -> None:
+    """Write ``text`` with its base line at ``place`` (x, y), ``size`` [px] high."""
+    (_, _, width, _) = cv2.getTextSize((0, 0), text, (0, 0), _FONT, size, weight)
+    x = place[0] - round(width * {"left": 0.0, "center": 0.5, "right": 1.0}[align])
+    cv2.putText(picture, text, (x, place[1]), colour, _FONT, size, weight)
+
+
+def _caption(picture: Picture, box: Box, text: str) -> None:
+    """Write ``text`` under ``box``, centred."""
+    left, top, width, height = box
+    _write(picture, text, (left + width // 2, top + height + 20), 16, _MUTED, align="center")
+
+
+def _card(picture: Picture, box: Box) -> None:
+    """Draw a white panel with a hairline around it."""
+    _blend(picture, box, np.full((box[3], box[2], 3), _LINE, np.uint8), 10)
+    left, top, width, height = box
+    inner = (left + 1, top + 1, width - 2, height - 2)
+    _blend(picture, inner, np.full((inner[3], inner[2], 3), _WHITE, np.uint8), 9)
+
+
+def _place_scene(picture: Picture, scene: Picture) -> None:
+    """Put the system's picture on its card."""
+    left, top, width, height = _SCENE
+    _blend(picture, _SCENE, np.full((height, width, 3), _LINE, np.uint8), 10)
+    inner = (left + 1, top + 1, width - 2, height - 2)
+    fitted = cv2.resize(scene, (inner[2], inner[3]), interpolation=cv2.INTER_AREA)
+    _blend(picture, inner, fitted, 9)
+
+
+def _place_frame(picture: Picture, frame: Picture, box: Box) -> None:
+    """Put one of the camera's frames, grey ``[H, W]`` or ``[H, W, 3]``, enlarged into ``box``."""
+    large = cv2.resize(frame, (box[2], box[3]), interpolation=cv2.INTER_CUBIC)
+    if large.ndim == 2:
+        large = cv2.cvtColor(large, cv2.COLOR_GRAY2RGB)
+    _blend(picture, box, large, 6)
+
+
+def _overlay(earlier: Picture, latest: Picture) -> Picture:
+    """Lay two grey frames ``[H, W]`` over one another: what only one shows has its colour."""
+    mixed = earlier[..., None] * (np.array(_EARLIER) / 255) + latest[..., None] * (
+        np.array(_LATEST) / 255
+    )
+    return np.minimum(mixed, 255).astype(np.uint8)
+
+
+def _blend(picture: Picture, box: Box, content: Picture, radius: int) -> None:
+    """Lay ``content [h, w, 3]`` over ``box`` with rounded corners of ``radius`` [px]."""
+    left, top, width, height = box
+    window = picture[top : top + height, left : left + width]
+    cover = _corner(radius)
+    views = [
+        (slice(0, radius), slice(0, radius), cover),
+        (slice(0, radius), slice(width - radius, width), cover[:, ::-1]),
+        (slice(height - radius, height), slice(0, radius), cover[::-1]),
+        (slice(height - radius, height), slice(width - radius, width), cover[::-1, ::-1]),
+    ]
+    kept = [window[rows, columns].copy() for rows, columns, _ in views]
+    window[:] = content
+    for (rows, columns, share), old in zip(views, kept, strict=True):
+        mixed = share * content[rows, columns] + (1 - share) * old
+        window[rows, columns] = np.rint(mixed).astype(np.uint8)
+
+
+@functools.lru_cache
+def _corner(radius: int) -> NDArray[np.float64]:
+    """Return each pixel's share ``[radius, radius, 1]`` inside a rounded top left corner."""
+    offset = radius - 0.5 - np.arange(radius)
+    distance = np.hypot(offset[:, None], offset)
+    return np.clip(radius - distance + 0.5, 0.0, 1.0)[..., None]
+
+
+def _polyline(picture: Picture, points: Sequence[Point], colour: Colour) -> None:
+    """Draw a line of 2 px through ``points``."""
+    fixed = np.rint(np.array(points) * 2**_SHIFT).astype(np.int32)
+    cv2.polylines(picture, [fixed], False, colour, 2, cv2.LINE_AA, _SHIFT)
+
+
+def _dot(picture: Picture, centre: Point, radius: float, colour: Colour) -> None:
+    """Draw a disc."""
+    x, y = (round(coordinate * 2**_SHIFT) for coordinate in centre)
+    cv2.circle(picture, (x, y), round(radius * 2**_SHIFT), colour, -1, cv2.LINE_AA, _SHIFT)
+
+
+def _rectangle(picture: Picture, start: Point, end: Point, colour: Colour, opacity: float) -> None:
+    """Lay a rectangle over ``picture``, its edges rounded to whole pixels."""
+    (left, top), (right, bottom) = np.rint([start, end]).astype(int)
+    window = picture[top : max(bottom, top + 1), left : max(right, left + 1)]
+    mixed = (1 - opacity) * window + opacity * np.array(colour)
+    window[:] = np.rint(mixed).astype(np.uint8)
