@@ -17,6 +17,9 @@ Controller = Callable[[Frames], ArrayLike]
 Progress = Callable[[int, int], None]
 """Called after every step with (transitions recorded so far, transitions in all)."""
 
+Push = Callable[[int], ArrayLike | None]
+"""Step t -> external controls ``[B, m]`` that the world adds, or None."""
+
 
 @dataclass(frozen=True)
 class Rollouts:
@@ -71,9 +74,16 @@ class BatchEnv:
 
 
 def record(
-    batch: BatchEnv, controller: Controller, length: int, progress: Progress | None = None
+    batch: BatchEnv,
+    controller: Controller,
+    length: int,
+    progress: Progress | None = None,
+    push: Push | None = None,
 ) -> Rollouts:
-    """Run ``controller`` for ``length`` steps from where ``batch`` stands, and keep everything."""
+    """Run ``controller`` for ``length`` steps from where ``batch`` stands, and keep everything.
+
+    ``push`` is the world's own force at each step, see `PixelEnv.advance`; none by default.
+    """
     env, count, history = batch.env, len(batch.states), batch.env.frames_per_observation
     frames = np.empty((count, length + history, *env.frame_shape), np.uint8)
     actions = np.empty((count, length, env.control_dim), np.float32)
@@ -81,7 +91,8 @@ def record(
     frames[:, :history], states[:, 0] = batch.observations, batch.states
     for t in range(length):
         actions[:, t] = env.applied(controller(batch.observations))
-        frames[:, history + t] = batch.step(actions[:, t])[:, -1]
+        external = None if push is None else push(t)
+        frames[:, history + t] = batch.step(actions[:, t], external)[:, -1]
         states[:, t + 1] = batch.states
         if progress is not None:
             progress(count * (t + 1), count * length)

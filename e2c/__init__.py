@@ -1,0 +1,13 @@
+"""Embed to Control: control from pixels.
+
+>>> import e2c
+>>> agent = e2c.load_agent("runs/pendulum")          # doctest: +SKIP
+>>> agent.reset()                                    # doctest: +SKIP
+>>> torque = agent.act(observation)                  # doctest: +SKIP
+"""
+
+from e2c.agent import Agent, load_agent
+from e2c.errors import E2CError
+
+__version__ = "0.1.0"
+__all__ = ["Agent", "E2CError", "__version__", "load_agent"]

@@ -1,0 +1,174 @@
+"""From an observation to an action: encode, plan in the latent space, act.
+
+The only place where the model's types meet the planner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from e2c import checkpoint
+from e2c.config import PlannerConfig
+from e2c.errors import E2CError
+from e2c.model import E2C, ProblemSpec
+from e2c.transitions import LocallyLinear
+from planners import Dynamics, GoalCost, Plan, RecedingHorizon, RecedingOptions, Status
+
+
+class LatentDynamics:
+    """The transition as the planner wants it.
+
+    Args:
+        transition: of the model.
+        jacobian: ``"true"`` for the derivative of ``A(z)z + B(z)u + o(z)``; ``"A"`` for ``A(z)``,
+            which leaves out how A, B and o change with z.
+    """
+
+    def __init__(self, transition: LocallyLinear, jacobian: str = "true") -> None:
+        self.transition, self.jacobian = transition, jacobian
+        self.state_dim, self.control_dim = transition.n, transition.m
+
+    def step(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return the next latent state ``[..., n]`` of ``x [..., n]`` under ``u [..., m]``."""
+        return self.transition.step(x, u)
+
+    def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``[..., n, n]`` and ``[..., n, m]``, the derivatives by state and control."""
+        if self.jacobian == "true":
+            return self.transition.jacobian(x, u)
+        local = self.transition(x)
+        return local.A, local.B
+
+
+def receding_horizon(
+    dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig
+) -> RecedingHorizon:
+    """Build the planner; its random starting points are the same every time."""
+    return RecedingHorizon(
+        dynamics,
+        torch.tensor(spec.control_low),
+        torch.tensor(spec.control_high),
+        RecedingOptions(
+            horizon=options.horizon,
+            first_iterations=options.first_iterations,
+            iterations=options.iterations,
+            restarts=options.restarts,
+        ),
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def goal_cost(
+    goal: Tensor, variance: Tensor, spec: ProblemSpec, options: PlannerConfig
+) -> GoalCost:
+    """Build the cost of being away from ``goal [n]``, in a unit that does not depend on the space.
+
+    A state as far from the goal as the data spread (``variance``: their summed variance) costs 1 a
+    step, and full control costs ``options.control_weight`` a step.
+    """
+    Q = torch.ones_like(goal) / variance
+    R = options.control_weight / spec.control_scale.to(goal).square()
+    return GoalCost(goal, Q, R, options.terminal_weight * Q)
+
+
+class Agent:
+    """Sees frames only, and answers with actions within the limits.
+
+    Args:
+        model: a trained model.
+        spec: its task.
+        options: its planner.
+    """
+
+    def __init__(self, model: E2C, spec: ProblemSpec, options: PlannerConfig) -> None:
+        self.model, self.spec, self.options = model, spec, options
+        dynamics = LatentDynamics(model.transition, options.jacobian)
+        self.planner = receding_horizon(dynamics, spec, options)
+        self.plan: Plan | None = None
+        """The last plan, of every episode in the batch."""
+        self.reset()
+
+    @torch.inference_mode()
+    def reset(self, goal: NDArray[np.uint8] | None = None) -> None:
+        """Begin an episode, or a batch of them.
+
+        Args:
+            goal: image to reach, uint8 ``[C, H, W]``, or ``[B, C, H, W]``, one for each episode;
+                the task's own goal image by default.
+
+        Raises:
+            E2CError: when the goal has another shape or type than an observation.
+        """
+        image = self.model.goal if goal is None else self._observations(goal)
+        z = self.model.encode(image).mean
+        self.cost = goal_cost(z, self.model.latent_variance, self.spec, self.options)
+        self.planner.reset()
+        self.plan = None
+        self.troubles = 0
+        """Plans since the reset that were not finite or not positive definite."""
+
+    @torch.inference_mode()
+    def act(self, observation: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Choose the next action.
+
+        Args:
+            observation: uint8 ``[C, H, W]``, or a batch of them, ``[B, C, H, W]``.
+
+        Returns:
+            float32 ``[m]`` or ``[B, m]``, in the task's unit.
+
+        Raises:
+            E2CError: when the observation has another shape or type.
+        """
+        images = self._observations(observation)
+        single = images.dim() == 3
+        z = self.model.encode(images[None] if single else images).mean
+        self.plan = self.planner.plan(z, self.cost)
+        failed = self.plan.status >= Status.NOT_FINITE
+        self.troubles += int(failed.sum())
+        action: NDArray[np.float32] = self.plan.controls[:, 0].float().cpu().numpy()
+        return action[0] if single else action
+
+    @torch.inference_mode()
+    def imagine(self, steps: Sequence[int]) -> NDArray[np.uint8]:
+        """Draw the last plan: the newest frame at each of ``steps`` ahead, ``[B, S, H, W]``.
+
+        Raises:
+            E2CError: before the first call of `act`.
+        """
+        if self.plan is None:
+            raise E2CError("There is no plan to imagine yet; call act(observation) first.")
+        return self.model.decode(self.plan.states[:, list(steps)])[:, :, -1]
+
+    def _observations(self, images: NDArray[np.uint8]) -> Tensor:
+        """Check images and return them as a tensor."""
+        array: NDArray[Any] = np.asarray(images)
+        wanted = self.spec.observation_shape
+        if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-3:] != wanted:
+            raise E2CError(
+                f"An observation is uint8 of shape {list(wanted)}, or a batch of them; got "
+                f"{array.dtype} of shape {list(array.shape)}."
+            )
+        return torch.from_numpy(array)
+
+
+def load_agent(run: str | Path, device: str = "cpu") -> Agent:
+    """Load the agent of a run folder.
+
+    Args:
+        run: the folder that training wrote.
+        device: where the networks and the planner run.
+
+    Raises:
+        E2CError: when the folder or its checkpoint is missing, damaged or of another version, or
+            there is no such device.
+    """
+    model, config, spec = checkpoint.load(Path(run), device)
+    return Agent(model, spec, config.planner)

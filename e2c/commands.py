@@ -1,0 +1,176 @@
+"""The command lines: what is typed becomes one call of `e2c.experiment`; the outermost layer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
+
+import torch
+import tyro
+
+from e2c import experiment
+from e2c.agent import load_agent
+from e2c.config import PRESETS, Config
+from e2c.errors import E2CError, run_command
+from e2c.tracking import WandbMode
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Record a dataset: episodes from random restarts, under random controls or a trained agent.
+
+    Example: e2c-collect --out data/random.npz --transitions 10000 --seed 3
+    """
+
+    out: Path
+    """Dataset file to write (.npz)."""
+    env: str = "E2C/PendulumSwingUp-v0"
+    """Gymnasium id of the task."""
+    transitions: int = 5000
+    """Transitions to record, rounded up to whole episodes."""
+    episode_length: int = 25
+    """Steps of each episode."""
+    seed: int = 0
+    """Of restarts and controls."""
+    agent: Path | None = None
+    """Run folder of a trained agent that is to act; left out, controls are random."""
+    exploration: float = 0.15
+    """Standard deviation of the noise on the agent's controls, as a share of the limits."""
+
+    def __call__(self) -> None:
+        """Record, write and tell."""
+        _at_least(1, transitions=self.transitions, episode_length=self.episode_length)
+        _at_least(0, seed=self.seed, exploration=self.exploration)
+        if self.out.suffix != ".npz":
+            raise E2CError(f"--out is {self.out}; a dataset file ends in .npz.")
+        agent = None if self.agent is None else load_agent(self.agent)
+        data = experiment.collect(
+            self.env, self.transitions, self.episode_length, self.seed, agent, self.exploration
+        )
+        data.save(self.out)
+        print(f"{self.out}: {data.transitions} transitions, sha256 {data.content_hash[:16]}")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an agent from pixels: collect, learn embedding and dynamics jointly, act, learn on.
+
+    Example: python train.py --seed 0 --out runs/pendulum
+    """
+
+    out: Path
+    """Run folder to make."""
+    config: tyro.conf.OmitArgPrefixes[Config]
+    """Everything that decides the run; starts from the preset."""
+    preset: Literal["default", "paper"] = "default"
+    """Named configuration to start from; other options change it."""
+    seed: int = 0
+    """Of data, weights, batches and exploration."""
+    data: tuple[Path, ...] = ()
+    """Dataset files to start from, in place of random transitions."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    threads: int = 0
+    """Threads that torch uses; 0 leaves it to torch. Bitwise repeats need the same number."""
+    wandb: WandbMode = "off"
+    """Report to wandb too: offline keeps it in the run folder, online sends it."""
+
+    def __call__(self) -> None:
+        """Train and tell."""
+        _at_least(0, seed=self.seed, threads=self.threads)
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        run = experiment.train(self.config, self.seed, self.out, self.data, self.device, self.wandb)
+        print(
+            f"{self.out}: trained on {run.transitions} transitions in "
+            f"{run.seconds['total']:.0f} s; next: python evaluate.py {self.out}"
+        )
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Run a trained agent from images alone, and the oracle on the same starts.
+
+    Example: python evaluate.py runs/pendulum --episodes 100 --video swing_up.mp4
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Run folder that training wrote."""
+    episodes: int = 10
+    """Episodes, side by side in one batch."""
+    seed: int = 1000
+    """Of the starts."""
+    json: Path | None = None
+    """File to write the results to."""
+    video: Path | None = None
+    """File to film the first episode to (.mp4)."""
+    oracle: bool = True
+    """Run the oracle too: the same planner on the true state and dynamics."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    disturbance: tyro.conf.OmitArgPrefixes[experiment.Disturbance] = field(
+        default_factory=experiment.Disturbance
+    )
+    """What the world does besides."""
+
+    def __call__(self) -> None:
+        """Evaluate, write and tell."""
+        _at_least(1, episodes=self.episodes)
+        _at_least(0, seed=self.seed, frame_noise=self.disturbance.frame_noise)
+        if self.video is not None and self.video.suffix != ".mp4":
+            raise E2CError(f"--video is {self.video}; a video file ends in .mp4.")
+        agent = load_agent(self.run, self.device)
+        results = experiment.evaluate_and_film(
+            agent, self.episodes, self.seed, self.disturbance, self.oracle, self.json, self.video
+        )
+        shown = ("success_rate", "time_in_goal", "oracle_success_rate", "oracle_time_in_goal")
+        for key in (*shown, "steps_to_goal_median", "plan_ms_median", "plan_ms_p99"):
+            if key in results:
+                print(f"{key:<22} {results[key]}")
+        for path in (self.json, self.video):
+            if path is not None:
+                print(f"written: {path}")
+
+
+def collect_command() -> NoReturn:
+    """``e2c-collect``: record a dataset."""
+    run_command(lambda: _parse(Collect)())
+
+
+def train_command() -> NoReturn:
+    """``e2c-train`` and ``train.py``: train an agent."""
+    run_command(lambda: _parse(Train, _preset)())
+
+
+def evaluate_command() -> NoReturn:
+    """``e2c-evaluate`` and ``evaluate.py``: run a trained agent."""
+    run_command(lambda: _parse(Evaluate)())
+
+
+def _parse(kind: Callable[..., T], default: Callable[[], Any] | None = None) -> T:
+    """Parse the command line; a mistake in it ends with status 2 and names the nearest option."""
+    options = {} if default is None else {"default": default()}
+    return tyro.cli(kind, config=(tyro.conf.FlagConversionOff,), **options)
+
+
+def _preset() -> Train:
+    """Look for ``--preset`` first, since it decides the other options' defaults."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default="default")
+    name = parser.parse_known_args(sys.argv[1:])[0].preset
+    if name not in PRESETS:
+        raise E2CError(f"There is no preset {name!r}; choose one of: {', '.join(PRESETS)}.")
+    return Train(out=tyro.MISSING, config=PRESETS[name], preset=name)
+
+
+def _at_least(low: float, **values: float) -> None:
+    """Raise an E2CError for the first value below ``low``."""
+    for name, value in values.items():
+        if not value >= low:
+            raise E2CError(f"--{name.replace('_', '-')} is {value}; it must be at least {low}.")

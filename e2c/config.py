@@ -1,0 +1,284 @@
+"""What can be chosen, as frozen dataclasses; and the presets.
+
+A sentence stands under every field, and the command line's help shows it. What can be derived from
+the environment (observation shape, control limits, control step) is never configured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from e2c.errors import E2CError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The networks."""
+
+    latent_dim: int = 5
+    """n, the dimension of the latent state."""
+    encoder_hidden: tuple[int, ...] = (256, 256)
+    """Widths of the encoder's hidden layers."""
+    decoder_hidden: tuple[int, ...] = (256, 256)
+    """Widths of the decoder's hidden layers."""
+    transition_hidden: tuple[int, ...] = (100, 100)
+    """Widths of the transition's hidden layers."""
+    activation: Literal["relu", "silu"] = "silu"
+    """Between layers; a smooth one gives the planner smooth Jacobians."""
+    pool: int = 2
+    """The encoder first averages blocks of pool x pool pixels; 1 leaves the image as it is."""
+    lattices: int = 2
+    """The decoder draws lattices x lattices interleaved lattices of pixels, and one training step
+    draws one of them: an unbiased, cheaper estimate of the likelihood. 1 draws all pixels."""
+    transition_bound: float = 0.95
+    """|v^T r| of A = I + v r^T stays below it, so that A is invertible; 0 for free v and r."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The loss: reconstruction + prediction + prior KL + lambda * latent KL, over roll-outs."""
+
+    horizon: int = 8
+    """Steps of the open-loop roll-outs trained on; 1 is the published loss."""
+    targets: int = 3
+    """Times of each roll-out at which the prediction is compared, one drawn in each equal part."""
+    latent_weight: float = 50.0
+    """lambda, the weight of the latent KL, at the end of its ramp."""
+    latent_weight_start: float = 1.0
+    """lambda at the start: small while the latent space unfolds."""
+    ramp: float = 0.5
+    """Share of the first phase over which lambda grows, geometrically."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam, over two kinds of phase: one on the first data, then one after each own round."""
+
+    steps: int = 3000
+    """Optimiser steps on the data given or drawn at random."""
+    steps_per_round: int = 500
+    """Optimiser steps after each round of the agent's own episodes."""
+    batch_size: int = 32
+    """Roll-outs in a batch."""
+    learning_rate: float = 1e-3
+    """Adam's step size in the first phase."""
+    learning_rate_own: float = 5e-4
+    """Adam's step size at the start of each later phase."""
+    beta2: float = 0.999
+    """Adam's decay of squared gradients."""
+    decay: float = 0.1
+    """Factor by which the step size has fallen at the end of each phase; 1 keeps it."""
+    clip: float = 100.0
+    """The norm of the gradient is cut to this; 0 leaves it."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The transitions a model is learned from; ``--data FILE`` replaces the random ones."""
+
+    transitions: int = 5000
+    """Random transitions, from random restarts under random controls."""
+    episode_length: int = 25
+    """Steps of each random episode."""
+    rounds: int = 3
+    """Rounds of own episodes: act, add what was seen, train on."""
+    episodes_per_round: int = 5
+    """Own episodes in a round, each as long as the task's."""
+    exploration: float = 0.15
+    """Standard deviation of the noise on the agent's own controls, as a share of the limits."""
+    fresh: float = 0.5
+    """Share of each batch that comes from own episodes, once there are any."""
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """iLQG over the latent dynamics, in a receding horizon."""
+
+    horizon: int = 50
+    """Steps planned ahead."""
+    iterations: int = 1
+    """iLQG iterations at each control step; the plan before is the start."""
+    first_iterations: int = 50
+    """iLQG iterations at the first step of an episode."""
+    restarts: int = 8
+    """Starting points optimised at the first step of an episode; the best is kept."""
+    control_weight: float = 0.5
+    """Cost of full control, per step, in units of the state cost of one standard deviation."""
+    terminal_weight: float = 1.0
+    """Weight of the last state's distance from the goal, against 1 for the others."""
+    jacobian: Literal["true", "A"] = "true"
+    """Derivative of the dynamics by the state: that of A(z)z + B(z)u + o(z), or A(z) alone."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run."""
+
+    env: str = "E2C/PendulumSwingUp-v0"
+    """Gymnasium id of the task."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+
+
+PRESETS: dict[str, Config] = {
+    "default": Config(),
+    "paper": Config(
+        model=ModelConfig(
+            latent_dim=3,
+            encoder_hidden=(800, 800),
+            decoder_hidden=(800, 800),
+            activation="relu",
+            pool=1,
+            lattices=1,
+            transition_bound=0.0,
+        ),
+        objective=ObjectiveConfig(
+            horizon=1, targets=1, latent_weight=0.25, latent_weight_start=0.25, ramp=0.0
+        ),
+        optimiser=OptimiserConfig(
+            batch_size=128, learning_rate=3e-4, beta2=0.1, decay=1.0, clip=0.0
+        ),
+        data=DataConfig(transitions=15_000, rounds=0),
+    ),
+}
+"""Named configurations. ``paper``: Watter et al. 2015, supplement 2.6.2, and its one-step loss."""
+
+
+def check(config: Config) -> Config:
+    """Return ``config`` if every value is in its range.
+
+    Raises:
+        E2CError: naming the first field that is not, its value and its range.
+    """
+    for name, value in leaves(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise E2CError(f"{name} is {value}; it must be a finite number.")
+        low = _LEAST.get(name, 0)
+        numbers = value if isinstance(value, tuple) else (value,)
+        for number in numbers:
+            if isinstance(number, int | float) and number < low:
+                raise E2CError(f"{name} is {number}; it must be at least {low}.")
+    for name, most in _MOST.items():
+        if (value := dict(leaves(config))[name]) > most:
+            raise E2CError(f"{name} is {value}; it must be at most {most}.")
+    if config.objective.targets > config.objective.horizon:
+        raise E2CError(
+            f"objective.targets is {config.objective.targets}; a roll-out of objective.horizon = "
+            f"{config.objective.horizon} steps has at most as many."
+        )
+    if config.data.episode_length < config.objective.horizon:
+        raise E2CError(
+            f"data.episode_length is {config.data.episode_length}; training on roll-outs of "
+            f"objective.horizon = {config.objective.horizon} steps needs at least as many."
+        )
+    return config
+
+
+_LEAST: dict[str, float] = {
+    "model.latent_dim": 1,
+    "model.encoder_hidden": 1,
+    "model.decoder_hidden": 1,
+    "model.transition_hidden": 1,
+    "model.pool": 1,
+    "model.lattices": 1,
+    "objective.horizon": 1,
+    "objective.targets": 1,
+    "objective.latent_weight": 1e-6,
+    "objective.latent_weight_start": 1e-6,
+    "optimiser.steps": 1,
+    "optimiser.batch_size": 1,
+    "optimiser.learning_rate": 1e-8,
+    "optimiser.learning_rate_own": 1e-8,
+    "optimiser.decay": 1e-6,
+    "data.transitions": 1,
+    "data.episode_length": 1,
+    "data.episodes_per_round": 1,
+    "planner.horizon": 1,
+    "planner.iterations": 1,
+    "planner.first_iterations": 1,
+    "planner.restarts": 1,
+    "planner.control_weight": 1e-6,
+}
+_MOST: dict[str, float] = {
+    "model.transition_bound": 0.999,
+    "objective.ramp": 1,
+    "optimiser.beta2": 0.99999,
+    "data.fresh": 1,
+}
+
+
+def leaves(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """List ``(dotted name, value)`` of every field that is not itself a configuration."""
+    found: list[tuple[str, Any]] = []
+    for item in dataclasses.fields(config):
+        value, name = getattr(config, item.name), prefix + item.name
+        nested = dataclasses.is_dataclass(value)
+        found += leaves(value, name + ".") if nested else [(name, value)]
+    return found
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return ``config`` as nested plain dictionaries, lists, numbers and strings."""
+    return {
+        item.name: to_dict(value) if dataclasses.is_dataclass(value) else _plain(value)
+        for item in dataclasses.fields(config)
+        for value in [getattr(config, item.name)]
+    }
+
+
+def from_dict(values: Any, kind: type = Config, prefix: str = "") -> Any:
+    """Build a configuration from nested dictionaries, as `to_dict` returns them.
+
+    Args:
+        values: any parsed YAML or JSON; fields left out keep their defaults.
+        kind: the dataclass to build.
+        prefix: dotted name of where ``values`` stands, for messages.
+
+    Raises:
+        E2CError: for a key that does not exist, naming the nearest that does, or a wrong type.
+    """
+    if not isinstance(values, dict):
+        raise E2CError(f"{prefix or 'The configuration'} must be a mapping; got {values!r}.")
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, 1)
+            known = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}."
+            raise E2CError(f"Unknown configuration key {prefix}{key}; {known}")
+    return kind(**{key: _typed(value, hints[key], prefix + key) for key, value in values.items()})
+
+
+def _typed(value: Any, hint: Any, name: str) -> Any:
+    """Return ``value`` as the type ``hint``, or say what was expected."""
+    if dataclasses.is_dataclass(hint):
+        return from_dict(value, typing.cast(type, hint), name + ".")
+    origin, allowed = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal and value in allowed:
+        return value
+    if origin is tuple and isinstance(value, list | tuple) and all(type(v) is int for v in value):
+        return tuple(value)
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint in (int, str) and type(value) is hint:
+        return value
+    wanted = " or ".join(map(repr, allowed)) if origin is Literal else _type_name(hint)
+    raise E2CError(f"{name} is {value!r}; it must be {wanted}.")
+
+
+def _type_name(hint: Any) -> str:
+    if isinstance(hint, types.GenericAlias):
+        return "a list of whole numbers"
+    return {int: "a whole number", float: "a number", str: "a text"}[hint]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

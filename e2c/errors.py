@@ -1,0 +1,59 @@
+"""What a user can put right, told in one sentence; and how a command ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+
+class E2CError(Exception):
+    """A mistake or a mishap outside of the program, whose message is for the user.
+
+    The message is one sentence that says what was wrong, what was got, what is allowed and what to
+    do next. Commands print it alone and exit with status 2.
+    """
+
+
+def run_command(command: Callable[[], None]) -> NoReturn:
+    """Run a command line and exit: 0 when done, 2 for the user to put right, 130 when stopped.
+
+    Args:
+        command: parses ``sys.argv`` and does the work.
+    """
+    try:
+        command()
+    except E2CError as error:
+        _exit(str(error), 2)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        reason = error.strerror or str(error) or type(error).__name__
+        _exit(f"The system said '{reason}'{where}: free space or choose another path.", 2)
+    except KeyboardInterrupt:
+        _exit("Stopped; files already written are whole.", 130)
+    sys.exit(0)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file aside and move it into place, so that it appears whole or not at all.
+
+    Args:
+        path: where the file is to appear; its folder must exist.
+        write: writes the file at the path given to it, which has the same suffix.
+
+    Raises:
+        OSError: when the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        write(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _exit(sentence: str, status: int) -> NoReturn:
+    print(f"e2c: {sentence}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,91 @@
+"""Scores of recorded episodes, and their summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Scored(Protocol):
+    """What scoring needs of an environment."""
+
+    def is_goal(self, states: Floats) -> NDArray[np.bool_]:
+        """Say of each of ``states [..., n]`` whether it is in the goal region."""
+
+    def is_success(self, states: Floats) -> NDArray[np.bool_]:
+        """Say of each episode ``[..., T+1, n]`` whether it ended settled in the goal region."""
+
+    def reward(self, states: Floats, actions: NDArray[np.float32]) -> Floats:
+        """Reward of ``actions [..., m]`` in ``states [..., n]``."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One row for each of E episodes of T steps.
+
+    Attributes:
+        starts: ``[E, n]``, the first states.
+        success: ``[E]``.
+        time_in_goal: ``[E]``, share of the T steps that end in the goal region.
+        steps_to_goal: ``[E]``, the first step that ends in the goal region; infinite if none does.
+        returns: ``[E]``, sum of rewards, for comparison with other agents only.
+    """
+
+    starts: Floats
+    success: NDArray[np.bool_]
+    time_in_goal: Floats
+    steps_to_goal: Floats
+    returns: Floats
+
+    def summary(self) -> dict[str, Any]:
+        """Average over the episodes; JSON has no infinity, so a median that is none is None."""
+        median = float(np.median(self.steps_to_goal))
+        return {
+            "success_rate": float(self.success.mean()),
+            "time_in_goal": float(self.time_in_goal.mean()),
+            "steps_to_goal_median": median if np.isfinite(median) else None,
+            "return_mean": float(self.returns.mean()),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary for each episode."""
+        return [
+            {"start": start.tolist(), "success": bool(success), "time_in_goal": float(share)}
+            for start, success, share in zip(
+                self.starts, self.success, self.time_in_goal, strict=True
+            )
+        ]
+
+
+def score(task: Scored, states: Floats, actions: NDArray[np.float32]) -> Scores:
+    """Score episodes by their true states ``[E, T+1, n]`` and actions ``[E, T, m]``."""
+    reached = task.is_goal(states[:, 1:])
+    first = np.where(reached.any(1), reached.argmax(1) + 1.0, np.inf)
+    return Scores(
+        starts=states[:, 0],
+        success=task.is_success(states),
+        time_in_goal=reached.mean(1),
+        steps_to_goal=first,
+        returns=task.reward(states[:, :-1], actions).sum(1),
+    )
+
+
+def open_loop_error(latents: Floats, predictions: Floats) -> Floats:
+    """Error of open-loop prediction against the horizon, relative to the spread of the encodings.
+
+    Args:
+        latents: ``[E, T+1, n]``, encodings of what was seen.
+        predictions: ``[E, T+1, n]``, roll-outs of the dynamics from ``latents[:, 0]``.
+
+    Returns:
+        ``[T]``: mean squared distance after 1 .. T steps over the summed variance; 1 is as bad as
+        predicting the mean.
+    """
+    variance = latents.reshape(-1, latents.shape[-1]).var(0).sum()
+    error: Floats = np.square(predictions - latents).sum(-1).mean(0)[1:] / variance
+    return error

@@ -1,0 +1,121 @@
+"""All Gaussian mathematics of the package.
+
+Two forms of Gaussian over a latent state of dimension ``n`` appear in Embed to Control:
+
+* `DiagonalGaussian`, what the encoder says of one observation: ``q(z|x) = N(mu, diag sigma^2)``;
+* `FactoredGaussian`, what is left of it after locally linear steps: ``N(m, L L^T)`` with
+  ``L = A_k ... A_1 diag(sigma)``, which is the paper's ``A Sigma A^T`` carried over any number
+  of steps without ever being factorised.
+
+Log variances are natural logarithms of variances (never of standard deviations).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """``N(mean, diag exp(log_variance))`` over the last dimension.
+
+    Attributes:
+        mean: ``[..., n]``.
+        log_variance: ``[..., n]``, ``log sigma^2``.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        """``sigma^2``, shape ``[..., n]``."""
+        return self.log_variance.exp()
+
+    @property
+    def std(self) -> Tensor:
+        """``sigma``, shape ``[..., n]``."""
+        return (0.5 * self.log_variance).exp()
+
+    def sample(self, generator: torch.Generator | None) -> Tensor:
+        """Draw ``mean + std * eps`` with ``eps ~ N(0, I)`` (reparameterised), ``[..., n]``."""
+        eps = torch.randn(
+            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
+        )
+        return self.mean + self.std * eps
+
+    def __getitem__(self, index: object) -> DiagonalGaussian:
+        """Index the leading dimensions of both parameters."""
+        return DiagonalGaussian(self.mean[index], self.log_variance[index])  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class FactoredGaussian:
+    """``N(mean, L L^T)`` with an invertible factor ``L`` whose log-determinant is known.
+
+    Attributes:
+        mean: ``[..., n]``.
+        factor: ``L``, ``[..., n, n]``.
+        log_det: ``log |det L|``, ``[...]``.
+    """
+
+    mean: Tensor
+    factor: Tensor
+    log_det: Tensor
+
+    @staticmethod
+    def from_diagonal(q: DiagonalGaussian) -> FactoredGaussian:
+        """Write a diagonal Gaussian with ``L = diag(sigma)``."""
+        return FactoredGaussian(q.mean, torch.diag_embed(q.std), 0.5 * q.log_variance.sum(-1))
+
+    @property
+    def covariance(self) -> Tensor:
+        """``L L^T``, shape ``[..., n, n]``."""
+        return self.factor @ self.factor.mT
+
+    def propagate(self, A: Tensor, offset: Tensor, log_det_A: Tensor) -> FactoredGaussian:
+        """Push the belief through ``z' = A z + offset`` (Watter et al. 2015, section 2.3).
+
+        Args:
+            A: ``[..., n, n]``.
+            offset: ``B u + o``, ``[..., n]``.
+            log_det_A: ``log |det A|``, ``[...]``; for ``A = I + v r^T`` it is ``log |1 + v^T r|``.
+
+        Returns:
+            ``N(A m + offset, A L L^T A^T)``.
+        """
+        mean = (A @ self.mean.unsqueeze(-1)).squeeze(-1) + offset
+        return FactoredGaussian(mean, A @ self.factor, self.log_det + log_det_A)
+
+
+def kl_to_standard_normal(q: DiagonalGaussian) -> Tensor:
+    """``KL(q || N(0, I))``, the prior term of the ELBO (Watter et al. 2015, section 2.4).
+
+    Returns:
+        ``[...]`` in nats, non-negative.
+    """
+    return 0.5 * (q.variance + q.mean.square() - 1.0 - q.log_variance).sum(-1)
+
+
+def kl_to_diagonal(p: FactoredGaussian, q: DiagonalGaussian) -> Tensor:
+    """``KL(p || q)`` of a propagated belief to an encoding: the latent KL of E2C.
+
+    The exact form ``1/2 (tr(Sigma_q^-1 L L^T) + (mu_q - m)^T Sigma_q^-1 (mu_q - m) - n
+    + log det Sigma_q - 2 log |det L|)``. The closed form printed in the supplement of Watter et
+    al. 2015 has a misprint in its log-determinant and can go negative; this one cannot.
+
+    Args:
+        p: the prediction, ``[..., n]``.
+        q: the encoding, ``[..., n]``.
+
+    Returns:
+        ``[...]`` in nats, non-negative.
+    """
+    precision = torch.exp(-q.log_variance)
+    trace = (p.factor.square().sum(-1) * precision).sum(-1)
+    mahalanobis = ((q.mean - p.mean).square() * precision).sum(-1)
+    n = q.mean.shape[-1]
+    return 0.5 * (trace + mahalanobis - n + q.log_variance.sum(-1)) - p.log_det

@@ -1,0 +1,105 @@
+"""The oracle: the agent's planner, weights and horizon on the true state and the true dynamics.
+
+What it reaches is what the planner could reach with a perfect model, so the difference to it is the
+model's error, and what it misses is the planner's.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from e2c.agent import goal_cost, receding_horizon
+from e2c.config import PlannerConfig
+from e2c.model import ProblemSpec
+
+Floats = NDArray[np.float64]
+
+
+class TrueSystem(Protocol):
+    """What the oracle needs of an environment; all of it is hidden from the agent."""
+
+    def advance(self, states: Floats, actions: Floats) -> Floats:
+        """Simulate one control step of N states ``[N, n]``."""
+
+    def coordinates(self, states: Floats) -> Floats:
+        """Map states to smooth coordinates ``[..., k]``."""
+
+    def from_coordinates(self, coordinates: Floats) -> Floats:
+        """Map coordinates back to states."""
+
+    def goal_state(self) -> Floats:
+        """Return the state to reach, ``[n]``."""
+
+    def sample_states(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draw random restarts ``[n, state_dim]``."""
+
+
+class TrueDynamics:
+    """The simulator in whitened coordinates, differentiated by central differences.
+
+    Each coordinate is divided by its standard deviation over random restarts, as the prior does
+    with latent coordinates; so one set of cost weights fits both.
+
+    Args:
+        system: the environment.
+        control_dim: m.
+    """
+
+    def __init__(self, system: TrueSystem, control_dim: int) -> None:
+        self.system, self.control_dim = system, control_dim
+        samples = system.coordinates(system.sample_states(np.random.default_rng(0), 10_000))
+        self.scale = samples.std(0)
+        self.state_dim = len(self.scale)
+
+    def whiten(self, states: Floats) -> Tensor:
+        """Map states ``[..., n]`` to float64 ``[..., k]``."""
+        return torch.from_numpy(self.system.coordinates(states) / self.scale)
+
+    def step(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return the next coordinates ``[..., k]`` of ``x [..., k]`` under ``u [..., m]``."""
+        rows = x.reshape(-1, self.state_dim).numpy() * self.scale
+        states = self.system.from_coordinates(rows)
+        controls = u.reshape(-1, self.control_dim).numpy()
+        return self.whiten(self.system.advance(states, controls)).reshape(x.shape)
+
+    def linearize(self, x: Tensor, u: Tensor, eps: float = 1e-4) -> tuple[Tensor, Tensor]:
+        """Return ``[..., k, k]`` and ``[..., k, m]``, by central differences of width ``eps``."""
+        k = self.state_dim
+        xu = torch.cat((x, u), -1).unsqueeze(-2)
+        moves = eps * torch.eye(xu.shape[-1], dtype=x.dtype)
+        around = torch.cat((xu + moves, xu - moves), -2)
+        ahead, behind = self.step(around[..., :k], around[..., k:]).chunk(2, -2)
+        jacobian = ((ahead - behind) / (2 * eps)).mT
+        return jacobian[..., :k], jacobian[..., k:]
+
+
+class Oracle:
+    """Acts on true states as the agent acts on frames.
+
+    Args:
+        system: the environment.
+        spec: the task.
+        options: the agent's planner.
+    """
+
+    def __init__(self, system: TrueSystem, spec: ProblemSpec, options: PlannerConfig) -> None:
+        self.dynamics = TrueDynamics(system, len(spec.control_low))
+        self.planner = receding_horizon(self.dynamics, spec, options)
+        goal = self.dynamics.whiten(system.goal_state())
+        variance = torch.tensor(float(self.dynamics.state_dim))
+        self.cost = goal_cost(goal, variance, spec, options)
+
+    def reset(self) -> None:
+        """Begin a batch of episodes."""
+        self.planner.reset()
+
+    def act(self, states: Floats) -> Floats:
+        """Choose actions ``[B, m]`` for true states ``[B, n]``."""
+        plan = self.planner.plan(self.dynamics.whiten(states), self.cost)
+        actions: Floats = plan.controls[:, 0].numpy()
+        return actions

@@ -1,0 +1,60 @@
+"""What made a result: versions, commit, machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "opencv-python-headless", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Name the versions that decide what numbers come out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def commit() -> str:
+    """Name the commit of the checkout that this package runs from, '+' if it was changed since."""
+    folder = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        git += ["--exclude=*"]
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine and how much of it torch uses."""
+    return {
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """Return all of it, to be written beside a result."""
+    return {"versions": versions(), "commit": commit(), "machine": machine()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

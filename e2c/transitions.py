@@ -1,0 +1,110 @@
+"""``p(z'|z, u)``: the locally linear transition of Embed to Control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from e2c.networks import mlp, value_and_jacobian
+
+
+@dataclass(frozen=True)
+class LocalLinearisation:
+    """``z' = A z + B u + o`` around the state at which it was asked for.
+
+    Attributes:
+        A: ``[..., n, n]``.
+        B: ``[..., n, m]``, latent units per unit of control.
+        o: ``[..., n]``.
+        log_det_A: ``log |det A|``, ``[...]``.
+    """
+
+    A: Tensor
+    B: Tensor
+    o: Tensor
+    log_det_A: Tensor
+
+    def offset(self, u: Tensor) -> Tensor:
+        """``B u + o`` for controls ``u [..., m]``, shape ``[..., n]``."""
+        return (self.B @ u.unsqueeze(-1)).squeeze(-1) + self.o
+
+    def step(self, z: Tensor, u: Tensor) -> Tensor:
+        """``A z + B u + o`` for ``z [..., n]`` and ``u [..., m]``, shape ``[..., n]``."""
+        return (self.A @ z.unsqueeze(-1)).squeeze(-1) + self.offset(u)
+
+
+class LocallyLinear(nn.Module):
+    """``A(z) = I + v(z) r(z)^T``, ``B(z)``, ``o(z)`` from one network (Watter et al. 2015, 2.3).
+
+    Args:
+        n: latent dimension.
+        m: control dimension.
+        hidden: widths of the hidden layers.
+        activation: between the layers; a smooth one gives iLQG a smooth Jacobian.
+        bound: ``|v^T r| < bound``: below 1, A stays invertible and roll-outs finite. 0 leaves v and
+            r free, as published.
+        control_scale: ``[m]``, the unit in which the network sees controls (their limits).
+    """
+
+    control_scale: Tensor
+
+    def __init__(
+        self,
+        n: int,
+        m: int,
+        hidden: Sequence[int],
+        activation: str,
+        bound: float,
+        control_scale: Tensor,
+    ) -> None:
+        super().__init__()
+        self.n, self.m = n, m
+        self.scale = (bound / n) ** 0.5
+        self.net = mlp([n, *hidden, 3 * n + n * m], activation)
+        self.register_buffer("control_scale", control_scale)
+
+    def forward(self, z: Tensor) -> LocalLinearisation:
+        """Linearise at ``z [..., n]``: the A(z), B(z) and o(z) of the paper."""
+        v, r, o, B = self._parts(self.net(z))
+        A = torch.eye(self.n, device=z.device, dtype=z.dtype) + v.unsqueeze(-1) * r.unsqueeze(-2)
+        return LocalLinearisation(A, B, o, (1.0 + (v * r).sum(-1)).abs().log())
+
+    def step(self, z: Tensor, u: Tensor) -> Tensor:
+        """``f(z, u) = A(z) z + B(z) u + o(z)``, shape ``[..., n]``."""
+        v, r, o, B = self._parts(self.net(z))
+        return z + v * (r * z).sum(-1, keepdim=True) + (B @ u.unsqueeze(-1)).squeeze(-1) + o
+
+    def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiate `step`: not A(z), but all of ``d f / d z``.
+
+        With primes for derivatives, ``I + v r^T + v' (r^T z) + v (z^T r') + B' u + o'``.
+
+        Args:
+            z: ``[..., n]``.
+            u: ``[..., m]``.
+
+        Returns:
+            ``df/dz [..., n, n]`` and ``df/du = B(z) [..., n, m]``.
+        """
+        y, dy = value_and_jacobian(self.net, z)
+        v, r, _, B = self._parts(y)
+        dv, dr, do, dB = dy.split([self.n, self.n, self.n, self.n * self.m], dim=-1)
+        if self.scale:
+            dv = dv * (self.scale - v.square() / self.scale).unsqueeze(-2)
+            dr = dr * (self.scale - r.square() / self.scale).unsqueeze(-2)
+        dB = dB.unflatten(-1, (self.n, self.m)) / self.control_scale
+        rz = (r * z).sum(-1)[..., None, None]
+        d_rz = r + (dr @ z.unsqueeze(-1)).squeeze(-1)
+        by_z = dv * rz + d_rz.unsqueeze(-1) * v.unsqueeze(-2) + do
+        by_z = by_z + (dB @ u[..., None, :, None]).squeeze(-1)
+        return torch.eye(self.n, device=z.device, dtype=z.dtype) + by_z.mT, B
+
+    def _parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Cut the network's output into ``v, r, o [..., n]`` and ``B [..., n, m]``."""
+        v, r, o, B = y.split_with_sizes([self.n, self.n, self.n, self.n * self.m], -1)
+        if self.scale:
+            v, r = self.scale * v.tanh(), self.scale * r.tanh()
+        return v, r, o, B.unflatten(-1, (self.n, self.m)) / self.control_scale
