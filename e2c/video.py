@@ -196,9 +196,9 @@ _IMAGINES: Box = (_RIGHT, 512 - _ROW - _SMALL, _WIDTH - _MARGIN - _RIGHT, _ROW +
 _CHART_TOP, _CHART_WIDTH, _CHART_HEIGHT = 528, 400, 168
 
 _WHITE, _PAGE, _LINE = (255, 255, 255), (238, 242, 247), (218, 225, 234)
-_INK, _MUTED, _FAINT = (15, 23, 42), (84, 99, 122), (226, 232, 240)
+_INK, _MUTED = (15, 23, 42), (84, 99, 122)
 _GREEN, _AMBER, _BLUE, _VIOLET = (16, 185, 129), (234, 138, 4), (37, 99, 235), (124, 58, 237)
-_EARLIER, _LATEST = (56, 140, 255), (255, 150, 40)  # of the two frames laid over one another
+_TRAIL = (56, 160, 248)  # of the earlier of two frames that are laid over one another
 
 _FONT = cv2.FontFace("sans")
 
@@ -207,13 +207,15 @@ def _page(film: Film) -> Picture:
     """Draw what never changes, except for the charts: ``[720, 1280, 3]``."""
     page = np.full((_HEIGHT, _WIDTH, 3), _PAGE, np.uint8)
     _write(page, film.title, (_MARGIN, 47), 25, _INK, weight=600)
-    for box, heading in (
-        (_SEES, "What the agent sees"),
-        (_GOAL, "Its goal"),
-        (_IMAGINES, "What it imagines"),
+    C, H, W = film.goal.shape
+    for box, heading, remark in (
+        (_SEES, "What the agent sees", f"{C} × {H} × {W} pixels, nothing else"),
+        (_GOAL, "Its goal", "an image"),
+        (_IMAGINES, "What it imagines", "its plan, decoded from the latent space"),
     ):
         _card(page, box)
-        _write(page, heading, (box[0] + _PAD, box[1] + 29), 18, _INK, weight=600)
+        _head(page, box, heading)
+        _write(page, remark, (box[0] + box[2] - _PAD, box[1] + 29), 15, _MUTED, align="right")
     names = _frame_names(film)
     for name, box in zip(names, _tiles(_SEES, len(names), film.goal.shape), strict=True):
         _caption(page, box, name)
@@ -230,15 +232,16 @@ def _frame_names(film: Film) -> list[str]:
     """Name the tiles that show one observation: its C frames and, of two, their overlay."""
     C = film.goal.shape[0]
     names = [f"{age * film.dt:.2f} s ago" for age in range(C - 1, 0, -1)] + ["now"]
-    return [*names, "both: its motion"] if C == 2 else names
+    return [*names, "one over the other"] if C == 2 else names
 
 
 def _show_moment(picture: Picture, film: Film, t: int) -> None:
     """Draw everything of step ``t`` outside of the charts onto ``picture``, in place."""
     _place_scene(picture, film.scene(t))
+    _head(picture, _SCENE, "What happens")
     _write(picture, f"{t * film.dt:.2f} s", (_WIDTH - _MARGIN, 47), 25, _INK, align="right")
     if abs(film.angles[t]) <= film.goal_band:
-        _write(picture, "in the goal region", (_WIDTH - 140, 46), 18, _GREEN, 600, "right")
+        _write(picture, "in the goal region", (_WIDTH - 132, 46), 18, _GREEN, 600, "right")
     frames = list(film.observations[t])
     if len(frames) == 2:
         frames.append(_overlay(*frames))
@@ -312,7 +315,7 @@ class _Chart:
         """Draw card, shading, axes and labels."""
         left, top, width, height = self.plot
         _card(page, self.card)
-        _write(page, self.heading, (self.card[0] + _PAD, self.card[1] + 29), 18, _INK, weight=600)
+        _head(page, self.card, self.heading)
         if self.band is not None:
             (_, low), (_, high) = self.at(0, self.band[0]), self.at(0, self.band[1])
             _rectangle(page, (left, high), (left + width, low), _GREEN, 0.2)
@@ -435,6 +438,11 @@ def _write(
     cv2.putText(picture, text, (x, place[1]), colour, _FONT, size, weight)
 
 
+def _head(picture: Picture, card: Box, text: str) -> None:
+    """Write the heading of a card."""
+    _write(picture, text, (card[0] + _PAD, card[1] + 29), 18, _INK, weight=600)
+
+
 def _caption(picture: Picture, box: Box, text: str) -> None:
     """Write ``text`` under ``box``, centred."""
     left, top, width, height = box
@@ -467,11 +475,10 @@ def _place_frame(picture: Picture, frame: Picture, box: Box) -> None:
 
 
 def _overlay(earlier: Picture, latest: Picture) -> Picture:
-    """Lay two grey frames ``[H, W]`` over one another: what only one shows has its colour."""
-    mixed = earlier[..., None] * (np.array(_EARLIER) / 255) + latest[..., None] * (
-        np.array(_LATEST) / 255
-    )
-    return np.minimum(mixed, 255).astype(np.uint8)
+    """Lay a frame ``[H, W]`` in white over an earlier one, of which a coloured trail is left."""
+    left_over = earlier * (1 - latest / 255.0)
+    mixed = latest[..., None] + left_over[..., None] * (np.array(_TRAIL) / 255)
+    return np.rint(mixed).astype(np.uint8)
 
 
 def _blend(picture: Picture, box: Box, content: Picture, radius: int) -> None:

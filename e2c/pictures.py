@@ -1,0 +1,376 @@
+"""The plots of a run: each function returns a figure, `save_figure` makes a PNG of one.
+
+Figures are built without ``pyplot``: nothing global is changed and no display is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.mplot3d.axes3d import Axes3D
+from numpy.typing import NDArray
+
+from e2c.errors import write_whole
+
+LOSS_TERMS = {
+    "reconstruction": "Reconstruction [nats]",
+    "prediction": "Prediction [nats]",
+    "prior_kl": "KL to the prior [nats]",
+    "latent_kl": "KL of prediction to encoding [nats]",
+    "lambda": "Weight λ of that KL",
+    "lr": "Learning rate",
+}
+"""What `loss_curves` draws, and how it is called there."""
+
+_INK, _MUTED, _LINE, _GRID = "#0f172a", "#54637a", "#cbd5e1", "#e6ebf2"
+_BLUE, _GREEN, _AMBER, _ROSE = "#2563eb", "#10b981", "#f59e0b", "#f43f5e"
+_VIOLET, _PAPER = "#7c3aed", "#ffffff"
+_CYCLE = LinearSegmentedColormap.from_list("angle", [_BLUE, _GREEN, _AMBER, _ROSE, _BLUE])
+_DPI = 110
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write ``figure`` as a PNG, whole or not at all; its folder must exist.
+
+    Raises:
+        ValueError: where the name does not end in ``.png``.
+        OSError: where the file cannot be written.
+    """
+    if path.suffix != ".png":
+        raise ValueError(f"A picture's name must end in .png; got {path.name!r}.")
+    write_whole(path, lambda aside: figure.savefig(aside, dpi=_DPI))
+
+
+def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Draw every loss term of `LOSS_TERMS` that was recorded, over the optimiser's steps.
+
+    Args:
+        history: one row per record: ``step`` and any of the terms. What a row lacks is left out;
+            what is not finite leaves a gap. Terms that span more than a decade get a log axis.
+    """
+    names = [name for name in LOSS_TERMS if any(name in row for row in history)]
+    columns = min(3, max(1, len(names)))
+    rows = max(1, math.ceil(len(names) / columns))
+    figure = _figure(1.0 + 3.6 * columns, 0.6 + 2.4 * rows)
+    for place, name in enumerate(names, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        records = [(row["step"], row[name]) for row in history if name in row]
+        steps, values = np.array(records, dtype=np.float64).T
+        values = np.where(np.isfinite(values), values, np.nan)
+        axes.plot(steps, values, color=_BLUE, linewidth=1.6)
+        if _spans_a_decade(values):
+            axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _style(axes, LOSS_TERMS[name], "optimiser step" if place > len(names) - columns else "")
+    return figure
+
+
+def open_loop_error(
+    latent: NDArray[np.floating], pixels: NDArray[np.floating] | None, dt: float
+) -> Figure:
+    """Draw how the error of predictions without any look at the camera grows with the horizon.
+
+    Args:
+        latent: ``[H]``, squared error after 1 .. H steps over the variance of what is predicted,
+            so that always saying the mean scores 1.
+        pixels: ``[H]``, the same of the decoded images, or None.
+        dt: control step [s].
+    """
+    figure = _figure(7.2, 4.4)
+    axes = figure.add_subplot()
+    for errors, name, colour in ((latent, "latent state", _BLUE), (pixels, "pixels", _AMBER)):
+        if errors is not None:
+            steps = np.arange(1, len(errors) + 1)
+            axes.plot(steps, errors, color=colour, linewidth=2.0, label=name)
+    axes.axhline(1.0, color=_MUTED, linewidth=1.0, linestyle=(0, (4, 3)), label="saying the mean")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    _style(axes, "Open-loop prediction error, relative to the variance", "steps ahead")
+    seconds = axes.secondary_xaxis(-0.2, functions=(lambda k: k * dt, lambda s: s / dt))
+    seconds.set_xlabel("seconds ahead", color=_MUTED, fontsize=9)
+    seconds.tick_params(colors=_MUTED, labelsize=8.5)
+    seconds.spines["bottom"].set_color(_LINE)
+    _legend(axes)
+    return figure
+
+
+def latent_space(
+    latents: NDArray[np.floating],
+    angles: NDArray[np.floating],
+    velocities: NDArray[np.floating],
+    goal: NDArray[np.floating],
+    path: NDArray[np.floating] | None,
+) -> Figure:
+    """Draw encoded states by what they truly are, in their first three principal components.
+
+    A pendulum's states form a cylinder: the angle goes around it, the velocity along it. A good
+    latent space shows one, and the colours run around it and along it. Of a latent space of two
+    dimensions both are drawn.
+
+    Args:
+        latents: ``[N, n]``, means of encodings.
+        angles: ``[N]`` [rad], of any wrapping.
+        velocities: ``[N]`` [rad/s].
+        goal: ``[n]``, the goal's encoding, a star.
+        path: ``[T, n]``, what an episode in closed loop went through, or None.
+    """
+    centre, components = _principal_components(latents)
+    points = (latents - centre) @ components
+    largest = float(np.abs(velocities).max(initial=1e-9))
+    wrapped = np.angle(np.exp(1j * angles))
+    figure = _figure(11.0, 5.2)
+    for place, (title, colours, colour_map, limit, unit) in enumerate(
+        (
+            ("Coloured by the true angle from upright", wrapped, _CYCLE, math.pi, "rad"),
+            ("Coloured by the true velocity", velocities, "coolwarm", largest, "rad/s"),
+        ),
+        start=1,
+    ):
+        flat = points.shape[1] < 3
+        axes = figure.add_subplot(1, 2, place, projection=None if flat else "3d")
+        _scatter(axes, points, colours, colour_map, limit, unit)
+        _trace(axes, None if path is None else (path - centre) @ components)
+        _star(axes, (goal - centre) @ components)
+        _style_projection(axes, title)
+    return figure
+
+
+def reconstructions(truth: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> Figure:
+    """Draw K observations, what is decoded from their encodings, and how far the two differ.
+
+    Args:
+        truth: ``[K, C, H, W]``.
+        decoded: ``[K, C, H, W]``.
+    """
+    difference = np.abs(truth.astype(np.int16) - decoded).astype(np.uint8)
+    K, C, H, W = truth.shape
+    rows = np.stack([truth, decoded, difference]).reshape(3, K * C, H, W)
+    columns = [1 if k % C == 0 else 0 for k in range(K * C)]
+    figure = _figure(1.2 + 0.95 * K * C, 3.4)
+    axes = figure.add_subplot()
+    _mosaic(axes, rows, ["camera", "decoded", "difference"], [""] * (K * C), [1, 1, 1], columns)
+    _title(axes, "Observations, encoded and decoded")
+    return figure
+
+
+def rollout_strip(
+    truth: NDArray[np.uint8],
+    predicted: NDArray[np.uint8],
+    steps: Sequence[int],
+    dt: float,
+) -> Figure:
+    """Draw R roll-outs, what the camera saw over what was predicted from the first moment on.
+
+    Args:
+        truth: ``[R, S, H, W]``.
+        predicted: ``[R, S, H, W]``, decoded.
+        steps: how many control steps ahead the S moments lie.
+        dt: control step [s].
+    """
+    R, S, H, W = truth.shape
+    rows = np.stack([truth, predicted], axis=1).reshape(2 * R, S, H, W)
+    moments = [f"+{step * dt:.2f} s" if step else "now" for step in steps]
+    figure = _figure(1.2 + 1.0 * S, 0.8 + 2.1 * R)
+    axes = figure.add_subplot()
+    _mosaic(axes, rows, ["camera", "predicted"] * R, moments, [3, 0] * R, [1] * S)
+    _title(axes, "Predictions without a look at the camera")
+    return figure
+
+
+def episodes(
+    angles: NDArray[np.floating], success: NDArray[np.bool_], dt: float, goal_band: float
+) -> Figure:
+    """Draw the distance from upright of all evaluated episodes.
+
+    Args:
+        angles: ``[E, T + 1]`` [rad], wrapped into ±pi.
+        success: ``[E]``.
+        dt: control step [s].
+        goal_band: half the goal region's width [rad].
+    """
+    figure = _figure(7.6, 4.2)
+    axes = figure.add_subplot()
+    seconds = np.arange(angles.shape[1]) * dt
+    axes.axhspan(0.0, goal_band, color=_GREEN, alpha=0.16, linewidth=0, label="goal region")
+    alpha = float(np.clip(12 / len(angles), 0.2, 0.9))
+    for chosen, colour, name in ((success, _BLUE, "success"), (~success, _ROSE, "failure")):
+        for k, angle in enumerate(np.abs(angles[chosen])):
+            axes.plot(seconds, angle, color=colour, alpha=alpha, linewidth=1.2)
+            if k == 0:
+                axes.plot([], [], color=colour, linewidth=2.0, label=name)
+    axes.set_ylim(0.0, 1.03 * math.pi)
+    axes.set_xlim(0.0, seconds[-1])
+    axes.set_yticks([0, math.pi / 2, math.pi], ["0", "π/2", "π"])
+    title = f"Angle from upright [rad]: {int(success.sum())} of {len(angles)} episodes succeed"
+    _style(axes, title, "time [s]")
+    _legend(axes)
+    return figure
+
+
+# ----------------------------------------------------------------------------- style
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor=_PAPER)
+
+
+def _style(axes: Axes, title: str, horizontal: str) -> None:
+    """Give ``axes`` the look of all charts: heading on the left, light grid, two spines."""
+    _title(axes, title)
+    axes.set_xlabel(horizontal, color=_MUTED, fontsize=9)
+    axes.tick_params(which="both", colors=_MUTED, labelsize=8.5, length=0)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_LINE)
+
+
+def _title(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", color=_INK, fontsize=10.5, fontweight="bold", pad=9)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(frameon=False, fontsize=9, labelcolor=_INK, loc="best")
+
+
+def _spans_a_decade(values: NDArray[np.float64]) -> bool:
+    """Say whether ``values`` are positive and their largest is 10 times their smallest."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite)) and 0 < 10 * float(finite.min()) < float(finite.max())
+
+
+# ----------------------------------------------------------------------------- projections
+
+
+def _principal_components(
+    latents: NDArray[np.floating],
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return the mean ``[n]`` and the up to three directions ``[n, p]`` of largest variance."""
+    centre = latents.mean(axis=0)
+    _, _, directions = np.linalg.svd(latents - centre, full_matrices=False)
+    return centre, directions[:3].T
+
+
+def _scatter(
+    axes: Axes,
+    points: NDArray[np.floating],
+    colours: NDArray[np.floating],
+    colour_map: Colormap | str,
+    limit: float,
+    unit: str,
+) -> None:
+    """Draw ``points [N, p]`` and the key to their colours, which run over ±``limit``."""
+    depth = {"depthshade": False} if isinstance(axes, Axes3D) else {}
+    dots = axes.scatter(
+        *points.T,
+        c=colours,
+        cmap=colour_map,
+        vmin=-limit,
+        vmax=limit,
+        s=7,
+        alpha=0.55,
+        linewidths=0,
+        zorder=1,
+        **depth,
+    )
+    assert axes.figure is not None
+    bar = axes.figure.colorbar(dots, ax=axes, shrink=0.6, pad=0.04, aspect=24)
+    bar.solids.set_alpha(1.0)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=_MUTED, labelsize=8.5, length=0)
+    bar.ax.set_title(unit, color=_MUTED, fontsize=9)
+    if limit == math.pi:
+        bar.set_ticks([-math.pi, 0, math.pi], labels=["−π", "0", "π"])
+
+
+def _trace(axes: Axes, path: NDArray[np.floating] | None) -> None:
+    """Draw an episode's ``path [T, p]`` over the points."""
+    if path is not None:
+        halo = [Stroke(linewidth=3.6, foreground=_PAPER), Normal()]
+        axes.plot(*path.T, color=_INK, linewidth=1.5, path_effects=halo, zorder=2, label="episode")
+        axes.plot(*path[:1].T, "o", color=_INK, markersize=5, zorder=3, label="its start")
+
+
+def _star(axes: Axes, goal: NDArray[np.floating]) -> None:
+    """Mark the ``goal [p]``."""
+    axes.plot(
+        *goal[:, None],
+        "*",
+        color=_AMBER,
+        markersize=17,
+        markeredgecolor=_INK,
+        markeredgewidth=0.9,
+        zorder=4,
+        linestyle="none",
+        label="goal",
+    )
+
+
+def _style_projection(axes: Axes, title: str) -> None:
+    """Give a projection its heading; its axes have directions but no units worth reading."""
+    _title(axes, title)
+    axes.set_xlabel("component 1", color=_MUTED, fontsize=8.5)
+    axes.set_ylabel("component 2", color=_MUTED, fontsize=8.5)
+    axes.tick_params(labelbottom=False, labelleft=False, length=0)
+    axes.grid(color=_GRID)
+    if isinstance(axes, Axes3D):
+        axes.set_zlabel("component 3", color=_MUTED, fontsize=8.5)
+        axes.view_init(elev=24, azim=-58)
+        axes.computed_zorder = False
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis.set_ticklabels([])
+            axis.set_pane_color("#f8fafc")
+            axis.line.set_color(_LINE)
+            axis._axinfo["grid"]["color"] = _GRID
+    else:
+        for spine in axes.spines.values():
+            spine.set_color(_LINE)
+    _legend(axes)
+
+
+# ----------------------------------------------------------------------------- images
+
+
+def _mosaic(
+    axes: Axes,
+    tiles: NDArray[np.uint8],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    above: Sequence[int],
+    before: Sequence[int],
+) -> None:
+    """Draw grey ``tiles [R, S, H, W]`` as one picture with labels at its left and top.
+
+    Args:
+        axes: where.
+        tiles: the images.
+        rows: R labels.
+        columns: S labels.
+        above: how many units of space stand above each row, ``[R]``.
+        before: how many stand before each column, ``[S]``; one unit always does.
+    """
+    R, S, H, W = tiles.shape
+    unit = max(2, H // 16)
+    tops = np.cumsum([0] + [H + unit] * (R - 1)) + unit * np.cumsum(above)
+    lefts = np.cumsum([0] + [W + 1] * (S - 1)) + unit * np.cumsum(before)
+    canvas = np.full((tops[-1] + H, lefts[-1] + W), 255, np.uint8)
+    for r, top in enumerate(tops):
+        for s, left in enumerate(lefts):
+            canvas[top : top + H, left : left + W] = tiles[r, s]
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_yticks(tops + H / 2 - 0.5, rows)
+    axes.set_xticks(lefts + W / 2 - 0.5, columns)
+    axes.xaxis.tick_top()
+    axes.tick_params(colors=_MUTED, labelsize=9, length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
