@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
-from mpl_toolkits.mplot3d.axes3d import Axes3D
+from mpl_toolkits.mplot3d.axes3d import Axes3D  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from e2c.errors import write_whole
@@ -32,7 +35,7 @@ LOSS_TERMS = {
 
 _INK, _MUTED, _LINE, _GRID = "#0f172a", "#54637a", "#cbd5e1", "#e6ebf2"
 _BLUE, _GREEN, _AMBER, _ROSE = "#2563eb", "#10b981", "#f59e0b", "#f43f5e"
-_VIOLET, _PAPER = "#7c3aed", "#ffffff"
+_PAPER = "#ffffff"
 _CYCLE = LinearSegmentedColormap.from_list("angle", [_BLUE, _GREEN, _AMBER, _ROSE, _BLUE])
 _DPI = 110
 
@@ -94,7 +97,9 @@ def open_loop_error(
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     _style(axes, "Open-loop prediction error, relative to the variance", "steps ahead")
-    seconds = axes.secondary_xaxis(-0.2, functions=(lambda k: k * dt, lambda s: s / dt))
+    seconds = axes.secondary_xaxis(
+        -0.18, functions=(lambda k: np.multiply(k, dt), lambda s: np.divide(s, dt))
+    )
     seconds.set_xlabel("seconds ahead", color=_MUTED, fontsize=9)
     seconds.tick_params(colors=_MUTED, labelsize=8.5)
     seconds.spines["bottom"].set_color(_LINE)
@@ -127,13 +132,11 @@ def latent_space(
     largest = float(np.abs(velocities).max(initial=1e-9))
     wrapped = np.angle(np.exp(1j * angles))
     figure = _figure(11.0, 5.2)
-    for place, (title, colours, colour_map, limit, unit) in enumerate(
-        (
-            ("Coloured by the true angle from upright", wrapped, _CYCLE, math.pi, "rad"),
-            ("Coloured by the true velocity", velocities, "coolwarm", largest, "rad/s"),
-        ),
-        start=1,
-    ):
+    panels: list[tuple[str, NDArray[np.floating], Colormap | str, float, str]] = [
+        ("Coloured by the true angle from upright", wrapped, _CYCLE, math.pi, "rad"),
+        ("Coloured by the true velocity", velocities, "coolwarm", largest, "rad/s"),
+    ]
+    for place, (title, colours, colour_map, limit, unit) in enumerate(panels, start=1):
         flat = points.shape[1] < 3
         axes = figure.add_subplot(1, 2, place, projection=None if flat else "3d")
         _scatter(axes, points, colours, colour_map, limit, unit)
@@ -156,7 +159,7 @@ def reconstructions(truth: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> Fig
     columns = [1 if k % C == 0 else 0 for k in range(K * C)]
     figure = _figure(1.2 + 0.95 * K * C, 3.4)
     axes = figure.add_subplot()
-    _mosaic(axes, rows, ["camera", "decoded", "difference"], [""] * (K * C), [1, 1, 1], columns)
+    _mosaic(axes, rows, ["camera", "decoded", "difference"], [""] * (K * C), [0, 1, 1], columns)
     _title(axes, "Observations, encoded and decoded")
     return figure
 
@@ -180,7 +183,7 @@ def rollout_strip(
     moments = [f"+{step * dt:.2f} s" if step else "now" for step in steps]
     figure = _figure(1.2 + 1.0 * S, 0.8 + 2.1 * R)
     axes = figure.add_subplot()
-    _mosaic(axes, rows, ["camera", "predicted"] * R, moments, [3, 0] * R, [1] * S)
+    _mosaic(axes, rows, ["camera", "predicted"] * R, moments, [0, 0] + [3, 0] * (R - 1), [1] * S)
     _title(axes, "Predictions without a look at the camera")
     return figure
 
@@ -200,9 +203,10 @@ def episodes(
     axes = figure.add_subplot()
     seconds = np.arange(angles.shape[1]) * dt
     axes.axhspan(0.0, goal_band, color=_GREEN, alpha=0.16, linewidth=0, label="goal region")
-    alpha = float(np.clip(12 / len(angles), 0.2, 0.9))
     for chosen, colour, name in ((success, _BLUE, "success"), (~success, _ROSE, "failure")):
-        for k, angle in enumerate(np.abs(angles[chosen])):
+        group = np.abs(angles[chosen])
+        alpha = float(np.clip(12 / max(1, len(group)), 0.2, 0.9))
+        for k, angle in enumerate(group):
             axes.plot(seconds, angle, color=colour, alpha=alpha, linewidth=1.2)
             if k == 0:
                 axes.plot([], [], color=colour, linewidth=2.0, label=name)
@@ -220,7 +224,8 @@ def episodes(
 
 def _figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches."""
-    return Figure(figsize=(width, height), layout="constrained", facecolor=_PAPER)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.03)
+    return Figure(figsize=(width, height), layout=layout, facecolor=_PAPER)
 
 
 def _style(axes: Axes, title: str, horizontal: str) -> None:
@@ -270,22 +275,16 @@ def _scatter(
     unit: str,
 ) -> None:
     """Draw ``points [N, p]`` and the key to their colours, which run over ±``limit``."""
-    depth = {"depthshade": False} if isinstance(axes, Axes3D) else {}
-    dots = axes.scatter(
-        *points.T,
-        c=colours,
-        cmap=colour_map,
-        vmin=-limit,
-        vmax=limit,
-        s=7,
-        alpha=0.55,
-        linewidths=0,
-        zorder=1,
-        **depth,
-    )
-    assert axes.figure is not None
-    bar = axes.figure.colorbar(dots, ax=axes, shrink=0.6, pad=0.04, aspect=24)
-    bar.solids.set_alpha(1.0)
+    deep = isinstance(axes, Axes3D)
+    style: dict[str, Any] = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 1}
+    if deep:
+        style["depthshade"] = False
+    style |= {"c": colours, "cmap": colour_map, "vmin": -limit, "vmax": limit}
+    dots = axes.scatter(*points.T, **style)
+    key = ScalarMappable(dots.norm, dots.cmap)  # opaque, unlike the points
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    bar = figure.colorbar(key, ax=axes, shrink=0.6, pad=0.1 if deep else 0.03, aspect=24)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=_MUTED, labelsize=8.5, length=0)
     bar.ax.set_title(unit, color=_MUTED, fontsize=9)
@@ -321,17 +320,18 @@ def _style_projection(axes: Axes, title: str) -> None:
     _title(axes, title)
     axes.set_xlabel("component 1", color=_MUTED, fontsize=8.5)
     axes.set_ylabel("component 2", color=_MUTED, fontsize=8.5)
-    axes.tick_params(labelbottom=False, labelleft=False, length=0)
-    axes.grid(color=_GRID)
+    axes.set_xticks([])
+    axes.set_yticks([])
     if isinstance(axes, Axes3D):
         axes.set_zlabel("component 3", color=_MUTED, fontsize=8.5)
+        axes.set_zticks([])
         axes.view_init(elev=24, azim=-58)
-        axes.computed_zorder = False
+        axes.set_box_aspect((1, 1, 1), zoom=1.1)
+        axes.computed_zorder = False  # the path and the goal stay in front of the points
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-            axis.set_ticklabels([])
             axis.set_pane_color("#f8fafc")
             axis.line.set_color(_LINE)
-            axis._axinfo["grid"]["color"] = _GRID
+            axis.labelpad = -8
     else:
         for spine in axes.spines.values():
             spine.set_color(_LINE)
@@ -367,7 +367,7 @@ def _mosaic(
     for r, top in enumerate(tops):
         for s, left in enumerate(lefts):
             canvas[top : top + H, left : left + W] = tiles[r, s]
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255)
     axes.set_yticks(tops + H / 2 - 0.5, rows)
     axes.set_xticks(lefts + W / 2 - 0.5, columns)
     axes.xaxis.tick_top()

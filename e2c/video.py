@@ -462,16 +462,21 @@ def _place_scene(picture: Picture, scene: Picture) -> None:
     left, top, width, height = _SCENE
     _blend(picture, _SCENE, np.full((height, width, 3), _LINE, np.uint8), 10)
     inner = (left + 1, top + 1, width - 2, height - 2)
-    fitted = cv2.resize(scene, (inner[2], inner[3]), interpolation=cv2.INTER_AREA)
-    _blend(picture, inner, fitted, 9)
+    _blend(picture, inner, _resized(scene, inner, cv2.INTER_AREA), 9)
 
 
 def _place_frame(picture: Picture, frame: Picture, box: Box) -> None:
     """Put one of the camera's frames, grey ``[H, W]`` or ``[H, W, 3]``, enlarged into ``box``."""
-    large = cv2.resize(frame, (box[2], box[3]), interpolation=cv2.INTER_CUBIC)
+    large = _resized(frame, box, cv2.INTER_CUBIC)
     if large.ndim == 2:
-        large = cv2.cvtColor(large, cv2.COLOR_GRAY2RGB)
+        large = np.repeat(large[..., None], 3, axis=2)
     _blend(picture, box, large, 6)
+
+
+def _resized(content: Picture, box: Box, interpolation: int) -> Picture:
+    """Return ``content`` in the size of ``box``."""
+    size = (box[2], box[3])
+    return cv2.resize(content, size, interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def _overlay(earlier: Picture, latest: Picture) -> Picture:
