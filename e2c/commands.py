@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import torch
 import tyro
@@ -66,7 +66,7 @@ class Train:
 
     out: Path
     """Run folder to make."""
-    config: tyro.conf.OmitArgPrefixes[Config]
+    config: Annotated[Config, tyro.conf.arg(name="")]
     """Everything that decides the run; starts from the preset."""
     preset: Literal["default", "paper"] = "default"
     """Named configuration to start from; other options change it."""
