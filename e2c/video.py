@@ -93,7 +93,7 @@ def _open_writer(path: Path, size: tuple[int, int], fps: float) -> cv2.VideoWrit
 def _count_pictures(path: Path) -> int:
     """Return how many pictures the finished file says it holds."""
     capture = cv2.VideoCapture(str(path))
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
     capture.release()
     return count
 
