@@ -47,8 +47,7 @@ class Collect:
         """Record, write and tell."""
         _at_least(1, transitions=self.transitions, episode_length=self.episode_length)
         _at_least(0, seed=self.seed, exploration=self.exploration)
-        if self.out.suffix != ".npz":
-            raise E2CError(f"--out is {self.out}; a dataset file ends in .npz.")
+        _ends_in(".npz", out=self.out)
         agent = None if self.agent is None else load_agent(self.agent)
         data = experiment.collect(
             self.env, self.transitions, self.episode_length, self.seed, agent, self.exploration
@@ -106,15 +105,15 @@ class Evaluate:
     """Episodes, side by side in one batch."""
     seed: int = 1000
     """Of the starts."""
-    json: Path | None = None
-    """File to write the results to."""
-    video: Path | None = None
-    """File to film the first episode to (.mp4)."""
+    outputs: Annotated[experiment.Outputs, tyro.conf.arg(name="")] = field(
+        default_factory=experiment.Outputs
+    )
+    """Files to write."""
     oracle: bool = True
     """Run the oracle too: the same planner on the true state and dynamics."""
     device: str = "cpu"
     """cpu or cuda."""
-    disturbance: tyro.conf.OmitArgPrefixes[experiment.Disturbance] = field(
+    disturbance: Annotated[experiment.Disturbance, tyro.conf.arg(name="")] = field(
         default_factory=experiment.Disturbance
     )
     """What the world does besides."""
@@ -123,17 +122,17 @@ class Evaluate:
         """Evaluate, write and tell."""
         _at_least(1, episodes=self.episodes)
         _at_least(0, seed=self.seed, frame_noise=self.disturbance.frame_noise)
-        if self.video is not None and self.video.suffix != ".mp4":
-            raise E2CError(f"--video is {self.video}; a video file ends in .mp4.")
+        _ends_in(".mp4", video=self.outputs.video)
+        _ends_in(".png", picture=self.outputs.picture)
         agent = load_agent(self.run, self.device)
         results = experiment.evaluate_and_film(
-            agent, self.episodes, self.seed, self.disturbance, self.oracle, self.json, self.video
+            agent, self.episodes, self.seed, self.disturbance, self.oracle, self.outputs
         )
         shown = ("success_rate", "time_in_goal", "oracle_success_rate", "oracle_time_in_goal")
         for key in (*shown, "steps_to_goal_median", "plan_ms_median", "plan_ms_p99"):
             if key in results:
                 print(f"{key:<22} {results[key]}")
-        for path in (self.json, self.video):
+        for path in vars(self.outputs).values():
             if path is not None:
                 print(f"written: {path}")
 
@@ -167,6 +166,13 @@ def _preset() -> Train:
     if name not in PRESETS:
         raise E2CError(f"There is no preset {name!r}; choose one of: {', '.join(PRESETS)}.")
     return Train(out=tyro.MISSING, config=PRESETS[name], preset=name)
+
+
+def _ends_in(suffix: str, **paths: Path | None) -> None:
+    """Raise an E2CError for the first path that is given and ends otherwise."""
+    for name, path in paths.items():
+        if path is not None and path.suffix != suffix:
+            raise E2CError(f"--{name} is {path}; its name must end in {suffix}.")
 
 
 def _at_least(low: float, **values: float) -> None:

@@ -93,6 +93,11 @@ def load_datasets(paths: Sequence[Path], spec: ProblemSpec) -> Dataset:
     return dataset.join(loaded)
 
 
+def wrapped(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Wrap angles [rad] into -pi .. pi."""
+    return (angles + np.pi) % (2 * np.pi) - np.pi
+
+
 def noisy(agent: Agent, std: float, rng: np.random.Generator) -> Controller:
     """Let ``agent`` act with Gaussian noise of ``std``, a share of each control's limit."""
     scale = std * agent.spec.control_scale.numpy()
@@ -214,7 +219,7 @@ def _begin(
     wandb_mode: WandbMode,
 ) -> Run:
     """Make the run folder, the first data and the untrained model."""
-    if (folder / checkpoint.NAME).exists() or (folder / "metrics.jsonl").exists():
+    if (folder / checkpoint.NAME).exists():
         raise E2CError(f"{folder} already holds a run; choose another --out or remove it first.")
     place = checkpoint.find_device(device)
     env = make_env(config.env)
@@ -329,10 +334,13 @@ def _model_figures(run: Run, fresh: Rollouts) -> dict[str, Any]:
     goal = model.encode(model.goal).mean.cpu().numpy()
     flat = latents.flatten(0, 1).cpu().numpy()
     states = fresh.states.reshape(-1, fresh.states.shape[-1])
-    angles = (states[:, 0] + np.pi) % (2 * np.pi) - np.pi
+    lived = model.encode(run.data[-1].observations()[: run.data[-1].lengths[0] + 1]).mean
+    path = lived.cpu().numpy() if len(run.data) > 1 else None
     return {
         "open_loop_error": pictures.open_loop_error(error, None, run.spec.dt),
-        "latent_space": pictures.latent_space(flat, angles, states[:, 1], goal, None),
+        "latent_space": pictures.latent_space(
+            flat, wrapped(states[:, 0]), states[:, 1], goal, path
+        ),
         "reconstructions": pictures.reconstructions(seen[:8, 0], model.decode(latents[:8, 0])),
         "rollouts": pictures.rollout_strip(
             truth, model.decode(rolled[picked][:, steps])[:, :, -1], steps, run.spec.dt
@@ -450,7 +458,7 @@ def film_episode(agent: Agent, start: NDArray[np.float64], title: str) -> tuple[
         goal=agent.model.goal.cpu().numpy(),
         torques=torques[:, 0],
         torque_limit=float(spec.control_scale[0]),
-        angles=(states[:, 0] + np.pi) % (2 * np.pi) - np.pi,
+        angles=wrapped(states[:, 0]),
         goal_band=0.2,
         costs=np.array(costs),
         dt=spec.dt,
@@ -459,14 +467,25 @@ def film_episode(agent: Agent, start: NDArray[np.float64], title: str) -> tuple[
     return film, milliseconds
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Files that an evaluation writes, each only where asked for."""
+
+    json: Path | None = None
+    """File to write the results to."""
+    video: Path | None = None
+    """File to film the first episode to (.mp4)."""
+    picture: Path | None = None
+    """File to draw the angles of all episodes to (.png)."""
+
+
 def evaluate_and_film(
     agent: Agent,
     episodes: int,
     seed: int,
     disturbance: Disturbance,
     oracle: bool,
-    json_path: Path | None,
-    video: Path | None,
+    outputs: Outputs,
 ) -> dict[str, Any]:
     """Evaluate; time and film the first start alone; write what is asked for; return the results.
 
@@ -484,11 +503,18 @@ def evaluate_and_film(
         "disturbance": vars(disturbance),
         **provenance(),
     }
-    if json_path is not None:
-        _write_json(json_path, results)
-    if video is not None:
-        video.parent.mkdir(parents=True, exist_ok=True)
-        write_video(video, swing_up_frames(film), fps=1 / agent.spec.dt)
+    if outputs.json is not None:
+        _write_json(outputs.json, results)
+    if outputs.picture is not None:
+        outputs.picture.parent.mkdir(parents=True, exist_ok=True)
+        success = np.array([row["success"] for row in results["episodes"]])
+        angles = wrapped(rollouts.states[..., 0])
+        pictures.save_figure(
+            pictures.episodes(angles, success, agent.spec.dt, film.goal_band), outputs.picture
+        )
+    if outputs.video is not None:
+        outputs.video.parent.mkdir(parents=True, exist_ok=True)
+        write_video(outputs.video, swing_up_frames(film), fps=1 / agent.spec.dt)
     return results
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, pixel_shuffle
+from torch.nn.functional import avg_pool2d, linear, pixel_shuffle
 
 from e2c.gaussians import DiagonalGaussian
 
@@ -41,6 +41,13 @@ def mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def evaluate(net: nn.Sequential, x: Tensor) -> Tensor:
+    """Evaluate an `mlp` as calling it does, in three quarters of the time: for roll-outs."""
+    for layer in net:
+        x = linear(x, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else layer(x)
+    return x
+
+
 def value_and_jacobian(net: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
     """Evaluate an `mlp` and its derivative, carrying all tangents forward at once.
 
@@ -52,7 +59,7 @@ def value_and_jacobian(net: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
         ``net(x) [..., k]``, and the transposed Jacobian ``[..., n, k]``: row i is the derivative by
         ``x_i``.
     """
-    tangents = torch.eye(x.shape[-1], device=x.device, dtype=x.dtype).expand(*x.shape, x.shape[-1])
+    tangents = torch.eye(x.shape[-1], device=x.device, dtype=x.dtype)
     for layer in net:
         if isinstance(layer, nn.Linear):
             x, tangents = layer(x), tangents @ layer.weight.mT

@@ -56,13 +56,14 @@ class Tracker:
     """Keeps a run's metrics: JSON lines always, wandb where asked for.
 
     Args:
-        folder: run folder; ``metrics.jsonl`` is appended to.
+        folder: run folder; an earlier, unfinished run's ``metrics.jsonl`` is begun anew.
         wandb_mode: ``off``, ``offline`` (kept in the folder) or ``online``.
         config: the run's configuration, for wandb.
     """
 
     def __init__(self, folder: Path, wandb_mode: WandbMode, config: Mapping[str, Any]) -> None:
         self.path = folder / "metrics.jsonl"
+        self.path.write_text("")
         self.history: list[dict[str, float]] = []
         self._wandb = _start_wandb(folder, wandb_mode, config) if wandb_mode != "off" else None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from e2c.networks import mlp, value_and_jacobian
+from e2c.networks import evaluate, mlp, value_and_jacobian
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,16 @@ class LocallyLinear(nn.Module):
 
     def step(self, z: Tensor, u: Tensor) -> Tensor:
         """``f(z, u) = A(z) z + B(z) u + o(z)``, shape ``[..., n]``."""
-        v, r, o, B = self._parts(self.net(z))
-        return z + v * (r * z).sum(-1, keepdim=True) + (B @ u.unsqueeze(-1)).squeeze(-1) + o
+        parts = [self.n] * (3 + self.m)
+        v, r, o, *columns = evaluate(self.net, z).split_with_sizes(parts, -1)
+        if self.scale:
+            v, r = v.tanh(), r.tanh()
+        rz = (r * z).sum(-1, keepdim=True)
+        x = torch.addcmul(z + o, v, rz, value=self.scale**2 or 1.0)
+        controls = (u / self.control_scale).split_with_sizes([1] * self.m, -1)
+        for column, control in zip(columns, controls, strict=True):
+            x = torch.addcmul(x, column, control)
+        return x
 
     def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate `step`: not A(z), but all of ``d f / d z``.
@@ -95,7 +103,7 @@ class LocallyLinear(nn.Module):
         if self.scale:
             dv = dv * (self.scale - v.square() / self.scale).unsqueeze(-2)
             dr = dr * (self.scale - r.square() / self.scale).unsqueeze(-2)
-        dB = dB.unflatten(-1, (self.n, self.m)) / self.control_scale
+        dB = dB.unflatten(-1, (self.m, self.n)).mT / self.control_scale
         rz = (r * z).sum(-1)[..., None, None]
         d_rz = r + (dr @ z.unsqueeze(-1)).squeeze(-1)
         by_z = dv * rz + d_rz.unsqueeze(-1) * v.unsqueeze(-2) + do
@@ -107,4 +115,4 @@ class LocallyLinear(nn.Module):
         v, r, o, B = y.split_with_sizes([self.n, self.n, self.n, self.n * self.m], -1)
         if self.scale:
             v, r = self.scale * v.tanh(), self.scale * r.tanh()
-        return v, r, o, B.unflatten(-1, (self.n, self.m)) / self.control_scale
+        return v, r, o, B.unflatten(-1, (self.m, self.n)).mT / self.control_scale

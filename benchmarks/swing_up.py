@@ -1,0 +1,210 @@
+"""Does it swing up, for every seed? The table of the README.
+
+python -m benchmarks.swing_up                     # default preset, ten seeds
+python -m benchmarks.swing_up --rows all --jobs 2 # every row of the table
+python -m benchmarks.swing_up --rows none         # only draw the table from what is there
+
+Every cell (row, seed) is a training run from nothing, evaluated on 100 hanging starts from images
+alone, and leaves one JSON file in ``benchmarks/results/swing_up``. A finished cell is never
+computed again; a benchmark that was killed goes on where it was. The oracle is a row of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from e2c import experiment
+from e2c.agent import Agent
+from e2c.config import PRESETS, Config
+from e2c.errors import E2CError, run_command, write_whole
+from e2c.model import build_model
+from e2c.provenance import provenance
+
+RESULTS = Path(__file__).parent / "results" / "swing_up"
+START_SEED, EPISODES, PERTURBED_EPISODES = 1000, 100, 20
+
+PERTURBATIONS = {
+    "kick": experiment.Disturbance(kick=2.0),
+    "mass_plus": experiment.Disturbance(mass=1.1),
+    "mass_minus": experiment.Disturbance(mass=0.9),
+    "length_plus": experiment.Disturbance(length=1.1),
+    "length_minus": experiment.Disturbance(length=0.9),
+    "frame_noise": experiment.Disturbance(frame_noise=10.0),
+}
+
+
+def _budget(transitions: int, rounds: int) -> Config:
+    """The default preset with other amounts of data, own rounds of 1,000 transitions included."""
+    base = PRESETS["default"]
+    data = replace(base.data, transitions=transitions - 1000 * rounds, rounds=rounds)
+    return replace(base, data=data)
+
+
+ROWS: dict[str, tuple[Config, int]] = {
+    "default": (PRESETS["default"], 10),
+    "paper": (PRESETS["paper"], 3),
+    "2500": (_budget(2500, 1), 3),
+    "5000": (_budget(5000, 2), 3),
+    "20000": (_budget(20_000, 5), 3),
+}
+"""Row of the table: its configuration and how many seeds."""
+
+
+@dataclass(frozen=True)
+class SwingUp:
+    """Measure swing-up over seeds, cell by cell, and draw the table."""
+
+    rows: tuple[str, ...] = ("default",)
+    """Rows to measure: names, or all, or none."""
+    jobs: int = 2
+    """Cells computed at the same time, each on its share of the cores."""
+    cell: str = ""
+    """Compute this one cell here, ROW:SEED, and nothing else."""
+
+    def __call__(self) -> None:
+        """Compute what is missing, then draw the table."""
+        if self.cell:
+            row, seed = self.cell.split(":")
+            _write(row, int(seed), _measure(row, int(seed)))
+            return
+        names = (
+            tuple(ROWS) if self.rows == ("all",) else () if self.rows == ("none",) else self.rows
+        )
+        for name in names:
+            if name not in ROWS:
+                raise E2CError(f"There is no row {name!r}; choose among: {', '.join(ROWS)}.")
+        missing = [
+            f"{name}:{seed}"
+            for name in names
+            for seed in range(ROWS[name][1])
+            if not _path(name, seed).exists()
+        ]
+        if names and not _path("oracle", 0).exists():
+            missing.insert(0, "oracle:0")
+        with ThreadPoolExecutor(self.jobs) as pool:
+            failed = [cell for cell, code in pool.map(self._run, missing) if code]
+        print(_table())
+        if failed:
+            raise E2CError(f"These cells failed: {', '.join(failed)}; run the command again.")
+
+    def _run(self, cell: str) -> tuple[str, int]:
+        """Compute a cell in a process of its own."""
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-m", "benchmarks.swing_up", "--cell", cell]
+        print(f"{time.strftime('%H:%M:%S')} {cell}", file=sys.stderr)
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            print(done.stderr, file=sys.stderr)
+        return cell, done.returncode
+
+
+def _measure(row: str, seed: int) -> dict[str, Any]:
+    """Train and evaluate one cell."""
+    if row == "oracle":
+        return _measure_oracle()
+    config, started = ROWS[row][0], time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run = experiment.train(config, seed, Path(folder) / "run")
+    results, _ = experiment.evaluate(run.agent, EPISODES, START_SEED, oracle=False)
+    seconds = {**run.seconds, "evaluate": results.pop("seconds")}
+    seconds["total"] = time.perf_counter() - started
+    if row == "default":
+        results["perturbed"] = {
+            name: _perturbed(run, disturbance) for name, disturbance in PERTURBATIONS.items()
+        }
+    return {
+        **{"row": row, "seed": seed, "start_seed": START_SEED, "transitions": run.transitions},
+        **results,
+        "run_seconds": seconds,
+        **provenance(),
+    }
+
+
+def _perturbed(run: experiment.Run, disturbance: experiment.Disturbance) -> dict[str, float]:
+    results, _ = experiment.evaluate(
+        run.agent, PERTURBED_EPISODES, START_SEED, disturbance, oracle=False
+    )
+    return {key: results[key] for key in ("success_rate", "time_in_goal")}
+
+
+def _measure_oracle() -> dict[str, Any]:
+    """Run the oracle on the same starts; the agent beside it is untrained and not looked at."""
+    config = PRESETS["default"]
+    env = experiment.make_env(config.env)
+    spec = experiment.problem_spec(config.env, env)
+    agent = Agent(build_model(config.model, spec, env.goal_observation(), 0), spec, config.planner)
+    results, _ = experiment.evaluate(agent, EPISODES, START_SEED)
+    scores = {key.removeprefix("oracle_"): results[key] for key in results if "oracle_" in key}
+    return {"row": "oracle", "start_seed": START_SEED, **scores, **provenance()}
+
+
+def _table() -> str:
+    """Draw the table from the finished cells, and write it beside them."""
+    oracle = _cells("oracle")
+    ideal = oracle[0]["time_in_goal"] if oracle else float("nan")
+    lines = [
+        "| row | models | transitions | success: mean | worst | in goal | / oracle | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in ROWS:
+        if cells := _cells(name):
+            lines.append(_line(name, cells, ideal))
+    if oracle:
+        lines.append(
+            f"| oracle | - | - | {oracle[0]['success_rate']:.1%} | - | {ideal:.3f} | 1 | - |"
+        )
+    default = [cell["perturbed"] for cell in _cells("default")]
+    for name in PERTURBATIONS if default else ():
+        success = [cell[name]["success_rate"] for cell in default]
+        share = np.mean([cell[name]["time_in_goal"] for cell in default])
+        lines.append(
+            f"| default, {name} | {len(success)} | | {np.mean(success):.1%} | {min(success):.0%} "
+            f"| {share:.3f} | {share / ideal:.3f} | |"
+        )
+    text = "\n".join(lines)
+    write_whole(RESULTS / "table.md", lambda aside: aside.write_text(text + "\n"))
+    return text
+
+
+def _line(name: str, cells: list[dict[str, Any]], ideal: float) -> str:
+    success = [cell["success_rate"] for cell in cells]
+    share = float(np.mean([cell["time_in_goal"] for cell in cells]))
+    seconds = np.median([cell["run_seconds"]["total"] for cell in cells])
+    return (
+        f"| {name} | {len(cells)} | {cells[0]['transitions']:,} | {np.mean(success):.1%} "
+        f"| {min(success):.0%} | {share:.3f} | {share / ideal:.3f} | {seconds:.0f} |"
+    )
+
+
+def _cells(row: str) -> list[dict[str, Any]]:
+    paths = sorted(RESULTS.glob(f"{row}_seed*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def _path(row: str, seed: int) -> Path:
+    return RESULTS / f"{row}_seed{seed}.json"
+
+
+def _write(row: str, seed: int, content: dict[str, Any]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_whole(_path(row, seed), lambda aside: aside.write_text(text))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    run_command(lambda: tyro.cli(SwingUp)())

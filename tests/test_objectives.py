@@ -1,0 +1,172 @@
+"""The objective against the published formula, written here a second time and otherwise."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, MultivariateNormal, kl_divergence
+
+from e2c.model import E2C
+from e2c.objectives import LossTerms, draw_times, e2c_terms
+from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, noise_data, tiny_model
+
+B = 5
+FULL = dataclasses.replace(MODEL, lattices=1)
+
+
+def windows(times: int, horizon: int, batch: int = B, spec=SPEC) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    x = torch.from_numpy(images(batch * times, spec)).double() / 255
+    low, high = torch.tensor(spec.control_low), torch.tensor(spec.control_high)
+    u = low + (high - low) * torch.rand(batch, horizon, len(low), generator=generator(1))
+    return x.unflatten(0, (batch, times)), u.double()
+
+
+def lively(config=FULL, spec=SPEC) -> E2C:  # type: ignore[no-untyped-def]
+    """A model in which no term is small: v and r free, beliefs of different spread."""
+    model = tiny_model(config, spec).double()
+    with torch.no_grad():
+        for parameter in model.transition.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator(3)))
+        for parameter in model.encoder.parameters():
+            parameter.mul_(1.3)
+    return model
+
+
+def published(model: E2C, x: Tensor, u: Tensor, latent_weight: float, seed: int) -> Tensor:
+    """Watter et al. 2015, eqs. 9-12, for windows of one step; full covariances, full pictures."""
+    now, following = model.encoder(x[:, 0]), model.encoder(x[:, 1])
+    eps = torch.randn(now.mean.shape, generator=generator(seed), dtype=x.dtype)
+    z = now.mean + torch.exp(now.log_variance / 2) * eps
+    local = model.transition(z)
+    A, B_, o = local.A, local.B, local.o
+    Sigma = torch.diag_embed(now.log_variance.exp())
+    predicted = MultivariateNormal(
+        torch.einsum("bij,bj->bi", A, now.mean) + torch.einsum("bij,bj->bi", B_, u[:, 0]) + o,
+        A @ Sigma @ A.mT,
+    )
+    q = MultivariateNormal(now.mean, Sigma)
+    q_next = MultivariateNormal(following.mean, torch.diag_embed(following.log_variance.exp()))
+    unit = MultivariateNormal(torch.zeros_like(now.mean), torch.eye(z.shape[-1]).to(z))
+    z_next = torch.einsum("bij,bj->bi", A, z) + torch.einsum("bij,bj->bi", B_, u[:, 0]) + o
+    log_p = [
+        Bernoulli(logits=model.decoder(zs), validate_args=False).log_prob(xs).sum((1, 2, 3))
+        for zs, xs in ((z, x[:, 0]), (z_next, x[:, 1]))
+    ]
+    kl = kl_divergence(q, unit) + latent_weight * kl_divergence(predicted, q_next)
+    return (-log_p[0] - log_p[1] + kl).mean()
+
+
+@pytest.mark.parametrize("batch", [1, B])
+@pytest.mark.parametrize("spec", [SPEC, ONE_CONTROL], ids=["m=2", "m=1"])
+def test_one_step_is_the_published_loss(batch: int, spec) -> None:  # type: ignore[no-untyped-def]
+    model, (x, u) = lively(spec=spec), windows(2, 1, batch, spec)
+    terms = e2c_terms(model, x, u, [0, 1], generator(4))
+    for latent_weight in (0.25, 50.0):
+        expected = published(model, x, u, latent_weight, seed=4)
+        torch.testing.assert_close(terms.total(latent_weight), expected)
+
+
+def test_no_term_of_that_comparison_was_small() -> None:
+    terms = e2c_terms(lively(), *windows(2, 1), [0, 1], generator(4))
+    assert min(float(value) for value in vars(terms).values()) > 0.3
+
+
+def test_the_total_weighs_only_the_latent_kl() -> None:
+    one = torch.tensor(1.0)
+    assert LossTerms(one, 10 * one, 100 * one, 1000 * one).total(0.25) == 361
+
+
+def test_a_longer_roll_out_carries_sample_and_belief_along() -> None:
+    times, model = [0, 2, 3, 6], lively()
+    x, u = windows(len(times), 7)
+    q = model.encoder(x)
+    z, mean = q[:, 0].sample(generator(4)), q.mean[:, 0]
+    covariance = torch.diag_embed(q.variance[:, 0])
+    nll = [-Bernoulli(logits=model.decoder(z), validate_args=False).log_prob(x[:, 0])]
+    kl = []
+    for t in range(6):
+        local = model.transition(z)
+        push = (local.B @ u[:, t, :, None])[..., 0] + local.o
+        z = (local.A @ z[..., None])[..., 0] + push
+        mean = (local.A @ mean[..., None])[..., 0] + push
+        covariance = local.A @ covariance @ local.A.mT
+        if t + 1 in times:
+            s = times.index(t + 1)
+            drawn = Bernoulli(logits=model.decoder(z), validate_args=False)
+            nll.append(-drawn.log_prob(x[:, s]))
+            target = MultivariateNormal(q.mean[:, s], torch.diag_embed(q.variance[:, s]))
+            kl.append(kl_divergence(MultivariateNormal(mean, covariance), target))
+    terms = e2c_terms(model, x, u, times, generator(4))
+    per_observation = torch.stack(nll).sum((2, 3, 4)).mean(1)
+    torch.testing.assert_close(terms.reconstruction, per_observation[0])
+    torch.testing.assert_close(terms.prediction, per_observation[1:].mean())
+    torch.testing.assert_close(terms.latent_kl, torch.stack(kl).mean())
+
+
+@pytest.mark.parametrize("lattices", [2, 3])
+def test_one_lattice_estimates_the_likelihood_without_bias(lattices: int) -> None:
+    model = lively(dataclasses.replace(MODEL, lattices=lattices))
+    x, u = windows(2, 1)
+    found: dict[float, LossTerms] = {}
+    for seed in range(200):
+        noise = generator(seed)
+        model.encoder(x)[:, 0].sample(noise)
+        lattice = int(torch.randint(lattices**2, (1,), generator=noise))
+        if lattice not in found:
+            found[lattice] = e2c_terms(_quiet(model), x, u, [0, 1], generator(seed))
+        if len(found) == lattices**2:
+            break
+    q = _quiet(model).encoder(x[:, 0])
+    whole = Bernoulli(logits=model.decoder(q.mean), validate_args=False).log_prob(x[:, 0])
+    estimates = torch.stack([terms.reconstruction for terms in found.values()])
+    assert estimates.std() > 1e-3, "every lattice is another estimate"
+    torch.testing.assert_close(estimates.mean(), -whole.sum((1, 2, 3)).mean(), rtol=0.01, atol=0)
+
+
+def _quiet(model: E2C) -> E2C:
+    """Let the encoder's samples be its means, nearly, so that only the lattice is drawn."""
+    with torch.no_grad():
+        last = model.encoder.net[-1]
+        last.weight.chunk(2)[1].zero_()  # type: ignore[operator, union-attr]
+        last.bias.chunk(2)[1].fill_(-99.0)  # type: ignore[operator, union-attr]
+    return model
+
+
+@pytest.mark.parametrize(("horizon", "targets"), [(1, 1), (8, 3), (8, 8), (7, 2), (5, 1), (10, 4)])
+def test_times_are_one_in_each_part(horizon: int, targets: int) -> None:
+    drawn = [draw_times(horizon, targets, generator(seed)) for seed in range(300)]
+    assert all(times[0] == 0 and len(times) == targets + 1 for times in drawn)
+    assert all(sorted(set(times)) == times for times in drawn), "ascending, each once"
+    assert {t for times in drawn for t in times} == set(range(horizon + 1)), "all are drawn"
+    assert draw_times(horizon, targets, generator(1)) == drawn[1]
+
+
+def test_the_gradient_reaches_every_weight() -> None:
+    model = tiny_model(FULL)
+    data = noise_data((9,))
+    x = torch.from_numpy(data.observations()[:3]).float()[None] / 255
+    terms = e2c_terms(model, x, torch.from_numpy(data.actions[:4])[None], [0, 2, 4], generator())
+    for name in ("prediction", "latent_kl"):
+        model.zero_grad()
+        getattr(terms, name).backward(retain_graph=True)
+        parts = {"encoder", "transition"} | ({"decoder"} if name == "prediction" else set())
+        for part in parts:
+            for label, parameter in model.get_submodule(part).named_parameters():
+                gradient = parameter.grad
+                assert gradient is not None, f"{name} by {part}.{label}"
+                assert gradient.abs().max() > 0, f"{name} by {part}.{label}"
+
+
+def test_the_generator_decides_the_loss() -> None:
+    model, (x, u) = lively(), windows(2, 1)
+    one, again, other = (e2c_terms(model, x, u, [0, 1], generator(s)) for s in (1, 1, 2))
+    assert torch.equal(one.total(1.0), again.total(1.0))
+    assert not torch.equal(one.total(1.0), other.total(1.0))
+
+
+def test_extreme_logits_leave_the_loss_finite() -> None:
+    model, (x, u) = lively(), windows(2, 1)
+    with torch.no_grad():
+        model.decoder.heads[0].get_parameter("0.bias").fill_(1e4)
+    assert e2c_terms(model, x.round(), u, [0, 1], generator()).total(1.0).isfinite()

@@ -1,0 +1,103 @@
+"""The locally linear transition: one function in three forms, exact derivatives, its bound."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from e2c.transitions import LocallyLinear
+from tiny import generator
+
+B = 5
+SCALE = {1: [2.0], 2: [2.0, 0.25]}
+
+
+def transition(n: int = 3, m: int = 2, bound: float = 0.95, seed: int = 0) -> LocallyLinear:
+    """A transition whose weights are large, so that nothing in it is nearly linear."""
+    torch.manual_seed(seed)
+    model = LocallyLinear(n, m, (11, 7), "silu", bound, torch.tensor(SCALE[m])).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    return model
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("lead", [(), (B,), (B, 2), (1,)])
+@pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])
+@pytest.mark.parametrize("bound", [0.0, 0.95])
+def test_step_is_that_of_the_linearisation(
+    lead: tuple[int, ...], n: int, m: int, bound: float
+) -> None:
+    model, z, u = transition(n, m, bound), draw(*lead, n), draw(*lead, m, seed=1)
+    local = model(z)
+    assert local.A.shape == (*lead, n, n)
+    assert local.B.shape == (*lead, n, m)
+    assert local.o.shape == (*lead, n)
+    by_hand = torch.einsum("...ij,...j->...i", local.A, z) + local.o
+    by_hand = by_hand + torch.einsum("...ij,...j->...i", local.B, u)
+    torch.testing.assert_close(local.step(z, u), by_hand)
+    torch.testing.assert_close(model.step(z, u), by_hand)
+    torch.testing.assert_close(local.log_det_A, local.A.slogdet().logabsdet)
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])
+@pytest.mark.parametrize("bound", [0.0, 0.5, 0.95])
+def test_jacobian_is_that_of_autograd(n: int, m: int, bound: float) -> None:
+    model, z, u = transition(n, m, bound), draw(B, n), draw(B, m, seed=1)
+    by_z, by_u = torch.func.vmap(torch.func.jacrev(model.step, argnums=(0, 1)))(z, u)
+    fx, fu = model.jacobian(z, u)
+    torch.testing.assert_close(fx, by_z)
+    torch.testing.assert_close(fu, by_u)
+
+
+@pytest.mark.parametrize("lead", [(), (B, 2), (1,)])
+def test_jacobian_takes_any_leading_dimensions(lead: tuple[int, ...]) -> None:
+    model, z, u = transition(), draw(*lead, 3), draw(*lead, 2, seed=1)
+    fx, fu = model.jacobian(z, u)
+    flat = model.jacobian(z.reshape(-1, 3), u.reshape(-1, 2))
+    torch.testing.assert_close(fx, flat[0].reshape(*lead, 3, 3))
+    torch.testing.assert_close(fu, flat[1].reshape(*lead, 3, 2))
+
+
+def test_the_true_jacobian_is_not_A() -> None:
+    model, z, u = transition(), draw(B, 3), draw(B, 2)
+    assert (model.jacobian(z, u)[0] - model(z).A).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("bound", [0.3, 0.95])
+def test_the_bound_keeps_A_invertible(bound: float) -> None:
+    model = transition(bound=bound)
+    local = model(30 * draw(1000, 3))
+    vr = torch.linalg.det(local.A) - 1
+    assert vr.abs().max() <= bound + 1e-12
+    assert vr.abs().max() > 0.8 * bound, "large weights should come near the bound"
+    assert vr.min() < -0.2 < 0.2 < vr.max()
+
+
+def test_without_a_bound_v_and_r_are_free() -> None:
+    vr = torch.linalg.det(transition(bound=0.0)(draw(100, 3)).A) - 1
+    assert vr.abs().max() > 2
+
+
+def test_A_is_the_identity_plus_rank_one() -> None:
+    change = transition()(draw(B, 3)).A - torch.eye(3)
+    singular = torch.linalg.svdvals(change)
+    assert (singular[:, 0] > 1e-3).all()
+    assert singular[:, 1:].max() < 1e-12
+
+
+def test_controls_enter_in_units_of_their_limits() -> None:
+    model, z = transition(), draw(B, 3)
+    unscaled = transition()
+    unscaled.control_scale.fill_(1.0)
+    torch.testing.assert_close(model(z).B * torch.tensor([2.0, 0.25]).double(), unscaled(z).B)
+    u = draw(B, 2)
+    torch.testing.assert_close(
+        model.step(z, u * torch.tensor([2.0, 0.25]).double()), unscaled.step(z, u)
+    )
+
+
+def test_the_scale_of_controls_travels_with_the_weights() -> None:
+    assert "control_scale" in transition().state_dict()

@@ -1,0 +1,97 @@
+"""Small problems, models and runs, whose sizes differ from one another."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import envs
+from e2c.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimiserConfig,
+    PlannerConfig,
+)
+from e2c.dataset import Dataset
+from e2c.model import E2C, ProblemSpec, build_model
+
+ROOT = Path(__file__).parents[1]
+ENV = "E2C/PendulumSwingUp-v0"
+
+SPEC = ProblemSpec("Test/Tiny-v0", (3, 12, 6), (-2.0, -0.5), (2.0, 0.25), 0.1, 7)
+"""C = 3 frames of 12 x 6 pixels, m = 2 controls with limits that differ and are not symmetric."""
+ONE_CONTROL = dataclasses.replace(SPEC, control_low=(-2.0,), control_high=(2.0,))
+
+MODEL = ModelConfig(
+    latent_dim=4,
+    encoder_hidden=(16, 15),
+    decoder_hidden=(14, 16),
+    transition_hidden=(13,),
+    pool=3,
+    lattices=2,
+)
+CONFIG = Config(
+    model=dataclasses.replace(MODEL, latent_dim=3, pool=2),
+    objective=ObjectiveConfig(horizon=3, targets=2),
+    optimiser=OptimiserConfig(steps=6, steps_per_round=4, batch_size=5),
+    data=DataConfig(transitions=48, episode_length=5, rounds=1, episodes_per_round=2),
+    planner=PlannerConfig(horizon=5, first_iterations=2, restarts=2),
+)
+"""A run of a second or two."""
+
+
+def tiny_model(config: ModelConfig = MODEL, spec: ProblemSpec = SPEC, seed: int = 0) -> E2C:
+    return build_model(config, spec, images(1, spec, seed=9)[0], seed).eval()
+
+
+def images(count: int, spec: ProblemSpec = SPEC, seed: int = 0) -> NDArray[np.uint8]:
+    """Noise, ``[count, C, H, W]``."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, *spec.observation_shape), np.uint8)
+
+
+def noise_data(lengths: tuple[int, ...], spec: ProblemSpec = SPEC, seed: int = 0) -> Dataset:
+    """Episodes of noise, of any lengths."""
+    rng, steps = np.random.default_rng(seed), sum(lengths)
+    C, H, W = spec.observation_shape
+    return Dataset(
+        rng.integers(0, 256, (steps + C * len(lengths), H, W), np.uint8),
+        rng.uniform(spec.control_low, spec.control_high, (steps, len(spec.control_low))).astype(
+            np.float32
+        ),
+        rng.standard_normal((steps + len(lengths), 2)),
+        np.array(lengths, np.int64),
+        {"env": spec.env, "seed": seed},
+    )
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run python on ``arguments`` in the project's folder; nothing else decides its environment."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def shorten_episodes(steps: int) -> dict[str, envs.EnvEntry]:
+    """The registry with every episode cut to ``steps``."""
+    return {
+        name: dataclasses.replace(entry, max_episode_steps=steps)
+        for name, entry in envs.ENVIRONMENTS.items()
+    }
