@@ -66,7 +66,7 @@ def value_and_jacobian(net: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
         else:
             x, slope = _activate(layer, x)
             tangents = tangents * slope.unsqueeze(-2)
-    return x, tangents
+    return x, tangents.expand(*x.shape[:-1], -1, -1)
 
 
 def _activate(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
