@@ -32,6 +32,9 @@ Box = tuple[int, int, int, int]
 def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
     """Encode pictures as VP9 in an .mp4 file, which browsers play; it appears whole or not at all.
 
+    A picture of 1280 x 720 takes about 0.13 s of one core and 9 kB, whatever it shows: OpenCV hands
+    no settings on to the encoder, which therefore works at its slowest and finest.
+
     Args:
         path: ends in ``.mp4``; its folder must exist. A file that is there is replaced.
         frames: RGB ``uint8 [H, W, 3]``, at least one, all of one size, H and W even. They are
@@ -131,7 +134,7 @@ class Film:
     dt: float
     """Control step [s]."""
     title: str
-    """Heading of every picture."""
+    """Heading of every picture, up to about 60 characters."""
 
     def __post_init__(self) -> None:
         """Refuse arrays whose lengths do not belong together."""
