@@ -137,7 +137,7 @@ class Film:
     """Heading of every picture, up to about 60 characters."""
 
     def __post_init__(self) -> None:
-        """Refuse arrays whose lengths do not belong together."""
+        """Refuse images that are not uint8, and lengths that do not belong together."""
         T, S = len(self.torques), len(self.imagined_steps)
         lengths = {
             "observations": (len(self.observations), T + 1),
@@ -148,6 +148,9 @@ class Film:
         for name, (got, wanted) in lengths.items():
             if got != wanted:
                 raise ValueError(f"A film of {T} torques needs {name} of {wanted}; got {got}.")
+        for name in ("observations", "imagined", "goal"):
+            if (got_type := getattr(self, name).dtype) != np.uint8:
+                raise ValueError(f"A film's {name} must be uint8 from 0 to 255; got {got_type}.")
         if not T or not S:
             raise ValueError("A film needs at least one torque and one imagined moment.")
 

@@ -290,6 +290,12 @@ def test_a_film_of_mixed_lengths_is_refused(change: dict[str, Any]) -> None:
         a_film(**change)
 
 
+@pytest.mark.parametrize("name", ["observations", "imagined", "goal"])
+def test_images_between_0_and_1_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be uint8 .* got float32"):
+        a_film(**{name: getattr(a_film(), name).astype(np.float32) / 255})
+
+
 def test_a_film_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one torque"):
         a_film(T=0)
