@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -51,13 +52,26 @@ def load(run: Path, device: str = "cpu") -> tuple[E2C, Config, ProblemSpec]:
         raise _refused(path, f"its schema is {found!r} and this version reads {SCHEMA!r}")
     if _digest(tensors, metadata.get("about", "")) != metadata.get("sha256"):
         raise _refused(path, "its contents do not match its hash, so it was damaged or edited")
-    about = json.loads(metadata["about"])
-    given: dict[str, Any] = {k: _tuple(v) for k, v in about["spec"].items()}
-    spec = ProblemSpec(**given)
-    config = check(from_dict(about["config"]))
-    model = build_model(config.model, spec, tensors["goal"].numpy(), seed=0)
-    model.load_state_dict(tensors)
+    try:
+        model, config, spec = _rebuild(tensors, json.loads(metadata["about"]))
+    except (E2CError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise _refused(path, f"its description is not that of its weights ({reason})") from None
     return model.to(find_device(device)).eval(), config, spec
+
+
+def _rebuild(tensors: dict[str, Tensor], about: Any) -> tuple[E2C, Config, ProblemSpec]:
+    """Build the model that is described, and give it its weights."""
+    given: dict[str, Any] = {k: _tuple(v) for k, v in about["spec"].items()}
+    spec, config = ProblemSpec(**given), check(from_dict(about["config"]))
+    model = build_model(config.model, spec, np.zeros(spec.observation_shape, np.uint8), seed=0)
+    wanted = {name: (tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
+    found = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(f"{name} is {found.get(name)}, not {wanted.get(name)}")
+    model.load_state_dict(tensors)
+    return model, config, spec
 
 
 def find_device(name: str) -> torch.device:
@@ -82,7 +96,7 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.numpy().data)
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,6 +30,8 @@ from e2c.errors import E2CError, write_whole
 SCHEMA = "e2c-dataset-1"
 _ARRAYS = {"frames": ("uint8", 3), "actions": ("float32", 2), "states": ("float64", 2)}
 _ARRAYS |= {"lengths": ("int64", 1)}
+MAX_BYTES = 16 * 2**30
+"""A file that declares more than this, unpacked, is refused before memory is taken for it."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,15 @@ def load(path: Path) -> Dataset:
     if not path.is_file():
         raise E2CError(f"There is no dataset file {path}; e2c-collect --out {path} makes one.")
     try:
+        declared = _declared_bytes(path)
+        if declared > MAX_BYTES:
+            raise ValueError(f"it declares {declared:,} bytes, more than {MAX_BYTES:,}")
         with np.load(path, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"][()]))
             arrays = {name: archive[name] for name in _ARRAYS}
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise _refused(path, f"it cannot be read ({error})") from None
-    except (NotImplementedError, RuntimeError, MemoryError, SyntaxError) as error:
+    except (NotImplementedError, RuntimeError, MemoryError, SyntaxError, struct.error) as error:
         raise _refused(path, f"it cannot be read ({type(error).__name__})") from None
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         found = header.get("schema") if isinstance(header, dict) else header
@@ -130,7 +138,37 @@ def load(path: Path) -> Dataset:
     dataset = Dataset(**arrays, provenance=header.get("provenance", {}))
     if dataset.content_hash != header.get("sha256"):
         raise _refused(path, "its contents do not match its hash, so it was damaged or edited")
+    if contradiction := _contradiction(dataset):
+        raise _refused(path, contradiction)
     return dataset
+
+
+def _declared_bytes(path: Path) -> int:
+    """Read from the headers alone how much memory the arrays of a file will take."""
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for item in archive.infolist():
+            with archive.open(item) as file:
+                old = npy.read_magic(file) == (1, 0)
+                read = npy.read_array_header_1_0 if old else npy.read_array_header_2_0
+                shape, _, dtype = read(file)
+            total += max(item.file_size, math.prod(shape) * dtype.itemsize)
+    return total
+
+
+def _contradiction(dataset: Dataset) -> str | None:
+    """Say how the arrays of a dataset contradict one another, or None."""
+    if not isinstance(dataset.provenance, dict):
+        return f"its provenance is {dataset.provenance!r}"
+    lengths, episodes = dataset.lengths, len(dataset.lengths)
+    if episodes == 0 or lengths.min() < 1 or lengths.max() > len(dataset.actions):
+        return "it has no episodes, or their lengths are not possible"
+    steps, C = dataset.transitions, dataset.frames_per_observation
+    wanted = {"actions": steps, "states": steps + episodes, "frames": steps + C * episodes}
+    for name, count in wanted.items():
+        if (found := len(getattr(dataset, name))) != count:
+            return f"{name} has {found} rows where the lengths of its episodes ask for {count}"
+    return None if C >= 1 else "it has less than one frame for an observation"
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:

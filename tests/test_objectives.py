@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, MultivariateNormal, kl_divergence
 
-from e2c.model import E2C
+from e2c.config import ModelConfig
+from e2c.model import E2C, ProblemSpec
 from e2c.objectives import LossTerms, draw_times, e2c_terms
 from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, noise_data, tiny_model
 
@@ -15,14 +16,16 @@ B = 5
 FULL = dataclasses.replace(MODEL, lattices=1)
 
 
-def windows(times: int, horizon: int, batch: int = B, spec=SPEC) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def windows(
+    times: int, horizon: int, batch: int = B, spec: ProblemSpec = SPEC
+) -> tuple[Tensor, Tensor]:
     x = torch.from_numpy(images(batch * times, spec)).double() / 255
     low, high = torch.tensor(spec.control_low), torch.tensor(spec.control_high)
     u = low + (high - low) * torch.rand(batch, horizon, len(low), generator=generator(1))
     return x.unflatten(0, (batch, times)), u.double()
 
 
-def lively(config=FULL, spec=SPEC) -> E2C:  # type: ignore[no-untyped-def]
+def lively(config: ModelConfig = FULL, spec: ProblemSpec = SPEC) -> E2C:
     """A model in which no term is small: v and r free, beliefs of different spread."""
     model = tiny_model(config, spec).double()
     with torch.no_grad():
@@ -59,7 +62,7 @@ def published(model: E2C, x: Tensor, u: Tensor, latent_weight: float, seed: int)
 
 @pytest.mark.parametrize("batch", [1, B])
 @pytest.mark.parametrize("spec", [SPEC, ONE_CONTROL], ids=["m=2", "m=1"])
-def test_one_step_is_the_published_loss(batch: int, spec) -> None:  # type: ignore[no-untyped-def]
+def test_one_step_is_the_published_loss(batch: int, spec: ProblemSpec) -> None:
     model, (x, u) = lively(spec=spec), windows(2, 1, batch, spec)
     terms = e2c_terms(model, x, u, [0, 1], generator(4))
     for latent_weight in (0.25, 50.0):
@@ -69,7 +72,7 @@ def test_one_step_is_the_published_loss(batch: int, spec) -> None:  # type: igno
 
 def test_no_term_of_that_comparison_was_small() -> None:
     terms = e2c_terms(lively(), *windows(2, 1), [0, 1], generator(4))
-    assert min(float(value) for value in vars(terms).values()) > 0.3
+    assert min(value.item() for value in vars(terms).values()) > 0.3
 
 
 def test_the_total_weighs_only_the_latent_kl() -> None:

@@ -1,0 +1,242 @@
+"""Checkpoints: a whole one acts as before, and any other is refused in a sentence."""
+
+import dataclasses
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from e2c import checkpoint
+from e2c.agent import Agent, load_agent
+from e2c.config import Config
+from e2c.errors import E2CError
+from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, tiny_model
+
+TINY = dataclasses.replace(CONFIG, model=MODEL)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with a checkpoint in it."""
+    model = tiny_model(seed=3)
+    model.measure(images(9))
+    checkpoint.save(tmp_path / checkpoint.NAME, model, TINY, SPEC)
+    return tmp_path
+
+
+def refusal(run: Path) -> str:
+    with pytest.raises(E2CError) as caught:
+        checkpoint.load(run)
+    message = str(caught.value)
+    assert str(run) in message
+    assert "\n" not in message
+    return message
+
+
+def rewrite(run: Path, edit: Any) -> None:
+    """Edit the tensors and metadata of a checkpoint and give it the right hash again."""
+    path = run / checkpoint.NAME
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    edit(tensors, metadata)
+    if "sha256" in metadata:
+        metadata["sha256"] = checkpoint._digest(tensors, metadata.get("about", ""))
+    save_file(tensors, path, metadata or None)
+
+
+def edited_about(run: Path, edit: Any) -> None:
+    def change(_: Any, metadata: dict[str, str]) -> None:
+        about = json.loads(metadata["about"])
+        edit(about)
+        metadata["about"] = json.dumps(about)
+
+    rewrite(run, change)
+
+
+@pytest.mark.parametrize("spec", [SPEC, ONE_CONTROL], ids=["m=2", "m=1"])
+def test_a_checkpoint_gives_back_the_same_actions(tmp_path: Path, spec: Any) -> None:
+    model = tiny_model(spec=spec, seed=3)
+    model.measure(images(9))
+    checkpoint.save(tmp_path / checkpoint.NAME, model, TINY, spec)
+    found, config, found_spec = checkpoint.load(tmp_path)
+    assert config == TINY
+    assert found_spec == spec
+    assert not found.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(found.state_dict()[name], tensor), name
+    one, other = Agent(model, spec, TINY.planner), load_agent(str(tmp_path))
+    for x in images(3):
+        np.testing.assert_array_equal(one.act(x), other.act(x))
+
+
+def test_loading_leaves_the_global_generator(run: Path) -> None:
+    before = torch.get_rng_state()
+    checkpoint.load(run)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_rewriting_alone_changes_nothing(run: Path) -> None:
+    rewrite(run, lambda tensors, metadata: None)
+    checkpoint.load(run)
+
+
+def test_a_flipped_bit_is_always_refused(run: Path) -> None:
+    path = run / checkpoint.NAME
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for place in [*range(0, header, 17), *range(8), *range(header, len(whole), 331)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        assert "was refused" in refusal(run)
+
+
+def test_a_truncated_file_is_refused(run: Path) -> None:
+    path = run / checkpoint.NAME
+    whole = path.read_bytes()
+    for length in [0, 1, 7, 8, 100, len(whole) // 2, len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        assert "was refused: it cannot be read" in refusal(run)
+    path.write_bytes(whole + b"more")
+    assert "was refused: it cannot be read" in refusal(run)
+
+
+def test_random_bytes_are_refused(run: Path) -> None:
+    for seed in range(5):
+        (run / checkpoint.NAME).write_bytes(np.random.default_rng(seed).bytes(1000))
+        assert "was refused" in refusal(run)
+
+
+def test_a_pickle_is_refused(run: Path) -> None:
+    torch.save(tiny_model().state_dict(), run / checkpoint.NAME)
+    assert "was refused" in refusal(run)
+
+
+def test_safetensors_of_other_programs_are_refused(run: Path) -> None:
+    rewrite(run, lambda tensors, metadata: metadata.clear())
+    assert "its schema is None and this version reads 'e2c-checkpoint-1'" in refusal(run)
+    save_file({"weight": torch.zeros(3)}, run / checkpoint.NAME)
+    assert "its schema is None" in refusal(run)
+
+
+def test_another_schema_is_named(run: Path) -> None:
+    rewrite(run, lambda tensors, metadata: metadata.update(schema="e2c-checkpoint-9"))
+    assert "its schema is 'e2c-checkpoint-9' and this version reads" in refusal(run)
+
+
+def test_edited_weights_are_refused(run: Path) -> None:
+    path = run / checkpoint.NAME
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    tensors["latent_variance"] += 1
+    save_file(tensors, path, metadata)
+    assert "do not match its hash" in refusal(run)
+
+
+@pytest.mark.parametrize("about", ["", "{", "null", "[]", "3", '{"spec": {}}', '{"config": {}}'])
+def test_a_malformed_description_is_refused(run: Path, about: str) -> None:
+    rewrite(run, lambda tensors, metadata: metadata.update(about=about))
+    refusal(run)
+
+
+def test_a_missing_description_is_refused(run: Path) -> None:
+    rewrite(run, lambda tensors, metadata: metadata.pop("about"))
+    refusal(run)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda about: about.update(spec=None),
+        lambda about: about["spec"].pop("dt"),
+        lambda about: about["spec"].update(more=1),
+        lambda about: about["spec"].update(observation_shape=[3, 12]),
+        lambda about: about["spec"].update(observation_shape="3x12x6"),
+        lambda about: about["spec"].update(control_low=-2.0),
+        lambda about: about["spec"].update(control_low=[-2.0]),
+        lambda about: about["spec"].update(control_low=["a", "b"]),
+        lambda about: about.update(config=None),
+        lambda about: about["config"].update(more=1),
+        lambda about: about["config"]["model"].update(latent_dim=5),
+        lambda about: about["config"]["model"].update(latent_dim=-5),
+        lambda about: about["config"]["model"].update(latent_dim="5"),
+        lambda about: about["config"]["model"].update(encoder_hidden=[16]),
+        lambda about: about["config"]["model"].update(pool=1),
+        lambda about: about["config"]["model"].update(pool=5),
+        lambda about: about["config"]["model"].update(lattices=3),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(run: Path, edit: Any) -> None:
+    edited_about(run, edit)
+    refusal(run)
+
+
+@pytest.mark.parametrize("name", ["goal", "latent_variance", "transition.control_scale"])
+def test_a_missing_tensor_is_refused(run: Path, name: str) -> None:
+    rewrite(run, lambda tensors, metadata: tensors.pop(name))
+    refusal(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("goal", torch.zeros(3, 12, 7, dtype=torch.uint8)),
+        ("goal", torch.zeros(3, 12, 6)),
+        ("encoder.net.0.weight", torch.zeros(2, 2)),
+        ("encoder.net.0.bias", torch.zeros(16, dtype=torch.bfloat16)),
+        ("surplus", torch.zeros(3)),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_refused(run: Path, name: str, tensor: torch.Tensor) -> None:
+    rewrite(run, lambda tensors, metadata: tensors.update({name: tensor}))
+    refusal(run)
+
+
+def test_missing_folders_and_files_are_told_with_the_remedy(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    message = refusal(tmp_path / "empty")
+    assert "holds no checkpoint" in message
+    assert "python train.py --out" in message
+
+
+@pytest.mark.parametrize("name", ["abacus", "", "cuda:99", "meta:x"])
+def test_a_missing_device_names_those_there_are(run: Path, name: str) -> None:
+    with pytest.raises(E2CError, match="There is no device .* available: cpu"):
+        checkpoint.load(run, name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu_is_told(run: Path) -> None:
+    with pytest.raises(E2CError, match="There is no device 'cuda' here; available: cpu"):
+        checkpoint.load(run, "cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_a_checkpoint_acts_on_a_gpu(run: Path) -> None:
+    on_cpu, on_gpu = load_agent(run), load_agent(run, "cuda")
+    x = images(5)
+    np.testing.assert_allclose(on_gpu.act(x), on_cpu.act(x), atol=1e-3)
+
+
+def half_written(tensors: Any, path: str, metadata: Any) -> None:
+    Path(path).write_bytes(b"\x00")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_failing_write_leaves_the_last_checkpoint(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (run / checkpoint.NAME).read_bytes()
+    monkeypatch.setattr(checkpoint, "save_file", half_written)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(run / checkpoint.NAME, tiny_model(), Config(), SPEC)
+    assert os.listdir(run) == [checkpoint.NAME]
+    assert (run / checkpoint.NAME).read_bytes() == before
