@@ -449,9 +449,8 @@ def film_episode(agent: Agent, start: NDArray[np.float64], title: str) -> tuple[
     agent.reset()
     rollouts = record(BatchEnv(env, start[None]), act, spec.episode_steps)
     states, torques = rollouts.states[0], rollouts.actions[0]
-    shown = np.concatenate([np.zeros_like(torques[:1]), torques])
     film = Film(
-        scenes=lambda t: env.picture(states[t], shown[t]),
+        scenes=lambda t: env.picture(states[t], torques[t]),
         observations=np.stack([rollouts.observations(t)[0] for t in range(spec.episode_steps + 1)]),
         imagined=np.stack(imagined),
         imagined_steps=steps,
