@@ -60,7 +60,7 @@ class ObjectiveConfig:
 class OptimiserConfig:
     """Adam, over two kinds of phase: one on the first data, then one after each own round."""
 
-    steps: int = 3000
+    steps: int = 4000
     """Optimiser steps on the data given or drawn at random."""
     steps_per_round: int = 500
     """Optimiser steps after each round of the agent's own episodes."""
@@ -86,7 +86,7 @@ class DataConfig:
     """Random transitions, from random restarts under random controls."""
     episode_length: int = 25
     """Steps of each random episode."""
-    rounds: int = 3
+    rounds: int = 5
     """Rounds of own episodes: act, add what was seen, train on."""
     episodes_per_round: int = 5
     """Own episodes in a round, each as long as the task's."""
