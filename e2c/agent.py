@@ -68,12 +68,12 @@ def receding_horizon(
 def goal_cost(
     goal: Tensor, variance: Tensor, spec: ProblemSpec, options: PlannerConfig
 ) -> GoalCost:
-    """Build the cost of being away from ``goal [n]``, in a unit that does not depend on the space.
+    """Build the cost of being away from ``goal [n]`` or ``[B, n]``, in a unit that does not depend on the space.
 
     A state as far from the goal as the data spread (``variance``: their summed variance) costs 1 a
     step, and full control costs ``options.control_weight`` a step.
     """
-    Q = torch.ones_like(goal) / variance
+    Q = goal.new_ones(goal.shape[-1:]) / variance
     R = options.control_weight / spec.control_scale.to(goal).square()
     return GoalCost(goal, Q, R, options.terminal_weight * Q)
 
@@ -151,12 +151,13 @@ class Agent:
         """Check images and return them as a tensor."""
         array: NDArray[Any] = np.asarray(images)
         wanted = self.spec.observation_shape
-        if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-3:] != wanted:
+        known = array.ndim in (3, 4) and array.shape[-3:] == wanted and array.size > 0
+        if array.dtype != np.uint8 or not known:
             raise E2CError(
                 f"An observation is uint8 of shape {list(wanted)}, or a batch of them; got "
                 f"{array.dtype} of shape {list(array.shape)}."
             )
-        return torch.from_numpy(array)
+        return torch.from_numpy(array.copy())
 
 
 def load_agent(run: str | Path, device: str = "cpu") -> Agent:

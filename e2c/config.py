@@ -170,6 +170,8 @@ def check(config: Config) -> Config:
     for name, most in _MOST.items():
         if (value := dict(leaves(config))[name]) > most:
             raise E2CError(f"{name} is {value}; it must be at most {most}.")
+    if not config.model.decoder_hidden:
+        raise E2CError("model.decoder_hidden is empty; it must hold at least one width.")
     if config.objective.targets > config.objective.horizon:
         raise E2CError(
             f"objective.targets is {config.objective.targets}; a roll-out of objective.horizon = "

@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, tiny_model
 
 from e2c import checkpoint
 from e2c.agent import Agent, load_agent
 from e2c.config import Config
 from e2c.errors import E2CError
-from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, tiny_model
 
 TINY = dataclasses.replace(CONFIG, model=MODEL)
 
@@ -209,7 +209,7 @@ def test_missing_folders_and_files_are_told_with_the_remedy(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["abacus", "", "cuda:99", "meta:x"])
 def test_a_missing_device_names_those_there_are(run: Path, name: str) -> None:
-    with pytest.raises(E2CError, match="There is no device .* available: cpu"):
+    with pytest.raises(E2CError, match=r"There is no device .* available: cpu"):
         checkpoint.load(run, name)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import generator
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
@@ -13,7 +14,6 @@ from e2c.gaussians import (
     kl_to_diagonal,
     kl_to_standard_normal,
 )
-from tiny import generator
 
 B, N = 5, 3
 Step = tuple[Tensor, Tensor, Tensor]

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tiny import generator
 from torch.nn.functional import avg_pool2d
 
 from e2c.networks import LOG_VARIANCE_RANGE, Decoder, Encoder, mlp, value_and_jacobian
-from tiny import generator
 
 SHAPE = (2, 12, 6)
 LEADS = [(), (5,), (5, 2), (1,)]

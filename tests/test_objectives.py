@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, noise_data, tiny_model
 from torch import Tensor
 from torch.distributions import Bernoulli, MultivariateNormal, kl_divergence
 
 from e2c.config import ModelConfig
 from e2c.model import E2C, ProblemSpec
 from e2c.objectives import LossTerms, draw_times, e2c_terms
-from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, noise_data, tiny_model
 
 B = 5
 FULL = dataclasses.replace(MODEL, lattices=1)

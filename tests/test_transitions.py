@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tiny import generator
 from torch import Tensor
 
 from e2c.transitions import LocallyLinear
-from tiny import generator
 
 B = 5
 SCALE = {1: [2.0], 2: [2.0, 0.25]}

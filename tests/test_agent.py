@@ -1,0 +1,227 @@
+"""The agent: shapes, limits, goals, refusals, and that episodes in a batch do not meet."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
+
+from e2c.agent import Agent, LatentDynamics, goal_cost
+from e2c.config import PlannerConfig
+from e2c.errors import E2CError
+from e2c.model import ProblemSpec
+
+OPTIONS = PlannerConfig(
+    horizon=7, first_iterations=6, iterations=2, restarts=3, control_weight=1e-3
+)
+
+
+def make_agent(spec: ProblemSpec = SPEC, options: PlannerConfig = OPTIONS) -> Agent:
+    model = tiny_model(spec=spec)
+    with torch.no_grad():
+        for parameter in model.transition.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator(3)))
+    model.measure(images(20, spec))
+    return Agent(model, spec, options)
+
+
+@pytest.mark.parametrize("spec", [SPEC, ONE_CONTROL], ids=["m=2", "m=1"])
+@pytest.mark.parametrize("batch", [None, 1, 5])
+def test_actions_are_within_the_limits(spec: ProblemSpec, batch: int | None) -> None:
+    agent, m = make_agent(spec), len(spec.control_low)
+    for seed in range(3):
+        x = images(batch or 1, spec, seed)
+        action = agent.act(x[0] if batch is None else x)
+        assert action.shape == ((m,) if batch is None else (batch, m))
+        assert action.dtype == np.float32
+        assert (action >= np.array(spec.control_low, np.float32)).all()
+        assert (action <= np.array(spec.control_high, np.float32)).all()
+    assert agent.troubles == 0
+
+
+def test_the_limits_are_used() -> None:
+    """Cheap controls and far goals: else no limit would have been tested."""
+    agent = make_agent(options=dataclasses.replace(OPTIONS, control_weight=1e-6))
+    actions = agent.act(images(30))
+    low, high = np.array(SPEC.control_low), np.array(SPEC.control_high)
+    assert (np.isclose(actions, low) | np.isclose(actions, high)).any(0).all()
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        images(1)[0].astype(np.float32),
+        images(1)[0].astype(np.int64),
+        images(1)[0].astype(bool),
+        images(1)[0][:2],
+        images(1)[0][:, :, :5],
+        images(1)[0].transpose(2, 0, 1),
+        images(1)[0].reshape(-1),
+        images(1)[None],
+        images(0),
+        images(1)[0].tolist(),
+        None,
+        "image",
+    ],
+)
+def test_anything_but_an_observation_is_refused(observation: Any) -> None:
+    agent = make_agent()
+    for ask in (agent.act, agent.reset):
+        if observation is None and ask == agent.reset:
+            continue
+        with pytest.raises(E2CError, match=r"An observation is uint8 of shape \[3, 12, 6\], or a"):
+            ask(observation)
+
+
+def test_arrays_that_are_not_contiguous_or_writeable_are_observations() -> None:
+    x = images(6)
+    expected = make_agent().act(x[::2].copy())
+    np.testing.assert_array_equal(make_agent().act(x[::2]), expected)
+    mirrored = x[..., ::-1]
+    np.testing.assert_array_equal(make_agent().act(mirrored), make_agent().act(mirrored.copy()))
+    x.flags.writeable = False
+    make_agent().act(x)
+
+
+def test_another_goal_is_another_plan() -> None:
+    agent, x = make_agent(), images(1)[0]
+    own = agent.act(x)
+    agent.reset(goal=images(1, seed=77)[0])
+    other = agent.act(x)
+    assert np.abs(own - other).max() > 1e-3
+    agent.reset()
+    np.testing.assert_array_equal(agent.act(x), own)
+    agent.reset(goal=agent.model.goal.numpy())
+    np.testing.assert_array_equal(agent.act(x), own)
+
+
+def test_every_episode_may_have_its_own_goal() -> None:
+    x, goals, agent = images(5), images(5, seed=77), make_agent()
+    agent.reset(goal=goals)
+    together = agent.act(x)
+    for i in range(5):
+        agent.reset(goal=goals[i])
+        np.testing.assert_allclose(agent.act(x[i]), together[i], atol=1e-4)
+
+
+def test_episodes_in_a_batch_act_as_they_do_alone() -> None:
+    together, sequence = make_agent(), [images(5, seed=seed) for seed in range(4)]
+    batched = [together.act(x) for x in sequence]
+    for i in range(5):
+        alone = make_agent()
+        for x, actions in zip(sequence, batched, strict=True):
+            np.testing.assert_allclose(alone.act(x[i]), actions[i], atol=1e-3)
+
+
+def test_a_reset_forgets() -> None:
+    agent, x = make_agent(), images(2)
+    first = agent.act(x[0])
+    agent.act(x[1])
+    assert not np.array_equal(agent.act(x[0]), first), "a warm start goes on from the last plan"
+    agent.reset()
+    assert agent.plan is None
+    np.testing.assert_array_equal(agent.act(x[0]), first)
+
+
+def test_the_first_action_is_that_of_the_plan_from_the_encoding() -> None:
+    agent, x = make_agent(), images(5)
+    action = agent.act(x)
+    assert agent.plan is not None
+    np.testing.assert_array_equal(agent.plan.controls[:, 0], action)
+    with torch.no_grad():
+        torch.testing.assert_close(agent.plan.states[:, 0], agent.model.encode(x).mean)
+
+
+def test_the_imagined_is_the_decoded_plan() -> None:
+    agent = make_agent()
+    with pytest.raises(E2CError, match=r"call act\(observation\) first"):
+        agent.imagine([1])
+    agent.act(images(5))
+    imagined = agent.imagine([2, 0, 7])
+    assert imagined.shape == (5, 3, 12, 6)
+    assert imagined.dtype == np.uint8
+    assert agent.plan is not None
+    with torch.no_grad():
+        drawn = agent.model.decode(agent.plan.states[:, 7])
+    np.testing.assert_array_equal(imagined[:, 2], drawn[:, -1])
+    agent.reset()
+    agent.act(images(1)[0])
+    assert agent.imagine([1]).shape == (1, 1, 12, 6)
+
+
+def test_plans_that_fail_are_counted() -> None:
+    agent = make_agent()
+    with torch.no_grad():
+        next(agent.model.transition.parameters()).fill_(torch.nan)
+    actions = agent.act(images(5))
+    assert np.isfinite(actions).all()
+    assert agent.troubles == 5
+    agent.reset()
+    assert agent.troubles == 0
+
+
+def test_acting_leaves_the_global_generator_and_makes_no_graph() -> None:
+    before, agent = torch.get_rng_state(), make_agent()
+    agent.act(images(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert agent.plan is not None
+    assert not agent.plan.states.requires_grad
+
+
+def test_the_cost_is_in_units_of_the_data() -> None:
+    goal = torch.tensor([1.0, -2.0, 0.5])
+    options = PlannerConfig(control_weight=0.3, terminal_weight=4.0)
+    cost = goal_cost(goal, torch.tensor(9.0), SPEC, options)
+    rest = torch.zeros(1, 1, 2)
+    far = (goal + torch.tensor([3.0, 0, 0])).expand(1, 2, 3)
+    at_goal = goal.expand(1, 2, 3)
+    torch.testing.assert_close(cost.total(far, rest), torch.tensor([1.0 + 4.0]))
+    full = torch.tensor([[[2.0, 0.0]]])
+    torch.testing.assert_close(cost.total(at_goal, full), torch.tensor([0.3]))
+    full = torch.tensor([[[0.0, -0.5]]])
+    torch.testing.assert_close(cost.total(at_goal, full), torch.tensor([0.3]))
+
+
+@pytest.mark.parametrize("lead", [(5,), (5, 2, 7), (1,)])
+def test_latent_dynamics_are_the_transitions(lead: tuple[int, ...]) -> None:
+    transition = tiny_model().double().transition
+    z = torch.randn(*lead, 4, generator=generator(), dtype=torch.float64)
+    u = torch.randn(*lead, 2, generator=generator(1), dtype=torch.float64)
+    true, frozen = LatentDynamics(transition), LatentDynamics(transition, "A")
+    assert (true.state_dim, true.control_dim) == (4, 2)
+    torch.testing.assert_close(true.step(z, u), transition(z).step(z, u))
+    torch.testing.assert_close(frozen.step(z, u), true.step(z, u))
+    by_z, by_u = torch.func.vmap(torch.func.jacrev(transition.step, argnums=(0, 1)))(
+        z.reshape(-1, 4), u.reshape(-1, 2)
+    )
+    fx, fu = true.linearize(z, u)
+    torch.testing.assert_close(fx, by_z.reshape(*lead, 4, 4))
+    torch.testing.assert_close(fu, by_u.reshape(*lead, 4, 2))
+    A, B = frozen.linearize(z, u)
+    torch.testing.assert_close(A, transition(z).A)
+    torch.testing.assert_close(B, fu)
+    assert (A - fx).abs().max() > 1e-2
+
+
+def test_the_jacobian_asked_for_is_used() -> None:
+    x = images(5)
+    frozen = make_agent(options=dataclasses.replace(OPTIONS, jacobian="A", first_iterations=1))
+    true = make_agent(options=dataclasses.replace(OPTIONS, first_iterations=1))
+    assert np.abs(true.act(x) - frozen.act(x)).max() > 1e-3
+
+
+def test_decoding_draws_the_mean() -> None:
+    model, z = tiny_model(), torch.randn(5, 4, generator=generator())
+    drawn = model.decode(z)
+    assert drawn.shape == (5, 3, 12, 6)
+    np.testing.assert_allclose(drawn, 255 * model.decoder(z).sigmoid().detach(), atol=0.5001)
+
+
+def test_the_latent_unit_is_the_spread_of_the_encodings() -> None:
+    model, x = tiny_model(MODEL), images(50)
+    model.measure(x)
+    with torch.no_grad():
+        means = model.encoder(torch.from_numpy(x).float() / 255).mean
+    torch.testing.assert_close(model.latent_variance, means.var(0).sum())

@@ -1,0 +1,197 @@
+"""Configuration: ranges, types, names, round trips and presets."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from e2c.config import PRESETS, Config, check, from_dict, leaves, to_dict
+from e2c.errors import E2CError
+
+
+def with_value(name: str, value: Any) -> Config:
+    """The default configuration with one field, called by its dotted name, changed."""
+    section, _, field = name.rpartition(".")
+    if not section:
+        return dataclasses.replace(Config(), **{field: value})
+    part = dataclasses.replace(getattr(Config(), section), **{field: value})
+    return dataclasses.replace(Config(), **{section: part})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid_and_survive_files(name: str) -> None:
+    config = PRESETS[name]
+    assert check(config) is config
+    assert from_dict(to_dict(config)) == config
+    assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_the_papers_preset_has_the_published_values() -> None:
+    """Watter et al. 2015, supplement 2.6.2, the column of the pendulum."""
+    paper = dict(leaves(PRESETS["paper"]))
+    published = {
+        "model.latent_dim": 3,
+        "model.encoder_hidden": (800, 800),
+        "model.decoder_hidden": (800, 800),
+        "model.transition_hidden": (100, 100),
+        "model.activation": "relu",
+        "model.pool": 1,
+        "model.lattices": 1,
+        "model.transition_bound": 0,
+        "objective.horizon": 1,
+        "objective.targets": 1,
+        "objective.latent_weight": 0.25,
+        "objective.latent_weight_start": 0.25,
+        "optimiser.batch_size": 128,
+        "optimiser.learning_rate": 3e-4,
+        "optimiser.beta2": 0.1,
+        "optimiser.decay": 1,
+        "optimiser.clip": 0,
+        "data.transitions": 15_000,
+        "data.rounds": 0,
+    }
+    assert {name: paper[name] for name in published} == published
+
+
+def test_fields_left_out_keep_their_defaults() -> None:
+    assert from_dict({}) == Config()
+    config = from_dict({"model": {"latent_dim": 7}})
+    assert config == with_value("model.latent_dim", 7)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"modle": {}}, "Unknown configuration key modle; did you mean model?"),
+        ({"model": {"latent_dims": 3}}, "model.latent_dims; did you mean model.latent_dim?"),
+        ({"planner": {"zzz": 3}}, "planner.zzz; known: horizon, iterations"),
+        ({3: {}}, "Unknown configuration key 3; known: env, model"),
+        (None, "The configuration must be a mapping; got None."),
+        ([], "The configuration must be a mapping"),
+        ({"model": 3}, "model. must be a mapping; got 3."),
+        ({"env": 3}, "env is 3; it must be a text."),
+        ({"model": {"latent_dim": 3.5}}, "model.latent_dim is 3.5; it must be a whole number."),
+        ({"model": {"latent_dim": True}}, "model.latent_dim is True; it must be a whole number."),
+        ({"model": {"latent_dim": "3"}}, "model.latent_dim is '3'; it must be a whole number."),
+        ({"model": {"encoder_hidden": 3}}, "it must be a list of whole numbers."),
+        ({"model": {"encoder_hidden": [3.0]}}, "it must be a list of whole numbers."),
+        ({"model": {"encoder_hidden": "ab"}}, "it must be a list of whole numbers."),
+        ({"model": {"activation": "tanh"}}, "it must be 'relu' or 'silu'."),
+        ({"model": {"activation": []}}, "it must be 'relu' or 'silu'."),
+        ({"optimiser": {"clip": "1e3"}}, "optimiser.clip is '1e3'; it must be a number."),
+        ({"optimiser": {"clip": None}}, "it must be a number."),
+        ({"planner": {"jacobian": "B"}}, "it must be 'true' or 'A'."),
+    ],
+)
+def test_what_is_wrong_is_named(values: Any, message: str) -> None:
+    with pytest.raises(E2CError) as caught:
+        from_dict(values)
+    assert message in str(caught.value)
+
+
+def test_whole_numbers_are_numbers() -> None:
+    clip = from_dict({"optimiser": {"clip": 3}}).optimiser.clip
+    assert (clip, type(clip)) == (3.0, float)
+
+
+NUMBERS = [(name, value) for name, value in leaves(Config()) if not isinstance(value, str)]
+
+
+@pytest.mark.parametrize(("name", "value"), NUMBERS)
+def test_no_number_may_be_negative(name: str, value: Any) -> None:
+    low = (16, -1) if isinstance(value, tuple) else type(value)(-1)
+    with pytest.raises(E2CError, match=rf"^{name} is -1(\.0)?; it must be at least "):
+        check(with_value(name, low))
+
+
+@pytest.mark.parametrize("name", [name for name, value in NUMBERS if isinstance(value, float)])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_every_number_is_finite(name: str, value: float) -> None:
+    with pytest.raises(E2CError, match=f"^{name} is .*; it must be a finite number"):
+        check(with_value(name, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.latent_dim", 0),
+        ("model.pool", 0),
+        ("model.lattices", 0),
+        ("model.decoder_hidden", (16, 0)),
+        ("model.transition_bound", 1.0),
+        ("objective.horizon", 0),
+        ("objective.targets", 0),
+        ("objective.latent_weight", 0.0),
+        ("objective.latent_weight_start", 0.0),
+        ("objective.ramp", 1.01),
+        ("optimiser.steps", 0),
+        ("optimiser.batch_size", 0),
+        ("optimiser.learning_rate", 0.0),
+        ("optimiser.beta2", 1.0),
+        ("data.transitions", 0),
+        ("data.episode_length", 0),
+        ("data.fresh", 1.5),
+        ("planner.horizon", 0),
+        ("planner.restarts", 0),
+        ("planner.iterations", 0),
+        ("planner.control_weight", 0.0),
+    ],
+)
+def test_values_out_of_range_are_named(name: str, value: Any) -> None:
+    with pytest.raises(E2CError, match=f"^{name} is .*; it must be at (least|most) "):
+        check(with_value(name, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.transition_bound", 0.0),
+        ("objective.ramp", 0.0),
+        ("objective.ramp", 1.0),
+        ("optimiser.clip", 0.0),
+        ("optimiser.steps_per_round", 0),
+        ("data.rounds", 0),
+        ("data.exploration", 0.0),
+        ("data.fresh", 1.0),
+        ("planner.terminal_weight", 0.0),
+    ],
+)
+def test_the_ends_of_ranges_are_allowed(name: str, value: Any) -> None:
+    check(with_value(name, value))
+
+
+@pytest.mark.parametrize("name", ["model.encoder_hidden", "model.decoder_hidden"])
+def test_networks_without_hidden_layers(name: str) -> None:
+    """An empty list must either work or be refused; the decoder's trunk needs one."""
+    config = with_value(name, ())
+    if name == "model.decoder_hidden":
+        with pytest.raises(E2CError, match=r"^model\.decoder_hidden"):
+            check(config)
+    else:
+        check(config)
+
+
+def test_fields_that_contradict_one_another_are_named() -> None:
+    with pytest.raises(E2CError, match=r"objective\.targets is 9; .*horizon = 8"):
+        check(with_value("objective.targets", 9))
+    with pytest.raises(E2CError, match=r"data\.episode_length is 7; .*horizon = 8"):
+        check(with_value("data.episode_length", 7))
+
+
+def test_every_field_has_its_sentence() -> None:
+    """The command line's help is made of them."""
+    import inspect
+
+    import e2c.config as module
+
+    lines = inspect.getsource(module).splitlines()
+    for kind in (Config, *(type(part) for part in vars(Config()).values())):
+        if not dataclasses.is_dataclass(kind):
+            continue
+        for item in dataclasses.fields(kind):
+            places = [i for i, line in enumerate(lines) if line.startswith(f"    {item.name}: ")]
+            nested = dataclasses.is_dataclass(getattr(kind(), item.name))
+            assert nested or any(lines[i + 1].startswith('    """') for i in places), item.name

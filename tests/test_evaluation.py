@@ -1,0 +1,92 @@
+"""Scores of hand-made episodes, whose answers are known."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import ENV
+
+import envs
+from e2c.evaluation import Scores, open_loop_error, score
+
+T = 60
+
+
+def episodes() -> Scores:
+    """Up after 7 steps and there to the end; there at step 3 alone; never; lost at the very end."""
+    env = envs.make(ENV)
+    states = np.full((4, T + 1, 2), [np.pi, 0.0])
+    states[0, 7:, 0] = 0.1
+    states[1, 3, 0] = 2 * np.pi - 0.15  # the same angle, wrapped
+    states[3, :T, 0] = 0.0
+    states[3, T, 0] = 0.3
+    return score(env, states, np.zeros((4, T, 1), np.float32))
+
+
+def test_success_is_to_end_settled() -> None:
+    assert episodes().success.tolist() == [True, False, False, False]
+
+
+def test_time_in_goal_is_a_share_of_the_steps() -> None:
+    expected = [(T - 6) / T, 1 / T, 0, (T - 1) / T]
+    np.testing.assert_allclose(episodes().time_in_goal, expected)
+
+
+def test_steps_to_goal_is_the_first_step_that_ends_there() -> None:
+    assert episodes().steps_to_goal.tolist() == [7, 3, np.inf, 1]
+
+
+def test_returns_are_the_sums_of_rewards() -> None:
+    hanging = -(np.pi**2)
+    returns = episodes().returns
+    assert returns[2] == pytest.approx(T * hanging)
+    assert returns[0] == pytest.approx(7 * hanging - 53 * 0.1**2)
+    assert returns[1] == pytest.approx((T - 1) * hanging - 0.15**2)
+
+
+def test_the_summary_averages() -> None:
+    summary = episodes().summary()
+    assert summary["success_rate"] == 0.25
+    assert summary["time_in_goal"] == pytest.approx((54 + 1 + 0 + 59) / 4 / T)
+    assert summary["steps_to_goal_median"] == 5
+    assert summary["return_mean"] == pytest.approx(episodes().returns.mean())
+
+
+def test_a_median_that_is_never_is_none() -> None:
+    env = envs.make(ENV)
+    states = np.full((3, T + 1, 2), [np.pi, 0.0])
+    states[0, 5, 0] = 0
+    scores = score(env, states, np.zeros((3, T, 1), np.float32))
+    assert scores.summary()["steps_to_goal_median"] is None
+    states[1, 5, 0] = 0
+    scores = score(env, states[:2], np.zeros((2, T, 1), np.float32))
+    assert scores.summary()["steps_to_goal_median"] == 5
+    states[:] = [np.pi, 0.0]
+    half = np.concatenate([states[:1], np.zeros_like(states[:1])])
+    scores = score(env, half, np.zeros((2, T, 1), np.float32))
+    assert scores.summary()["steps_to_goal_median"] is None, "half of them never get there"
+
+
+def test_rows_and_summary_are_plain_json() -> None:
+    scores = episodes()
+    text = json.dumps({**scores.summary(), "episodes": scores.rows()}, allow_nan=False)
+    rows = json.loads(text)["episodes"]
+    assert len(rows) == 4
+    assert set(rows[0]) >= {"start", "success", "time_in_goal"}
+    assert rows[0]["success"] is True
+    assert rows[0]["start"] == [np.pi, 0.0]
+
+
+def test_open_loop_error_is_relative_to_the_spread() -> None:
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((500, 8, 3)) * [1.0, 2.0, 3.0] + 5
+    np.testing.assert_allclose(open_loop_error(latents, latents), np.zeros(7))
+    mean = np.broadcast_to(latents.mean((0, 1)), latents.shape)
+    np.testing.assert_allclose(open_loop_error(latents, mean), np.ones(7), rtol=0.2)
+    off = latents.copy()
+    off[:, 2:] += [3.0, 0, 0]
+    variance = latents.reshape(-1, 3).var(0).sum()
+    np.testing.assert_allclose(open_loop_error(latents, off), [0] + [9 / variance] * 6, atol=1e-12)
+    np.testing.assert_allclose(
+        open_loop_error(10 * latents, 10 * off), open_loop_error(latents, off)
+    )

@@ -1,0 +1,74 @@
+"""The oracle: exact derivatives of the true system, and that it can do the task."""
+
+import numpy as np
+import pytest
+import torch
+from planner_systems import Pendulum
+from tiny import ENV, generator
+
+import envs
+from e2c.config import PlannerConfig
+from e2c.evaluation import score
+from e2c.experiment import problem_spec
+from e2c.oracle import Oracle, TrueDynamics
+from envs.collect import BatchEnv, record
+
+ANALYTIC = Pendulum()
+
+
+@pytest.fixture(scope="module")
+def dynamics() -> TrueDynamics:
+    return TrueDynamics(envs.make(ENV), 1)
+
+
+def on_the_cylinder(*lead: int) -> torch.Tensor:
+    angle = 6.3 * torch.rand(*lead, generator=generator(), dtype=torch.float64)
+    speed = 5 * torch.randn(*lead, generator=generator(1), dtype=torch.float64)
+    return torch.stack((angle.cos(), angle.sin(), speed), -1)
+
+
+@pytest.mark.parametrize("lead", [(5,), (5, 2, 3), (1,)])
+def test_steps_are_those_of_the_pendulums_equation(
+    dynamics: TrueDynamics, lead: tuple[int, ...]
+) -> None:
+    x, scale = on_the_cylinder(*lead), torch.from_numpy(dynamics.scale)
+    u = 1.9 * (2 * torch.rand(*lead, 1, generator=generator(2)).double() - 1)
+    expected = ANALYTIC.step(x, u) / scale
+    torch.testing.assert_close(dynamics.step(x / scale, u), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("lead", [(5,), (5, 2, 3), (1,)])
+def test_derivatives_are_those_of_the_pendulums_equation(
+    dynamics: TrueDynamics, lead: tuple[int, ...]
+) -> None:
+    """In whitened coordinates; along the cylinder, since off it the simulator projects back."""
+    x, scale = on_the_cylinder(*lead), torch.from_numpy(dynamics.scale)
+    u = 1.9 * (2 * torch.rand(*lead, 1, generator=generator(2)).double() - 1)
+    fx, fu = dynamics.linearize(x / scale, u)
+    assert fx.shape == (*lead, 3, 3)
+    assert fu.shape == (*lead, 3, 1)
+    exact_x, exact_u = ANALYTIC.linearize(x, u)
+    torch.testing.assert_close(fu, exact_u / scale[:, None], rtol=0, atol=1e-6)
+    c, s = x[..., 0], x[..., 1]
+    zero, one = torch.zeros_like(c), torch.ones_like(c)
+    tangents = torch.stack((torch.stack((-s, c, zero), -1), torch.stack((zero, zero, one), -1)), -1)
+    found = fx @ (tangents / scale[:, None])
+    exact = (exact_x @ tangents) / scale[:, None]
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)
+
+
+def test_coordinates_are_divided_by_their_spread(dynamics: TrueDynamics) -> None:
+    states = envs.make(ENV).sample_states(np.random.default_rng(1), 5000)
+    spread = dynamics.whiten(states).std(0)
+    torch.testing.assert_close(spread, torch.ones(3).double(), rtol=0.03, atol=0)
+
+
+def test_the_oracle_swings_up_and_holds() -> None:
+    env = envs.make(ENV)
+    spec, starts = problem_spec(ENV, env), env.sample_starts(np.random.default_rng(0), 3)
+    batch, oracle = BatchEnv(env, starts), Oracle(env, spec, PlannerConfig())
+    rollouts = record(batch, lambda _: oracle.act(batch.states), 120)
+    scores = score(env, rollouts.states, rollouts.actions)
+    assert scores.success.all()
+    assert (scores.steps_to_goal < 65).all()
+    assert np.abs(rollouts.actions).max() <= 2

@@ -1,0 +1,202 @@
+"""Training: repeatable bit for bit, loud when it fails, and on the schedules that are stated."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny import MODEL, SPEC, images, noise_data, tiny_model
+
+from e2c import training
+from e2c.config import ObjectiveConfig, OptimiserConfig
+from e2c.dataset import Windows
+from e2c.errors import E2CError
+from e2c.model import E2C, build_model
+from e2c.training import MAX_SKIPPED_IN_A_ROW, Phase, Trainer
+
+OBJECTIVE = ObjectiveConfig(horizon=4, targets=2, latent_weight=50.0, latent_weight_start=2.0)
+OPTIMISER = OptimiserConfig(batch_size=5)
+CPU = torch.device("cpu")
+FIRST = Phase(steps=10, learning_rate=1e-2, ramp=True)
+
+
+def windows(horizon: int = 4, fresh: float = 0.0) -> Windows:
+    return Windows([noise_data((7, 9))], horizon, fresh, CPU)
+
+
+def trained(seed: int = 0, phase: Phase = FIRST) -> tuple[E2C, list[dict[str, float]]]:
+    model = tiny_model(seed=seed)
+    trainer = Trainer(model, OBJECTIVE, OPTIMISER, seed)
+    return model, list(trainer.run(windows(), phase))
+
+
+def weights(model: E2C) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_a_seed_repeats_training_bit_for_bit() -> None:
+    torch.manual_seed(1)
+    one, rows = trained()
+    torch.manual_seed(2)
+    np.random.seed(3)
+    again, rows_again = trained()
+    assert torch.equal(weights(one), weights(again))
+    assert rows == rows_again
+
+
+def test_another_seed_trains_another_model() -> None:
+    assert not torch.equal(weights(trained(0)[0]), weights(trained(1)[0]))
+    model, other = tiny_model(), tiny_model()
+    for trainer in (
+        Trainer(model, OBJECTIVE, OPTIMISER, 0),
+        Trainer(other, OBJECTIVE, OPTIMISER, 1),
+    ):
+        list(trainer.run(windows(), FIRST))
+    assert not torch.equal(weights(model), weights(other)), "by its batches and samples alone"
+
+
+def test_training_and_building_leave_the_global_generators() -> None:
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
+    trained()
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # type: ignore[index]
+
+
+def test_building_is_decided_by_its_seed() -> None:
+    one, again, other = (build_model(MODEL, SPEC, images(1)[0], seed) for seed in (1, 1, 2))
+    assert torch.equal(weights(one), weights(again))
+    assert not torch.equal(weights(one), weights(other))
+
+
+@pytest.mark.parametrize(("name", "value"), [("pool", 5), ("lattices", 4)])
+def test_blocks_must_divide_the_picture(name: str, value: int) -> None:
+    config = dataclasses.replace(MODEL, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(E2CError, match=rf"^model\.{name} is {value}; .* 12x6 pixels"):
+        build_model(config, SPEC, images(1)[0], 0)
+
+
+def test_training_lowers_the_loss() -> None:
+    noise = noise_data((7, 9))
+    dark = Windows([dataclasses.replace(noise, frames=noise.frames // 8)], 4, 0.0, CPU)
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    rows = list(trainer.run(dark, Phase(30, 0.1, ramp=False)))
+    for name in ("reconstruction", "prediction"):
+        assert rows[-1][name] < 0.7 * rows[0][name]
+
+
+def test_rows_tell_what_was_done() -> None:
+    rows = trained()[1]
+    assert [row["step"] for row in rows] == list(range(1, 11))
+    for row in rows:
+        total = row["reconstruction"] + row["prediction"] + row["prior_kl"]
+        assert row["loss"] == pytest.approx(total + row["lambda"] * row["latent_kl"], rel=1e-5)
+        assert row["gradient_norm"] > 0
+
+
+@pytest.mark.parametrize("ramp", [0.0, 0.5, 1.0])
+def test_lambda_grows_geometrically_over_its_ramp(ramp: float) -> None:
+    objective = dataclasses.replace(OBJECTIVE, ramp=ramp)
+    trainer = Trainer(tiny_model(), objective, OPTIMISER, 0)
+    found = [row["lambda"] for row in trainer.run(windows(), FIRST)]
+    shares = [min(1.0, i / 10 / ramp) if ramp else 1.0 for i in range(10)]
+    assert found == pytest.approx([2.0 * 25.0**share for share in shares])
+    later = trainer.run(windows(), Phase(3, 1e-3, ramp=False))
+    assert [row["lambda"] for row in later] == [50.0] * 3
+
+
+def test_the_learning_rate_warms_up_holds_and_falls() -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OptimiserConfig(batch_size=1, decay=0.1), 0)
+    rates = [row["lr"] for row in trainer.run(windows(), Phase(100, 1e-3, ramp=True))]
+    assert rates[:2] == pytest.approx([0.5e-3, 1e-3])
+    assert rates[2:51] == pytest.approx([1e-3] * 49)
+    assert rates[75] == pytest.approx(1e-3 * 10**-0.5)
+    assert rates[99] == pytest.approx(1e-4, rel=0.05)
+    later = [row["lr"] for row in trainer.run(windows(), Phase(10, 5e-4, ramp=False))]
+    assert later == pytest.approx([5e-4 * 0.1 ** (i / 10) for i in range(10)])
+
+
+def test_without_decay_the_rate_is_kept() -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OptimiserConfig(batch_size=1, decay=1.0), 0)
+    rates = [row["lr"] for row in trainer.run(windows(), FIRST)]
+    assert rates == pytest.approx([1e-2] * 10)
+
+
+def test_adam_takes_the_rate_that_is_told() -> None:
+    """The first step of Adam moves every weight with a gradient by the rate, nearly."""
+    model = tiny_model()
+    before = weights(model)
+    (row,) = Trainer(model, OBJECTIVE, OPTIMISER, 0).run(windows(), Phase(1, 1e-3, ramp=False))
+    moved = (weights(model) - before).abs()
+    assert moved.max() == pytest.approx(row["lr"], rel=1e-3)
+
+
+@pytest.mark.parametrize("clip", [0.0, 1e-3])
+def test_the_gradient_is_cut_to_clip(clip: float) -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OptimiserConfig(batch_size=5, clip=clip), 0)
+    (row,) = trainer.run(windows(), Phase(1, 1e-3, ramp=False))
+    norms = [p.grad.norm() for p in trainer.model.parameters() if p.grad is not None]
+    norm = torch.stack(norms).norm().item()
+    assert norm == pytest.approx(clip or row["gradient_norm"], rel=1e-3)
+    assert row["gradient_norm"] > 1
+
+
+class Poisoned(Windows):
+    """Windows of which some batches are not finite."""
+
+    poison: frozenset[int] = frozenset()
+    drawn = 0
+
+    def sample(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        x, u = super().sample(*args, **kwargs)
+        self.drawn += 1
+        return x, u * (math.nan if self.drawn in self.poison else 1.0)
+
+
+def poisoned(*batches: int) -> Poisoned:
+    found = Poisoned([noise_data((7, 9))], 4, 0.0, CPU)
+    found.poison = frozenset(batches)
+    return found
+
+
+def test_a_batch_that_is_not_finite_is_left_out_and_counted() -> None:
+    model = tiny_model()
+    trainer = Trainer(model, OBJECTIVE, OPTIMISER, 0)
+    steps = []
+    for row in trainer.run(poisoned(3, 4, 7), FIRST):
+        assert weights(model).isfinite().all()
+        assert all(math.isfinite(value) for value in row.values())
+        steps.append(row["step"])
+    assert steps == [1, 2, 5, 6, 8, 9, 10]
+    assert (trainer.step, trainer.skipped) == (10, 3)
+
+
+def test_a_skipped_batch_leaves_the_weights_as_they_were() -> None:
+    model = tiny_model()
+    before = weights(model).clone()
+    assert list(Trainer(model, OBJECTIVE, OPTIMISER, 0).run(poisoned(1), Phase(1, 1.0, True))) == []
+    assert torch.equal(weights(model), before)
+
+
+def test_too_many_in_a_row_end_training_with_the_remedy() -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    rows = trainer.run(poisoned(*range(3, 3 + MAX_SKIPPED_IN_A_ROW)), Phase(100, 1e-3, ramp=True))
+    assert [next(rows)["step"], next(rows)["step"]] == [1, 2]
+    with pytest.raises(E2CError, match=r"50 steps in a row up to step 52 .* lower optimiser"):
+        next(rows)
+    assert trainer.skipped == MAX_SKIPPED_IN_A_ROW
+
+
+def test_one_less_in_a_row_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MAX_SKIPPED_IN_A_ROW", 3)
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    steps = [row["step"] for row in trainer.run(poisoned(1, 2, 4, 5, 7, 8), FIRST)]
+    assert steps == [3, 6, 9, 10]
+
+
+def test_moments_and_steps_are_kept_from_phase_to_phase() -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    list(trainer.run(windows(), Phase(3, 1e-3, ramp=True)))
+    assert [row["step"] for row in trainer.run(windows(), Phase(2, 1e-3, ramp=False))] == [4, 5]
+    state = trainer.adam.state[next(trainer.model.parameters())]
+    assert state["step"] == 5
