@@ -1,0 +1,70 @@
+"""How long from nothing to the evaluated agent, and how much memory: what `make demo` runs, timed.
+
+python -m benchmarks.demo --json benchmarks/results/demo.json
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from e2c.errors import E2CError, run_command, write_whole
+from e2c.provenance import provenance
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train and evaluate from nothing, in processes of their own, and tell what it took."""
+
+    seed: int = 0
+    """Of the run."""
+    json: Path | None = None
+    """File to write the figures to."""
+
+    def __call__(self) -> None:
+        """Run, measure, tell."""
+        with tempfile.TemporaryDirectory() as name:
+            run, results = Path(name) / "run", Path(name) / "evaluation.json"
+            seconds = {"train": _timed("train.py", "--seed", str(self.seed), "--out", str(run))}
+            seconds["evaluate"] = _timed(
+                *("evaluate.py", str(run), "--episodes", "100", "--json", str(results)),
+                *("--video", str(run / "swing_up.mp4")),
+            )
+            scores = json.loads(results.read_text())
+            phases = json.loads((run / "run.json").read_text())["seconds"]
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        keys = ("success_rate", "time_in_goal", "oracle_time_in_goal", "seconds")
+        figures = {
+            "seconds": {**seconds, "total": sum(seconds.values())},
+            "training_phases": phases,
+            "peak_memory_GiB": peak,
+            "evaluation": {key: scores[key] for key in keys},
+        }
+        text = json.dumps({**figures, **provenance()}, indent=1) + "\n"
+        print(json.dumps(figures, indent=1))
+        if self.json is not None:
+            self.json.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.json, lambda aside: aside.write_text(text))
+
+
+def _timed(*command: str) -> float:
+    """Run a root script and return its wall-clock seconds."""
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, str(ROOT / command[0]), *command[1:]], check=False)
+    if done.returncode:
+        raise E2CError(f"{command[0]} ended with status {done.returncode}; see its message above.")
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    run_command(lambda: tyro.cli(Demo)())

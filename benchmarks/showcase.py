@@ -1,0 +1,65 @@
+"""The pictures of the README, from a run: ``python -m benchmarks.showcase runs/demo``.
+
+Writes the film of one episode (.mp4, and small and animated for the page), the angles of 100
+episodes, and the run's own pictures, into ``docs``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+
+from e2c import experiment
+from e2c.agent import load_agent
+from e2c.errors import run_command, write_whole
+from e2c.video import swing_up_frames, write_video
+
+DOCS = Path(__file__).parents[1] / "docs"
+SHOWN = ("latent_space", "open_loop_error", "rollouts", "losses")
+PAGE_SIZE = (960, 540)
+
+
+@dataclass(frozen=True)
+class Showcase:
+    """Draw what the README shows."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder that training wrote."""
+
+    def __call__(self) -> None:
+        """Run the closed loop, write everything into docs."""
+        DOCS.mkdir(exist_ok=True)
+        agent = load_agent(self.run)
+        outputs = experiment.Outputs(picture=DOCS / "episodes.png")
+        results = experiment.evaluate_and_film(
+            agent, 100, 1000, experiment.Disturbance(), False, outputs
+        )
+        start = np.array(results["episodes"][0]["start"])
+        film, _ = experiment.film_episode(agent, start, "Embed to Control: swing-up from pixels")
+        frames = list(swing_up_frames(film))
+        write_video(DOCS / "swing_up.mp4", frames, 1 / agent.spec.dt)
+        write_whole(DOCS / "swing_up.webp", lambda aside: _animate(aside, frames, agent.spec.dt))
+        for name in SHOWN:
+            shutil.copy(self.run / "pictures" / f"{name}.png", DOCS / f"{name}.png")
+        print(f"written: {', '.join(sorted(path.name for path in DOCS.iterdir()))}")
+
+
+def _animate(path: Path, frames: list[np.ndarray], dt: float) -> None:
+    """Write every second frame, made smaller, as an animated picture in real time."""
+    animation = cv2.Animation()
+    animation.frames = [
+        cv2.resize(frame[..., ::-1], PAGE_SIZE, interpolation=cv2.INTER_AREA)
+        for frame in frames[::2]
+    ]
+    animation.durations = [round(2000 * dt)] * len(animation.frames)
+    if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, 60]):
+        raise OSError(f"OpenCV could not write {path}")
+
+
+if __name__ == "__main__":
+    run_command(lambda: tyro.cli(Showcase)())
