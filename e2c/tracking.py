@@ -94,7 +94,7 @@ def _start_wandb(folder: Path, mode: WandbMode, config: Mapping[str, Any]) -> An
     import wandb
 
     def start(mode: Literal["offline", "online"]) -> Any:
-        settings = wandb.Settings(init_timeout=8, silent=True, console="off")
+        settings = wandb.Settings(init_timeout=4, silent=True, console="off")
         return wandb.init(
             project="e2c",
             name=folder.name,
