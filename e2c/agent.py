@@ -21,6 +21,9 @@ from e2c.model import E2C, ProblemSpec
 from e2c.transitions import LocallyLinear
 from planners import Dynamics, GoalCost, Plan, RecedingHorizon, RecedingOptions, Status
 
+CHUNK = 20
+"""Problems linearised at once: with horizon 50, their tangents just fit into a core's cache."""
+
 
 class LatentDynamics:
     """The transition as the planner wants it.
@@ -42,7 +45,9 @@ class LatentDynamics:
     def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``[..., n, n]`` and ``[..., n, m]``, the derivatives by state and control."""
         if self.jacobian == "true":
-            return self.transition.jacobian(x, u)
+            parts = zip(x.split(CHUNK), u.split(CHUNK), strict=True)
+            fx, fu = zip(*(self.transition.jacobian(*part) for part in parts), strict=True)
+            return torch.cat(fx), torch.cat(fu)
         local = self.transition(x)
         return local.A, local.B
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from e2c.networks import evaluate, mlp, value_and_jacobian
+from e2c.networks import mlp, value_and_jacobian
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class LocallyLinear(nn.Module):
     def step(self, z: Tensor, u: Tensor) -> Tensor:
         """``f(z, u) = A(z) z + B(z) u + o(z)``, shape ``[..., n]``."""
         parts = [self.n] * (3 + self.m)
-        v, r, o, *columns = evaluate(self.net, z).split_with_sizes(parts, -1)
+        v, r, o, *columns = self.net(z).split_with_sizes(parts, -1)
         if self.scale:
             v, r = v.tanh(), r.tanh()
         rz = (r * z).sum(-1, keepdim=True)

@@ -1,6 +1,7 @@
 """Receding horizon: plan, act once, shift, plan again. The only place where plans are warm-started.
 
-The first call optimises several starting points at length. Every later call starts from the plan
+The first call optimises several starting points for a while, and the best of them at length. Every
+later call starts from the plan
 before, moved on by one step: the optimiser linearises around it **as it was predicted** and rolls
 it out from the measured state under the new feedback, which absorbs the difference; one or two
 iterations then suffice (the real-time iteration of Diehl et al. 2005). Rolled out without feedback,
@@ -27,6 +28,8 @@ class RecedingOptions:
     """Number ``T`` of controls planned ahead."""
     first_iterations: int = 50
     """Iterations of a start from scratch."""
+    scout_iterations: int = 10
+    """How many of them every starting point gets; the best goes on alone."""
     iterations: int = 1
     """Iterations of every later call."""
     restarts: int = 8
@@ -64,7 +67,10 @@ class RecedingHorizon:
         self.dynamics, self.low, self.high = dynamics, low, high
         self.options = options or RecedingOptions()
         ilqg = ilqg or ILQGOptions()
-        self._first = ILQG(replace(ilqg, max_iterations=self.options.first_iterations))
+        first = self.options.first_iterations
+        scout = min(self.options.scout_iterations, first)
+        self._scout = ILQG(replace(ilqg, max_iterations=scout))
+        self._polish = ILQG(replace(ilqg, max_iterations=first - scout))
         self._next = ILQG(replace(ilqg, max_iterations=self.options.iterations))
         self._candidates = smooth_controls(self.options, low, high, generator)
         self.reset()
@@ -87,9 +93,14 @@ class RecedingHorizon:
         return plan
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
-        """Optimise every starting point at length."""
+        """Optimise every starting point for a while, and then the best at length."""
         U = self._candidates.to(x0).expand(len(x0), -1, -1, -1)
-        return self._first.solve(self.dynamics, cost, x0, U, self.low, self.high)
+        best = self._scout.solve(self.dynamics, cost, x0, U, self.low, self.high)
+        if self._polish.options.max_iterations == 0:
+            return best
+        U, X = best.controls, best.states[:, None]
+        plan = self._polish.solve(self.dynamics, cost, x0, U, self.low, self.high, X)
+        return replace(plan, iterations=best.iterations + plan.iterations)
 
     def _continue(self, last: Plan, x0: Tensor, cost: Cost) -> Plan:
         """Continue the last plan; where that fails numerically, start from scratch."""
