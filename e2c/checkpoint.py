@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from e2c.config import Config, check, from_dict, to_dict
@@ -26,7 +26,8 @@ def save(path: Path, model: E2C, config: Config, spec: ProblemSpec) -> None:
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     text = json.dumps({"config": to_dict(config), "spec": vars(spec)}, sort_keys=True)
     metadata = {"schema": SCHEMA, "about": text, "sha256": _digest(tensors, text)}
-    write_whole(path, lambda aside: save_file(tensors, str(aside), metadata))
+    content = _sorted(serialise(tensors, metadata))
+    write_whole(path, lambda aside: aside.write_bytes(content))
 
 
 def load(run: Path, device: str = "cpu") -> tuple[E2C, Config, ProblemSpec]:
@@ -89,6 +90,14 @@ def find_device(name: str) -> torch.device:
             f"There is no device {name!r} here; available: {', '.join(available)}."
         ) from None
     return device
+
+
+def _sorted(content: bytes) -> bytes:
+    """Sort the header of a safetensors file, so that equal checkpoints are equal files."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:

@@ -99,7 +99,8 @@ def wrapped(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def noisy(agent: Agent, std: float, rng: np.random.Generator) -> Controller:
-    """Let ``agent`` act with Gaussian noise of ``std``, a share of each control's limit."""
+    """Let ``agent`` begin episodes, with Gaussian noise of ``std``, a share of each limit."""
+    agent.reset()
     scale = std * agent.spec.control_scale.numpy()
 
     def act(observations: NDArray[np.uint8]) -> ArrayLike:
@@ -329,7 +330,7 @@ def _model_figures(run: Run, fresh: Rollouts) -> dict[str, Any]:
     error = evaluation.open_loop_error(
         latents.cpu().double().numpy(), rolled.cpu().double().numpy()
     )
-    picked, steps = slice(0, 3), [0, 2, 5, 10, 15, 20, 30, T]
+    picked, steps = slice(0, 3), [k for k in (0, 2, 5, 10, 15, 20, 30) if k < T] + [T]
     truth = seen[picked][:, steps, -1]
     goal = model.encode(model.goal).mean.cpu().numpy()
     flat = latents.flatten(0, 1).cpu().numpy()

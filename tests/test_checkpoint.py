@@ -226,8 +226,19 @@ def test_a_checkpoint_acts_on_a_gpu(run: Path) -> None:
     np.testing.assert_allclose(on_gpu.act(x), on_cpu.act(x), atol=1e-3)
 
 
-def half_written(tensors: Any, path: str, metadata: Any) -> None:
-    Path(path).write_bytes(b"\x00")
+def test_equal_checkpoints_are_equal_files(run: Path) -> None:
+    """The header's order is not left to chance, so that a repeated run can be told by its hash."""
+    again = run / "again.safetensors"
+    for _ in range(5):
+        model = tiny_model(seed=3)
+        model.measure(images(9))
+        checkpoint.save(again, model, TINY, SPEC)
+        assert again.read_bytes() == (run / checkpoint.NAME).read_bytes()
+
+
+def half_written(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content[:1000])
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -235,8 +246,9 @@ def test_a_failing_write_leaves_the_last_checkpoint(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (run / checkpoint.NAME).read_bytes()
-    monkeypatch.setattr(checkpoint, "save_file", half_written)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(run / checkpoint.NAME, tiny_model(), Config(), SPEC)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half_written)
+        with pytest.raises(OSError, match="No space left"):
+            checkpoint.save(run / checkpoint.NAME, tiny_model(), Config(), SPEC)
     assert os.listdir(run) == [checkpoint.NAME]
     assert (run / checkpoint.NAME).read_bytes() == before

@@ -2,16 +2,18 @@
 
 import io
 import json
+import subprocess
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny import python
 
 from e2c import tracking
 from e2c.tracking import Progress, Tracker
+
+Done = subprocess.CompletedProcess[str]
 
 
 class Terminal(io.StringIO):
@@ -49,8 +51,18 @@ def test_a_log_gets_plain_lines_at_intervals(clock: Clock) -> None:
     assert text.endswith("\n")
     lines = text.splitlines()
     assert len(lines) == 4
-    assert lines[0].split() == "train 100/350 steps 10/s 25 s left loss 3.5".split()
-    assert lines[-1].split() == "train 350/350 steps 10/s 35 s loss 3.5".split()
+    assert lines[0].split() == [
+        "train",
+        "100/350",
+        "steps",
+        "10/s",
+        "25",
+        "s",
+        "left",
+        "loss",
+        "3.5",
+    ]
+    assert lines[-1].split() == ["train", "350/350", "steps", "10/s", "35", "s", "loss", "3.5"]
 
 
 def test_a_terminal_gets_one_live_line(clock: Clock) -> None:
@@ -124,36 +136,39 @@ tracker.close({"steps": 1})
 """
 
 
-def use_wandb(folder: Path, mode: str, **environment: str) -> Any:
-    home = folder / "home"
-    home.mkdir()
-    return python("-c", WANDB, str(folder), mode, HOME=str(home), **environment)
+MODES = {
+    "offline": ("offline", {}),
+    "nobody logged in": ("online", {}),
+    "no answer": ("online", {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}),
+}
+"""How wandb is asked for, in homes that hold no login; nothing here can reach a network."""
 
 
-@pytest.mark.parametrize("mode", ["offline", "online"])
-def test_wandb_without_login_keeps_the_run_in_its_folder(tmp_path: Path, mode: str) -> None:
-    """Nobody is logged in, nothing is asked; online falls back, and says so in one line."""
-    started = time.perf_counter()
-    done = use_wandb(tmp_path, mode)
+@pytest.fixture(scope="module")
+def wandb_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Done]]:
+    """One run in each of `MODES`, side by side, since they mostly wait."""
+
+    def use(mode: str, environment: dict[str, str]) -> tuple[Path, Done]:
+        home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("run")
+        return folder, python("-c", WANDB, str(folder), mode, HOME=str(home), **environment)
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(MODES, pool.map(use, *zip(*MODES.values(), strict=True)), strict=True))
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_wandb_without_login_or_network_keeps_the_run_in_its_folder(
+    wandb_runs: dict[str, tuple[Path, Done]], name: str
+) -> None:
+    """Nothing is asked and nothing fails; online falls back in time, and says so in one line."""
+    folder, done = wandb_runs[name]
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 12, "ten seconds, and what a busy machine adds"
-    assert time.perf_counter() - started < 40
-    told = done.stderr.splitlines()
-    if mode == "offline":
-        assert told == []
+    assert float(done.stdout) < 15, "ten seconds, and what a busy machine adds"
+    told = [line for line in done.stderr.splitlines() if not line.startswith("wandb: ")]
+    if name == "offline":
+        assert done.stderr == ""
     else:
         assert len(told) == 1
         assert told[0].startswith("e2c: wandb goes offline (")
-    assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
-    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "loss": 2.0}
-
-
-def test_wandb_with_a_key_but_no_network_goes_offline(tmp_path: Path) -> None:
-    """A login whose server does not answer."""
-    nowhere = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
-    done = use_wandb(tmp_path, "online", **nowhere)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 12, "ten seconds, and what a busy machine adds"
-    assert done.stderr.count("e2c: wandb goes offline (") == 1
-    assert "Traceback" not in done.stderr
-    assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    assert json.loads((folder / "metrics.jsonl").read_text()) == {"step": 1, "loss": 2.0}
