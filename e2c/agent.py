@@ -73,8 +73,9 @@ def receding_horizon(
 def goal_cost(
     goal: Tensor, variance: Tensor, spec: ProblemSpec, options: PlannerConfig
 ) -> GoalCost:
-    """Build the cost of being away from ``goal [n]`` or ``[B, n]``, in a unit that does not depend on the space.
+    """Build the cost of being away from a goal, in a unit that does not depend on the space.
 
+    ``goal`` is ``[n]``, or ``[B, n]`` with one for each problem.
     A state as far from the goal as the data spread (``variance``: their summed variance) costs 1 a
     step, and full control costs ``options.control_weight`` a step.
     """
