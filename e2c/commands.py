@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -123,6 +124,7 @@ class Evaluate:
         """Evaluate, write and tell."""
         _at_least(1, episodes=self.episodes)
         _at_least(0, seed=self.seed, frame_noise=self.disturbance.frame_noise)
+        _at_least(-math.inf, kick=self.disturbance.kick)
         _ends_in(".mp4", video=self.outputs.video)
         _ends_in(".png", picture=self.outputs.picture)
         agent = load_agent(self.run, self.device)
@@ -179,5 +181,7 @@ def _ends_in(suffix: str, **paths: Path | None) -> None:
 def _at_least(low: float, **values: float) -> None:
     """Raise an E2CError for the first value below ``low``."""
     for name, value in values.items():
-        if not value >= low:
+        if not math.isfinite(value):
+            raise E2CError(f"--{name.replace('_', '-')} is {value}; it must be a finite number.")
+        if value < low:
             raise E2CError(f"--{name.replace('_', '-')} is {value}; it must be at least {low}.")

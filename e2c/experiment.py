@@ -84,7 +84,8 @@ def load_datasets(paths: Sequence[Path], spec: ProblemSpec) -> Dataset:
     for path, found in zip(paths, loaded, strict=True):
         env_id, shape = found.provenance.get("env"), found.frames.shape[1:]
         C, m = found.frames_per_observation, found.actions.shape[1]
-        if env_id != spec.env or (C, *shape) != spec.observation_shape:
+        same = (C, *shape) == spec.observation_shape and m == len(spec.control_low)
+        if env_id != spec.env or not same:
             raise E2CError(
                 f"{path} holds {env_id} with observations of shape {[C, *shape]} and {m} controls; "
                 f"this run is on {spec.env} with {list(spec.observation_shape)} and "
@@ -231,6 +232,7 @@ def _begin(
     else:
         options = config.data
         first = collect(config.env, options.transitions, options.episode_length, seed, None, 0.0)
+    Windows([first], config.objective.horizon, 0.0, place)  # data too short are refused here
     model = build_model(config.model, spec, env.goal_observation(), seed).to(place)
     mean = torch.from_numpy(first.observations().mean(0, dtype=np.float32) / 255)
     model.decoder.start_at(mean.to(place))
@@ -245,20 +247,27 @@ def _begin(
 
 def _fit(run: Run, trainer: Trainer, phase: Phase, name: str, figure: str = "") -> None:
     """Optimise for one phase, telling and keeping its metrics; then measure the latent space."""
-    config, started = run.config, time.perf_counter()
+    config, started, before = run.config, time.perf_counter(), trainer.step
     windows = Windows(run.data, config.objective.horizon, config.data.fresh, run.model.goal.device)
     progress, rows = Progress(name, phase.steps, "steps"), []
     run.model.train()
-    for done, row in enumerate(trainer.run(windows, phase), 1):
+    for row in trainer.run(windows, phase):
         rows.append(row)
         told = f"loss {row['loss']:.1f}  latent KL {row['latent_kl']:.2f}  {figure}"
-        progress(done, told)
-        if len(rows) == LOG_EVERY or done == phase.steps:
-            run.tracker.log({key: float(np.mean([r[key] for r in rows])) for key in row})
+        progress(trainer.step - before, told)
+        if len(rows) == LOG_EVERY:
+            run.tracker.log(_mean(rows))
             rows.clear()
+    if rows:
+        run.tracker.log(_mean(rows))
     run.model.eval()
-    run.model.measure(run.data[0].observations()[::7])
+    seen = run.data[0].observations()
+    run.model.measure(seen[:: min(7, len(seen) // 2)])
     run.seconds["train"] = run.seconds.get("train", 0.0) + time.perf_counter() - started
+
+
+def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
 def _own_round(run: Run, number: int) -> str:

@@ -152,9 +152,10 @@ def test_the_imagined_is_the_decoded_plan() -> None:
 
 
 def test_plans_that_fail_are_counted() -> None:
-    agent = make_agent()
+    model = tiny_model()
     with torch.no_grad():
-        next(agent.model.transition.parameters()).fill_(torch.nan)
+        next(model.transition.parameters()).fill_(torch.nan)
+    agent = Agent(model, SPEC, OPTIONS)
     actions = agent.act(images(5))
     assert np.isfinite(actions).all()
     assert agent.troubles == 5
@@ -185,20 +186,32 @@ def test_the_cost_is_in_units_of_the_data() -> None:
 
 
 @pytest.mark.parametrize("lead", [(5,), (5, 2, 7), (1,)])
-def test_latent_dynamics_are_the_transitions(lead: tuple[int, ...]) -> None:
-    transition = tiny_model().double().transition
+@pytest.mark.parametrize("spec", [SPEC, ONE_CONTROL], ids=["m=2", "m=1"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"transition_bound": 0.0}, {"activation": "relu"}, {"transition_hidden": ()}],
+    ids=str,
+)
+def test_latent_dynamics_are_the_transitions(
+    lead: tuple[int, ...], spec: ProblemSpec, changes: dict[str, Any]
+) -> None:
+    transition = tiny_model(dataclasses.replace(MODEL, **changes), spec).double().transition
+    with torch.no_grad():
+        for parameter in transition.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator(3)))
+    m = len(spec.control_low)
     z = torch.randn(*lead, 4, generator=generator(), dtype=torch.float64)
-    u = torch.randn(*lead, 2, generator=generator(1), dtype=torch.float64)
+    u = torch.randn(*lead, m, generator=generator(1), dtype=torch.float64)
     true, frozen = LatentDynamics(transition), LatentDynamics(transition, "A")
-    assert (true.state_dim, true.control_dim) == (4, 2)
+    assert (true.state_dim, true.control_dim) == (4, m)
     torch.testing.assert_close(true.step(z, u), transition(z).step(z, u))
     torch.testing.assert_close(frozen.step(z, u), true.step(z, u))
     by_z, by_u = torch.func.vmap(torch.func.jacrev(transition.step, argnums=(0, 1)))(
-        z.reshape(-1, 4), u.reshape(-1, 2)
+        z.reshape(-1, 4), u.reshape(-1, m)
     )
     fx, fu = true.linearize(z, u)
     torch.testing.assert_close(fx, by_z.reshape(*lead, 4, 4))
-    torch.testing.assert_close(fu, by_u.reshape(*lead, 4, 2))
+    torch.testing.assert_close(fu, by_u.reshape(*lead, 4, m))
     A, B = frozen.linearize(z, u)
     torch.testing.assert_close(A, transition(z).A)
     torch.testing.assert_close(B, fu)

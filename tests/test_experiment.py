@@ -1,6 +1,7 @@
 """The whole path on a small run: train, what it leaves behind, evaluate, film."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,22 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from tiny import CONFIG, ENV, ROOT, python, shorten_episodes
 
 import envs
-from e2c import checkpoint, dataset, experiment
+from e2c import checkpoint, dataset, experiment, training
 from e2c.agent import Agent, load_agent
 from e2c.config import from_dict
 from e2c.errors import E2CError
 from e2c.experiment import Disturbance
+from e2c.objectives import LossTerms, e2c_terms
 from envs.collect import BatchEnv, record
 
 STEPS = 12
+STILL = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rounds=0))
+"""Without own rounds."""
 OPTIONS = [
     *("--model.latent-dim", "3", "--model.encoder-hidden", "16", "15"),
     *("--model.decoder-hidden", "14", "16", "--model.transition-hidden", "13"),
@@ -30,7 +35,7 @@ OPTIONS = [
     *("--planner.first-iterations", "2", "--planner.restarts", "2"),
     *("--seed", "3", "--threads", "1"),
 ]
-"""`CONFIG` without own rounds, as it is typed."""
+"""`STILL`, as it is typed."""
 PICTURES = {"losses", "open_loop_error", "latent_space", "reconstructions", "rollouts"}
 
 
@@ -73,6 +78,33 @@ def test_metrics_tell_of_every_phase(run: Path) -> None:
     assert all(np.isfinite(list(row.values())).all() for row in rows)
 
 
+def test_a_last_step_that_is_skipped_loses_no_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = itertools.count(1)
+
+    def terms(*arguments: Any) -> LossTerms:
+        found = e2c_terms(*arguments)
+        fault = torch.nan if next(calls) == 6 else 1.0
+        return dataclasses.replace(found, prediction=fault * found.prediction)
+
+    monkeypatch.setattr(training, "e2c_terms", terms)
+    experiment.train(STILL, 3, tmp_path / "run")
+    (row,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(row)["step"] == 3, "the mean of 1 to 5"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["skipped_steps"] == 1
+
+
+def test_very_little_data_still_has_a_spread(tmp_path: Path) -> None:
+    """Two observations; of one there would be no variance, and no plan."""
+    few = dataclasses.replace(STILL.data, transitions=1, episode_length=1)
+    objective = dataclasses.replace(STILL.objective, horizon=1, targets=1)
+    run = experiment.train(
+        dataclasses.replace(STILL, data=few, objective=objective), 3, tmp_path / "run"
+    )
+    assert 0 < run.model.latent_variance < np.inf
+
+
 def test_pictures_are_pictures(run: Path) -> None:
     for path in (run / "pictures").glob("*.png"):
         image = cv2.imread(str(path))
@@ -113,10 +145,9 @@ def test_another_process_trains_the_same_weights_bit_for_bit(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stderr, "control codes in a log"
     assert f"next: python evaluate.py {commanded}" in done.stdout
-    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rounds=0))
-    assert checkpoint.load(commanded)[1] == config
-    experiment.train(config, 3, tmp_path / "here")
-    experiment.train(config, 4, tmp_path / "other")
+    assert checkpoint.load(commanded)[1] == STILL
+    experiment.train(STILL, 3, tmp_path / "here")
+    experiment.train(STILL, 4, tmp_path / "other")
     for name in (checkpoint.NAME, "data/first.npz"):
         same = (commanded / name).read_bytes()
         assert (tmp_path / "here" / name).read_bytes() == same
@@ -125,12 +156,11 @@ def test_another_process_trains_the_same_weights_bit_for_bit(tmp_path: Path) -> 
 
 def test_a_dataset_stands_in_for_random_transitions(run: Path, tmp_path: Path) -> None:
     """One file and two files; what was given is what the run keeps."""
-    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rounds=0))
     files = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for seed, path in enumerate(files):
         experiment.collect(ENV, 20 + 5 * seed, 5, seed, None, 0.0).save(path)
-    one = experiment.train(config, 3, tmp_path / "one", files[:1])
-    two = experiment.train(config, 3, tmp_path / "two", files)
+    one = experiment.train(STILL, 3, tmp_path / "one", files[:1])
+    two = experiment.train(STILL, 3, tmp_path / "two", files)
     assert (one.transitions, two.transitions) == (20, 45)
     kept = dataset.load(tmp_path / "one" / "data" / "first.npz")
     assert kept.content_hash == dataset.load(files[0]).content_hash
@@ -248,6 +278,9 @@ def test_noise_on_frames_has_the_deviation_asked_for() -> None:
 def test_exploration_is_a_share_of_the_limits(run: Path) -> None:
     class Still:
         spec = checkpoint.load(run)[2]
+
+        def reset(self) -> None:
+            pass
 
         def act(self, observations: Any) -> Any:
             return np.zeros((len(observations), 1), np.float32)

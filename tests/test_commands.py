@@ -1,0 +1,382 @@
+"""The command lines: what is typed wrongly ends with status 2 and one clear message."""
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import torch
+from tiny import CONFIG, ENV, noise_data, shorten_episodes
+
+import envs
+from e2c import checkpoint, commands, dataset, errors, experiment
+from e2c.config import PRESETS
+
+Command = Callable[[], NoReturn]
+COMMANDS: dict[str, Command] = {
+    "collect": commands.collect_command,
+    "train": commands.train_command,
+    "evaluate": commands.evaluate_command,
+}
+AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+TINY = [
+    *("--model.encoder-hidden", "16", "--model.decoder-hidden", "16"),
+    *("--objective.horizon", "3", "--objective.targets", "2", "--optimiser.steps", "2"),
+    *("--optimiser.batch-size", "5", "--data.transitions", "20", "--data.episode-length", "5"),
+    *("--data.rounds", "0", "--planner.horizon", "2", "--planner.first-iterations", "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(envs, "ENVIRONMENTS", shorten_episodes(4))
+        experiment.train(CONFIG, 3, folder)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_run: Path) -> Path:
+    """An empty working folder, but for a trained ``run`` and a dataset ``data.npz``."""
+    shutil.copytree(whole_run, tmp_path / "run")
+    experiment.collect(ENV, 20, 5, 0, None, 0.0).save(tmp_path / "data.npz")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Outcome:
+    """What a command left: its status, and what it told."""
+
+    def __init__(self, status: object, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def command(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Run a command line in this process, as a shell would."""
+
+    def call(name: str, *arguments: str) -> Outcome:
+        monkeypatch.setattr("sys.argv", [name, *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            COMMANDS[name]()
+        return Outcome(caught.value.code, *capfd.readouterr())
+
+    return call
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+OWN = [
+    ("train", ["--out", "new", "--preset", "papr"], "no preset 'papr'; choose one of: default, p"),
+    ("train", ["--out", "run"], "run already holds a run; choose another --out or remove"),
+    ("train", ["--out", "new", "--optimiser.steps", "0"], "optimiser.steps is 0; it must be at le"),
+    ("train", ["--out", "new", "--optimiser.beta2", "1"], "optimiser.beta2 is 1.0; it must be at "),
+    ("train", ["--out", "new", "--optimiser.clip", "nan"], "optimiser.clip is nan; it must be a f"),
+    ("train", ["--out", "new", "--objective.targets", "9"], "objective.targets is 9; a roll-out"),
+    ("train", ["--out", "new", "--model.pool", "5"], "model.pool is 5; it must divide the image"),
+    ("train", ["--out", "new", "--model.lattices", "7"], "model.lattices is 7; it must divide"),
+    ("train", ["--out", "new", "--model.decoder-hidden"], "model.decoder_hidden is empty; it mu"),
+    ("train", ["--out", "new", "--seed", "-1"], "--seed is -1; it must be at least 0."),
+    ("train", ["--out", "new", "--threads", "-1"], "--threads is -1; it must be at least 1."),
+    ("train", ["--out", "new", "--device", "abacus"], "no device 'abacus' here; available: cpu"),
+    ("train", ["--out", "new", "--env", "E2C/Pendulum"], "valid are: E2C/PendulumSwingUp-v0"),
+    ("train", ["--out", "new", "--data", "none.npz"], "There is no dataset file none.npz; e2c-co"),
+    ("train", ["--out", "new", "--data", "run/run.json"], "run/run.json was refused: it cannot b"),
+    ("train", ["--out", "new", "--data", "foreign.npz"], "foreign.npz holds Test/Tiny-v0 with ob"),
+    ("train", ["--out", "new", "--data", "data.npz", "foreign.npz"], "foreign.npz holds Test/Ti"),
+    ("train", ["--out", "new", "--data", "controls.npz"], "controls.npz holds E2C/PendulumSwing"),
+    ("train", ["--out", "new", "--data", "data.npz"], "longest has 5 steps and objective.horizo"),
+    ("train", ["--out", "data.npz/run", *TINY], "data.npz"),
+    ("collect", ["--out", "new.csv"], "--out is new.csv; its name must end in .npz."),
+    ("collect", ["--out", "new.npz", "--transitions", "0"], "--transitions is 0; it must be at l"),
+    ("collect", ["--out", "new.npz", "--episode-length", "0"], "--episode-length is 0; it must"),
+    ("collect", ["--out", "new.npz", "--seed", "-3"], "--seed is -3; it must be at least 0."),
+    ("collect", ["--out", "new.npz", "--exploration", "-1"], "--exploration is -1.0; it must be"),
+    ("collect", ["--out", "new.npz", "--exploration", "inf"], "--exploration is inf; it must be"),
+    ("collect", ["--out", "new.npz", "--env", "Pendulum-v1"], "valid are: E2C/PendulumSwingUp-v0"),
+    ("collect", ["--out", "new.npz", "--agent", "none"], "The run folder none does not exist"),
+    ("evaluate", ["none"], "The run folder none does not exist (checkpoint.safetensors); train o"),
+    ("evaluate", ["run/data"], "The run folder run/data holds no checkpoint"),
+    ("evaluate", ["broken"], "checkpoint.safetensors was refused: "),
+    ("evaluate", ["run", "--episodes", "0"], "--episodes is 0; it must be at least 1."),
+    ("evaluate", ["run", "--seed", "-1"], "--seed is -1; it must be at least 0."),
+    ("evaluate", ["run", "--video", "new.avi"], "--video is new.avi; its name must end in .mp4."),
+    ("evaluate", ["run", "--picture", "p.jpg"], "--picture is p.jpg; its name must end in .png."),
+    ("evaluate", ["run", "--mass", "-1"], "The rod's mass must be a positive number; got -1.0."),
+    ("evaluate", ["run", "--mass", "nan"], "The rod's mass must be a positive number; got nan."),
+    ("evaluate", ["run", "--length", "0"], "The rod's length must be a positive number; got 0"),
+    ("evaluate", ["run", "--frame-noise", "-1"], "--frame-noise is -1.0; it must be at least 0."),
+    ("evaluate", ["run", "--frame-noise", "inf"], "--frame-noise is inf; it must be a finite"),
+    ("evaluate", ["run", "--kick", "nan"], "--kick is nan; it must be a finite number."),
+    ("evaluate", ["run", "--kick", "inf"], "--kick is inf; it must be a finite number."),
+    ("evaluate", ["run", "--device", "cuda:77"], "There is no device 'cuda:77' here; available"),
+    ("evaluate", ["run", "--json", "data.npz/new.json"], "data.npz"),
+    ("evaluate", ["run", "--json", "run"], "run"),
+    ("evaluate", ["run", "--video", "data.npz/new.mp4"], "data.npz"),
+]
+"""Mistakes that the project words itself, in one line."""
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), OWN, ids=lambda value: str(value)[:60])
+def test_a_mistake_ends_in_one_sentence_and_changes_nothing(
+    here: Path, command: Callable[..., Outcome], name: str, arguments: list[str], message: str
+) -> None:
+    noise_data((9,)).save(here / "foreign.npz")
+    data = dataset.load(here / "data.npz")
+    two = np.repeat(data.actions, 2, axis=1)
+    dataset.Dataset(data.frames, two, data.states, data.lengths, data.provenance).save(
+        here / "controls.npz"
+    )
+    (here / "broken").mkdir()
+    (here / "broken" / checkpoint.NAME).write_bytes(b"not a checkpoint")
+    before = contents(here)
+    outcome = command(name, *arguments)
+    told = [line for line in outcome.err.splitlines() if line.startswith("e2c: ")]
+    assert outcome.status == 2, outcome.err
+    assert len(told) == 1, outcome.err
+    assert message in told[0]
+    assert "Traceback" not in outcome.err
+    assert contents(here) == before
+
+
+PARSED = [
+    ("train", [], "--out"),
+    ("train", ["--out", "new", "--optimiser.step", "3"], "--optimiser.steps"),
+    ("train", ["--out", "new", "--model.latnt-dim", "3"], "--model.latent-dim"),
+    ("train", ["--out", "new", "--model.latent-dim", "many"], "latent-dim"),
+    ("train", ["--out", "new", "--model.activation", "tanh"], "relu"),
+    ("train", ["--out", "new", "--preset"], "--preset"),
+    ("train", ["--out", "new", "--wandb", "maybe"], "offline"),
+    ("collect", [], "--out"),
+    ("collect", ["--out", "new.npz", "--transition", "5"], "--transitions"),
+    ("evaluate", [], "PATH"),
+    ("evaluate", ["run", "--episode", "5"], "--episodes"),
+    ("evaluate", ["run", "--episodes", "five"], "episodes"),
+]
+"""Mistakes in the command line itself, told by its parser."""
+
+
+@pytest.mark.parametrize(("name", "arguments", "named"), PARSED, ids=lambda value: str(value)[:60])
+def test_a_mistyped_option_names_the_right_one(
+    here: Path, command: Callable[..., Outcome], name: str, arguments: list[str], named: str
+) -> None:
+    before = contents(here)
+    outcome = command(name, *arguments)
+    assert outcome.status == 2
+    assert named in outcome.err
+    assert "Traceback" not in outcome.err
+    assert contents(here) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("train", ["--out", "new"]), ("evaluate", ["run"])]
+)
+def test_cuda_without_a_gpu(
+    command: Callable[..., Outcome], name: str, arguments: list[str]
+) -> None:
+    outcome = command(name, *arguments, "--device", "cuda")
+    assert outcome.status == 2
+    assert outcome.err == "e2c: There is no device 'cuda' here; available: cpu.\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_explains_every_option(command: Callable[..., Outcome], name: str) -> None:
+    outcome = command(name, "--help")
+    assert outcome.status == 0
+    assert "Example: " in outcome.out
+    options = re.findall(r"^│ (--[a-z.0-9-]+)", outcome.out, re.MULTILINE)
+    assert len(options) >= 6
+    assert "Traceback" not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_where_other_options_start(
+    here: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Outcome], preset: str
+) -> None:
+    asked: list[Any] = []
+
+    def train(config: Any, *rest: Any) -> Any:
+        asked.append(config)
+        raise errors.E2CError("that is enough")
+
+    monkeypatch.setattr(experiment, "train", train)
+    command("train", "--preset", preset, "--out", "new", "--planner.horizon", "7")
+    command("train", "--out", "new", f"--preset={preset}", "--planner.horizon", "7")
+    for config in asked:
+        assert config.planner.horizon == 7
+        assert config.model == PRESETS[preset].model
+    assert len(asked) == 2
+
+
+# --------------------------------------------------------------------------- the outside world
+
+
+def full(*_: Any, **__: Any) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+
+def half_written(path: Path, content: Any, *_: Any) -> NoReturn:
+    with open(path, "w") as file:
+        file.write("half")
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def half_archive(path: Path, **_: Any) -> NoReturn:
+    half_written(path, b"")
+
+
+WRITES = {
+    "os.replace": full,
+    "pathlib.Path.write_text": half_written,
+    "pathlib.Path.write_bytes": half_written,
+    "numpy.savez_compressed": half_archive,
+}
+JOBS = {
+    "collect": ["--out", "new/data.npz", "--transitions", "10"],
+    "train": ["--out", "new/run", *TINY],
+    "evaluate": ["run", "--json", "new/r.json", "--video", "new/film.mp4", "--episodes", "1"],
+}
+
+
+WRITTEN_WITH = [
+    *(("collect", function) for function in ("os.replace", "numpy.savez_compressed")),
+    *(("train", function) for function in WRITES),
+    *(("evaluate", function) for function in ("os.replace", "pathlib.Path.write_text")),
+]
+
+
+@pytest.mark.parametrize(("name", "function"), WRITTEN_WITH)
+def test_a_full_disk_is_told_and_nothing_is_left_half_written(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., Outcome],
+    name: str,
+    function: str,
+) -> None:
+    before = contents(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(function, WRITES[function])
+        outcome = command(name, *JOBS[name])
+    assert outcome.status == 2, outcome.err
+    assert "Traceback" not in outcome.err
+    told = [line for line in outcome.err.splitlines() if line.startswith("e2c: ")]
+    assert len(told) == 1
+    assert "No space left on device" in told[0]
+    left = {path: data for path, data in contents(here).items() if path not in before}
+    assert not [path for path in left if ".tmp" in path or data_is_half(left[path])]
+    assert {path: data for path, data in contents(here).items() if path in before} == before
+
+
+def data_is_half(content: bytes) -> bool:
+    return content in (b"half", b"")
+
+
+@pytest.mark.skipif(AS_ROOT, reason="root may write anywhere")
+@pytest.mark.parametrize("name", JOBS)
+def test_a_folder_that_cannot_be_written_is_told(
+    here: Path, command: Callable[..., Outcome], name: str
+) -> None:
+    (here / "new").mkdir()
+    (here / "new").chmod(0o500)
+    outcome = command(name, *JOBS[name])
+    (here / "new").chmod(0o700)
+    assert outcome.status == 2
+    assert "Permission denied" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert list((here / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_jobs_above_succeed_on_a_healthy_disk(
+    here: Path, command: Callable[..., Outcome], name: str
+) -> None:
+    before = contents(here)
+    outcome = command(name, *JOBS[name])
+    assert outcome.status == 0, outcome.err
+    assert "Traceback" not in outcome.err
+    new = contents(here).keys() - before.keys()
+    expected = {
+        "collect": {"new/data.npz"},
+        "train": {"new/run/checkpoint.safetensors", "new/run/run.json", "new/run/data/first.npz"},
+        "evaluate": {"new/r.json", "new/film.mp4"},
+    }
+    assert new >= expected[name]
+    assert not [path for path in new if ".tmp" in path]
+
+
+def test_training_that_failed_can_be_started_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Outcome]
+) -> None:
+    """A run that never began, since its data did not fit, must not block its folder."""
+    outcome = command("train", "--out", "new", "--data", "data.npz")
+    assert outcome.status == 2
+    assert command("train", "--out", "new", "--data", "data.npz", *TINY).status == 0
+
+
+def test_stopping_is_told_with_its_own_status(
+    monkeypatch: pytest.MonkeyPatch, command: Callable[..., Outcome]
+) -> None:
+    def stop(*_: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "collect", stop)
+    outcome = command("collect", "--out", "new.npz")
+    assert outcome.status == 130
+    assert outcome.err == "e2c: Stopped; files already written are whole.\n"
+
+
+def test_a_fault_of_the_program_is_not_hidden(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only mistakes and mishaps become sentences; a defect shows its traceback."""
+
+    def defect(*_: Any) -> NoReturn:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(experiment, "collect", defect)
+    monkeypatch.setattr("sys.argv", ["collect", "--out", "new.npz"])
+    with pytest.raises(ZeroDivisionError):
+        commands.collect_command()
+
+
+def test_results_are_printed_as_they_are_written(
+    here: Path, command: Callable[..., Outcome]
+) -> None:
+    outcome = command("evaluate", "run", "--json", "r.json", "--episodes", "2", "--oracle", "False")
+    assert outcome.status == 0
+    found = json.loads((here / "r.json").read_text())
+    assert f"success_rate           {found['success_rate']}" in outcome.out
+    assert "oracle" not in outcome.out
+    assert "written: r.json" in outcome.out
+
+
+def test_disturbances_are_options(here: Path, command: Callable[..., Outcome]) -> None:
+    options = ["--mass", "1.1", "--length", "0.9", "--kick", "2", "--frame-noise", "10"]
+    outcome = command("evaluate", "run", "--json", "r.json", "--episodes", "2", *options)
+    assert outcome.status == 0, outcome.err
+    found = json.loads((here / "r.json").read_text())["disturbance"]
+    assert found == {"mass": 1.1, "length": 0.9, "kick": 2.0, "frame_noise": 10.0}
+
+
+def test_an_agent_collects_by_command(here: Path, command: Callable[..., Outcome]) -> None:
+    options = ["--transitions", "10", "--episode-length", "5", "--agent", "run"]
+    outcome = command("collect", "--out", "own.npz", *options)
+    assert outcome.status == 0, outcome.err
+    own = dataset.load(here / "own.npz")
+    assert own.provenance["controller"] == "agent"
+    assert own.content_hash[:16] in outcome.out
