@@ -117,30 +117,37 @@ def load(path: Path) -> Dataset:
     """
     if not path.is_file():
         raise E2CError(f"There is no dataset file {path}; e2c-collect --out {path} makes one.")
+    header, arrays = _read(path)
+    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+        found = header.get("schema") if isinstance(header, dict) else header
+        raise _refused(path, f"its schema is {found!r} and this version reads {SCHEMA!r}")
+    if not isinstance(header.get("provenance"), dict):
+        raise _refused(path, f"its provenance is {header.get('provenance')!r}")
+    for name, (dtype, dimensions) in _ARRAYS.items():
+        array = arrays[name]
+        if array.dtype != dtype or array.ndim != dimensions:
+            raise _refused(path, f"{name} is {array.dtype} with {array.ndim} dimensions")
+    dataset = Dataset(**arrays, provenance=header["provenance"])
+    if dataset.content_hash != header.get("sha256"):
+        raise _refused(path, "its contents do not match its hash, so it was damaged or edited")
+    if contradiction := _contradiction(dataset):
+        raise _refused(path, contradiction)
+    return dataset
+
+
+def _read(path: Path) -> tuple[Any, dict[str, NDArray[Any]]]:
+    """Read the header and the arrays of a file, whatever they are; refuse one that cannot be."""
     try:
         declared = _declared_bytes(path)
         if declared > MAX_BYTES:
             raise ValueError(f"it declares {declared:,} bytes, more than {MAX_BYTES:,}")
         with np.load(path, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"][()]))
-            arrays = {name: archive[name] for name in _ARRAYS}
+            return header, {name: archive[name] for name in _ARRAYS}
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise _refused(path, f"it cannot be read ({error})") from None
     except (NotImplementedError, RuntimeError, MemoryError, SyntaxError, struct.error) as error:
         raise _refused(path, f"it cannot be read ({type(error).__name__})") from None
-    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-        found = header.get("schema") if isinstance(header, dict) else header
-        raise _refused(path, f"its schema is {found!r} and this version reads {SCHEMA!r}")
-    for name, (dtype, dimensions) in _ARRAYS.items():
-        array = arrays[name]
-        if array.dtype != dtype or array.ndim != dimensions:
-            raise _refused(path, f"{name} is {array.dtype} with {array.ndim} dimensions")
-    dataset = Dataset(**arrays, provenance=header.get("provenance", {}))
-    if dataset.content_hash != header.get("sha256"):
-        raise _refused(path, "its contents do not match its hash, so it was damaged or edited")
-    if contradiction := _contradiction(dataset):
-        raise _refused(path, contradiction)
-    return dataset
 
 
 def _declared_bytes(path: Path) -> int:
@@ -158,8 +165,6 @@ def _declared_bytes(path: Path) -> int:
 
 def _contradiction(dataset: Dataset) -> str | None:
     """Say how the arrays of a dataset contradict one another, or None."""
-    if not isinstance(dataset.provenance, dict):
-        return f"its provenance is {dataset.provenance!r}"
     lengths, episodes = dataset.lengths, len(dataset.lengths)
     if episodes == 0 or lengths.min() < 1 or lengths.max() > len(dataset.actions):
         return "it has no episodes, or their lengths are not possible"

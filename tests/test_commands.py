@@ -242,7 +242,7 @@ def half_archive(path: Path, **_: Any) -> NoReturn:
     half_written(path, b"")
 
 
-WRITES = {
+WRITES: dict[str, Callable[..., NoReturn]] = {
     "os.replace": full,
     "pathlib.Path.write_text": half_written,
     "pathlib.Path.write_bytes": half_written,

@@ -30,8 +30,13 @@ def counting(lengths: tuple[int, ...], C: int, first_episode: int = 0) -> Datase
         frames.append(frame)
         actions.append(np.stack([np.full(T, e), np.arange(T)], 1).astype(np.float32))
         states.append(np.stack([np.full(T + 1, e), np.arange(T + 1)], 1).astype(np.float64))
-    joined = (np.concatenate(part) for part in (frames, actions, states))
-    return Dataset(*joined, np.array(lengths, np.int64), {"env": "Test/Counting"})
+    return Dataset(
+        np.concatenate(frames),
+        np.concatenate(actions),
+        np.concatenate(states),
+        np.array(lengths, np.int64),
+        {"env": "Test/Counting"},
+    )
 
 
 # ------------------------------------------------------------------------------------- windows
@@ -113,9 +118,13 @@ def test_observations_are_in_the_order_of_states(C: int) -> None:
 
 def test_from_arrays_lays_equal_episodes_one_after_another() -> None:
     parts = [counting((7,), 3, e) for e in range(5)]
-    stacked = (np.stack([getattr(d, k) for d in parts]) for k in ("frames", "actions", "states"))
-    made, wanted = Dataset.from_arrays(*stacked, {"env": "Test/Counting"}), counting((7,) * 5, 3)
-    assert made.content_hash == wanted.content_hash
+    made = Dataset.from_arrays(
+        np.stack([data.frames for data in parts]),
+        np.stack([data.actions for data in parts]),
+        np.stack([data.states for data in parts]),
+        {"env": "Test/Counting"},
+    )
+    assert made.content_hash == counting((7,) * 5, 3).content_hash
 
 
 @pytest.mark.parametrize("name", ["frames", "actions", "states", "lengths"])
@@ -174,7 +183,7 @@ def rewrite(path: Path, **changes: Any) -> None:
     arrays = {name: getattr(data, name) for name in ("frames", "actions", "states", "lengths")}
     arrays |= {name: value for name, value in changes.items() if name in arrays}
     changed = Dataset(**arrays, provenance=changes.get("provenance", data.provenance))
-    header = {"schema": dataset.SCHEMA, "sha256": changed.content_hash}
+    header: dict[str, Any] = {"schema": dataset.SCHEMA, "sha256": changed.content_hash}
     header |= {"provenance": changed.provenance, **changes.get("header", {})}
     np.savez(path, allow_pickle=True, header=np.array(json.dumps(header)), **arrays)
 

@@ -37,10 +37,10 @@ def test_jacobian_takes_any_leading_dimensions(lead: tuple[int, ...]) -> None:
 
 def test_layers_start_orthogonal_with_no_bias() -> None:
     net = mlp((5, 9, 3), "relu")
-    first, last = net[0].weight, net[2].weight
+    first, last = net.get_parameter("0.weight"), net.get_parameter("2.weight")
     torch.testing.assert_close(first.T @ first, torch.eye(5))
     torch.testing.assert_close(last @ last.T, torch.eye(3))
-    assert not net[0].bias.any()
+    assert not net.get_parameter("0.bias").any()
     assert len(net) == 3, "there is no activation after the last layer"
 
 
@@ -61,7 +61,7 @@ def test_the_encoder_averages_blocks_first(lead: tuple[int, ...], pool: int) -> 
 def test_encoded_log_variances_are_bounded() -> None:
     encoder = Encoder(SHAPE, 3, (16,), "relu")
     with torch.no_grad():
-        encoder.net[-1].bias.copy_(torch.tensor([0, 0, 0, 900.0, -900.0, 0]))
+        encoder.net.get_parameter("2.bias").copy_(torch.tensor([0, 0, 0, 900.0, -900.0, 0]))
     q = encoder(torch.zeros(SHAPE))
     assert q.log_variance[0] == LOG_VARIANCE_RANGE[1]
     assert q.log_variance[1] == LOG_VARIANCE_RANGE[0]

@@ -131,8 +131,8 @@ def _quiet(model: E2C) -> E2C:
     """Let the encoder's samples be its means, nearly, so that only the lattice is drawn."""
     with torch.no_grad():
         last = model.encoder.net[-1]
-        last.weight.chunk(2)[1].zero_()  # type: ignore[operator, union-attr]
-        last.bias.chunk(2)[1].fill_(-99.0)  # type: ignore[operator, union-attr]
+        last.weight.chunk(2)[1].zero_()  # type: ignore[operator]
+        last.bias.chunk(2)[1].fill_(-99.0)  # type: ignore[operator]
     return model
 
 
