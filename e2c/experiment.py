@@ -442,7 +442,7 @@ def film_episode(agent: Agent, start: NDArray[np.float64], title: str) -> tuple[
         The film, and the wall-clock milliseconds of every control step: encode and plan.
     """
     env, spec = make_env(agent.spec.env), agent.spec
-    steps = [s for s in (2, 5, 10, 20, 30, 40) if s <= agent.options.horizon]
+    steps = [s for s in (2, 5, 10, 20, 30, 40) if s <= agent.options.horizon] or [1]
     milliseconds: list[float] = []
     imagined: list[NDArray[np.uint8]] = []
     costs: list[float] = []

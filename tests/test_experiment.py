@@ -20,6 +20,7 @@ from e2c.config import from_dict
 from e2c.errors import E2CError
 from e2c.experiment import Disturbance
 from e2c.objectives import LossTerms, e2c_terms
+from e2c.video import swing_up_frames
 from envs.collect import BatchEnv, record
 
 STEPS = 12
@@ -321,3 +322,15 @@ def test_an_agent_that_has_acted_before_collects_the_same(run: Path) -> None:
 def test_the_project_folder_stays_clean(run: Path) -> None:
     assert not (ROOT / "runs" / "tiny").exists()
     assert not (ROOT / "wandb").exists()
+
+
+def test_the_shortest_plan_can_be_filmed(run: Path) -> None:
+    """A horizon of one step: there is less to imagine than a film usually shows."""
+    model, config, spec = checkpoint.load(run)
+    agent = Agent(model, spec, dataclasses.replace(config.planner, horizon=1))
+    start = envs.make(ENV).sample_starts(np.random.default_rng(0), 1)[0]
+    film, milliseconds = experiment.film_episode(agent, start, "up")
+    assert len(milliseconds) == STEPS
+    assert len(list(film.imagined)) == STEPS
+    for frame in itertools.islice(swing_up_frames(film), 2):
+        assert frame.dtype == np.uint8
