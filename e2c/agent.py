@@ -18,7 +18,7 @@ from e2c import checkpoint
 from e2c.config import PlannerConfig
 from e2c.errors import E2CError
 from e2c.model import E2C, ProblemSpec
-from e2c.transitions import LocallyLinear
+from e2c.transitions import LocallyLinear, Stepper
 from planners import Dynamics, GoalCost, Plan, RecedingHorizon, RecedingOptions, Status
 
 CHUNK = 20
@@ -29,18 +29,16 @@ class LatentDynamics:
     """The transition as the planner wants it.
 
     Args:
-        transition: of the model.
+        transition: of the model, whose training is over: a part of its weights is copied.
         jacobian: ``"true"`` for the derivative of ``A(z)z + B(z)u + o(z)``; ``"A"`` for ``A(z)``,
             which leaves out how A, B and o change with z.
     """
 
     def __init__(self, transition: LocallyLinear, jacobian: str = "true") -> None:
         self.transition, self.jacobian = transition, jacobian
+        self.step = Stepper(transition)
+        """The next latent state ``[..., n]`` of ``x [..., n]`` under ``u [..., m]``."""
         self.state_dim, self.control_dim = transition.n, transition.m
-
-    def step(self, x: Tensor, u: Tensor) -> Tensor:
-        """Return the next latent state ``[..., n]`` of ``x [..., n]`` under ``u [..., m]``."""
-        return self.transition.step(x, u)
 
     def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``[..., n, n]`` and ``[..., n, m]``, the derivatives by state and control."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, linear, pixel_shuffle, relu, silu
+from torch.nn.functional import avg_pool2d, pixel_shuffle
 
 from e2c.gaussians import DiagonalGaussian
 
@@ -22,27 +22,7 @@ LOG_VARIANCE_RANGE = (-12.0, 4.0)
 """Encoded log variances are clamped to this range, far outside of what a healthy model uses."""
 
 
-class MLP(nn.Sequential):
-    """What `mlp` returns: linear layers with one activation between them.
-
-    A planner evaluates a small network ten thousand times a second. Looking its weights up in
-    ``nn.Module`` would take as long as the arithmetic, so they are held in a list besides.
-    """
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__(*layers)
-        linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        *self._hidden, self._last = [(layer.weight, layer.bias) for layer in linears]
-        self._activate = silu if any(isinstance(layer, nn.SiLU) for layer in layers) else relu
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``x [..., first size]`` to ``[..., last size]``."""
-        for weight, bias in self._hidden:
-            x = self._activate(linear(x, weight, bias))
-        return linear(x, *self._last)
-
-
-def mlp(sizes: Sequence[int], activation: str) -> MLP:
+def mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
     """Fully connected layers, ``sizes[0] -> ... -> sizes[-1]``, orthogonally initialised.
 
     Watter et al. 2015 call orthogonal initialisation fundamentally important; biases start at 0.
@@ -54,11 +34,11 @@ def mlp(sizes: Sequence[int], activation: str) -> MLP:
     """
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
-        layer = nn.Linear(fan_in, fan_out)
-        nn.init.orthogonal_(layer.weight)
-        nn.init.zeros_(layer.bias)
-        layers += [layer, ACTIVATIONS[activation]()]
-    return MLP(*layers[:-1])
+        linear = nn.Linear(fan_in, fan_out)
+        nn.init.orthogonal_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        layers += [linear, ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
 
 
 def value_and_jacobian(net: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:

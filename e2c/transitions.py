@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu, silu
 
 from e2c.networks import mlp, value_and_jacobian
 
@@ -74,16 +75,8 @@ class LocallyLinear(nn.Module):
 
     def step(self, z: Tensor, u: Tensor) -> Tensor:
         """``f(z, u) = A(z) z + B(z) u + o(z)``, shape ``[..., n]``."""
-        parts = [self.n] * (3 + self.m)
-        v, r, o, *columns = self.net(z).split_with_sizes(parts, -1)
-        if self.scale:
-            v, r = v.tanh(), r.tanh()
-        rz = (r * z).sum(-1, keepdim=True)
-        x = torch.addcmul(z + o, v, rz, value=self.scale**2 or 1.0)
-        controls = (u / self.control_scale).split_with_sizes([1] * self.m, -1)
-        for column, control in zip(columns, controls, strict=True):
-            x = torch.addcmul(x, column, control)
-        return x
+        v, r, o, B = self._parts(self.net(z))
+        return z + v * (r * z).sum(-1, keepdim=True) + (B @ u.unsqueeze(-1)).squeeze(-1) + o
 
     def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate `step`: not A(z), but all of ``d f / d z``.
@@ -103,7 +96,7 @@ class LocallyLinear(nn.Module):
         if self.scale:
             dv = dv * (self.scale - v.square() / self.scale).unsqueeze(-2)
             dr = dr * (self.scale - r.square() / self.scale).unsqueeze(-2)
-        dB = dB.unflatten(-1, (self.m, self.n)).mT / self.control_scale
+        dB = dB.unflatten(-1, (self.n, self.m)) / self.control_scale
         rz = (r * z).sum(-1)[..., None, None]
         d_rz = r + (dr @ z.unsqueeze(-1)).squeeze(-1)
         by_z = dv * rz + d_rz.unsqueeze(-1) * v.unsqueeze(-2) + do
@@ -115,4 +108,41 @@ class LocallyLinear(nn.Module):
         v, r, o, B = y.split_with_sizes([self.n, self.n, self.n, self.n * self.m], -1)
         if self.scale:
             v, r = self.scale * v.tanh(), self.scale * r.tanh()
-        return v, r, o, B.unflatten(-1, (self.m, self.n)).mT / self.control_scale
+        return v, r, o, B.unflatten(-1, (self.n, self.m)) / self.control_scale
+
+
+class Stepper:
+    """`LocallyLinear.step` in as few operations as there can be: a plan takes thousands of steps.
+
+    It works on a copy of the weights as they are now, transposed, and with B(z) in the unit of the
+    controls and laid out column by column.
+    """
+
+    @torch.no_grad()
+    def __init__(self, transition: LocallyLinear) -> None:
+        n, m, net = transition.n, transition.m, transition.net
+        self.n, self.m, self.gain = n, m, transition.scale**2
+        linears = [layer for layer in net if isinstance(layer, nn.Linear)]
+        affine = [torch.cat((layer.weight, layer.bias.unsqueeze(-1)), -1) for layer in linears]
+        B = affine[-1][3 * n :].unflatten(0, (n, m)) / transition.control_scale.unsqueeze(-1)
+        affine[-1] = torch.cat((affine[-1][: 3 * n], B.transpose(0, 1).flatten(0, 1)))
+        *self.hidden, self.last = [
+            (weight.mT[:-1].contiguous(), weight.mT[-1].contiguous()) for weight in affine
+        ]
+        self.activate = relu if any(isinstance(layer, nn.ReLU) for layer in net) else silu
+
+    def __call__(self, z: Tensor, u: Tensor) -> Tensor:
+        """Return ``f(z, u) [..., n]`` for ``z [..., n]`` and ``u [..., m]``."""
+        x = y = z.reshape(-1, self.n)
+        for weight, bias in self.hidden:
+            y = self.activate(torch.addmm(bias, y, weight))
+        weight, bias = self.last
+        y = torch.addmm(bias, y, weight)
+        v, r, o, *columns = y.split_with_sizes([self.n] * (3 + self.m), 1)
+        if self.gain:
+            v, r = v.tanh(), r.tanh()
+        x = torch.addcmul(x + o, v, (r * x).sum(1, True), value=self.gain or 1.0)
+        controls = u.reshape(-1, self.m).split_with_sizes([1] * self.m, 1)
+        for column, control in zip(columns, controls, strict=True):
+            x = torch.addcmul(x, column, control)
+        return x.view(z.shape)

@@ -140,8 +140,10 @@ class ILQG:
         problem = _Problem(dynamics, cost, x0, low, high)
         search = _begin(problem, U.nan_to_num().clamp(low, high), X, self.options.regularisation)
         for iteration in range(self.options.max_iterations):
-            if iteration > 0 and bool(search.done.all()):
-                break
+            if iteration > 0:
+                search = self._regularise(search)
+                if bool(search.done.all()):
+                    break
             search = self._iterate(problem, search)
         return _best(search)
 
@@ -189,10 +191,15 @@ class ILQG:
             search.lam <= self.options.regularisation_min
         )
         converged = stationary | (improved & (J - lowest <= tolerance))
-        search = self._lower(search, improved & ~search.done)
-        search = self._raise(search, ~(improved | converged | search.done), Status.NO_IMPROVEMENT)
         ended = search.end(converged, Status.CONVERGED)
-        return ended._replace(done=search.done | (ended.done & known))
+        return ended._replace(done=search.done | (converged & known))
+
+    def _regularise(self, search: _Search) -> _Search:
+        """Lower lambda where the last step was taken; raise it where there was none to take."""
+        going = ~search.done
+        search = self._lower(search, going & (search.status == Status.ITERATION_LIMIT))
+        rejected = going & (search.status == Status.NO_IMPROVEMENT)
+        return self._raise(search, rejected, Status.NO_IMPROVEMENT)
 
     def _raise(self, search: _Search, mask: Tensor, exhausted: Status) -> _Search:
         """Raise lambda where ``mask`` holds; what exceeds the maximum ends with ``exhausted``."""

@@ -60,6 +60,15 @@ def test_pendulum_swings_up_and_stays_and_a_batch_is_its_problems_one_by_one() -
         torch.testing.assert_close(alone[:, 0], actions[:60, b], atol=1e-6, rtol=0)
 
 
+def test_the_best_scout_is_hardly_worse_than_all_at_length() -> None:
+    x0 = hanging(8)
+    scouted = controller().plan(x0, swing_up_cost())
+    at_length = controller(scout_iterations=30).plan(x0, swing_up_cost())
+    assert bool((scouted.cost <= 1.05 * at_length.cost).all())
+    assert bool((scouted.iterations <= 30).all())
+    assert bool((scouted.iterations > 10).any())
+
+
 def test_float32_swings_up() -> None:
     states, actions = close_the_loop(controller(torch.float32), hanging(2, torch.float32), 100)
     assert actions.dtype == torch.float32
@@ -158,6 +167,23 @@ def test_a_warm_start_that_cannot_be_rolled_out_is_a_status() -> None:
     assert plan.status.tolist() == [Status.NOT_FINITE, Status.CONVERGED]
     assert plan.cost.isfinite().tolist() == [False, True]
     assert bool(plan.controls.isfinite().all())
+
+
+def test_an_optimal_warm_start_that_was_moved_goes_on_after_one_iteration() -> None:
+    """Around the old plan there is nothing to gain; around the new trajectory there is."""
+    x0, cost, high = hanging(2), swing_up_cost(), torch.tensor([2.0])
+    U = torch.full((2, 30, 1), 0.3, dtype=F64)
+    old = ILQG().solve(Pendulum(), cost, x0, U, -high, high)
+    assert old.status.tolist() == [Status.CONVERGED] * 2
+    moved = x0 + torch.tensor([0.0, 0.0, 1.0])
+    plans = [
+        ILQG(ILQGOptions(max_iterations=i)).solve(
+            Pendulum(), cost, moved, old.controls, -high, high, old.states[:, None]
+        )
+        for i in (1, 10)
+    ]
+    assert bool((plans[1].iterations > 1).all())
+    assert bool((plans[1].cost < plans[0].cost).all())
 
 
 def test_a_candidate_that_is_not_finite_never_wins() -> None:

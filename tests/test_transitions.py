@@ -5,7 +5,7 @@ import torch
 from tiny import generator
 from torch import Tensor
 
-from e2c.transitions import LocallyLinear
+from e2c.transitions import LocallyLinear, Stepper
 
 B = 5
 SCALE = {1: [2.0], 2: [2.0, 0.25]}
@@ -101,3 +101,20 @@ def test_controls_enter_in_units_of_their_limits() -> None:
 
 def test_the_scale_of_controls_travels_with_the_weights() -> None:
     assert "control_scale" in transition().state_dict()
+
+
+@pytest.mark.parametrize("lead", [(), (B,), (B, 2), (1,)])
+@pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])
+@pytest.mark.parametrize("bound", [0.0, 0.95])
+@pytest.mark.parametrize(
+    ("activation", "hidden"), [("silu", (11, 7)), ("relu", (6,)), ("silu", ())]
+)
+def test_the_stepper_is_the_step(
+    lead: tuple[int, ...], n: int, m: int, bound: float, activation: str, hidden: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    model = LocallyLinear(n, m, hidden, activation, bound, torch.tensor(SCALE[m])).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    z, u = draw(*lead, n), draw(*lead, m, seed=1)
+    torch.testing.assert_close(Stepper(model)(z, u), model.step(z, u))

@@ -1,0 +1,225 @@
+"""How fast it is: control step, evaluation, collection, training. Figures are medians.
+
+python -m benchmarks.speed --run runs/demo --json benchmarks/results/speed.json
+
+On one thread, but for the evaluation, which takes all cores. Leave the machine idle meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+
+import planners.ilqg
+from e2c import checkpoint, experiment
+from e2c.agent import Agent, load_agent
+from e2c.config import Config
+from e2c.dataset import Windows
+from e2c.errors import E2CError, run_command, write_whole
+from e2c.model import build_model
+from e2c.provenance import provenance
+from e2c.training import Phase, Trainer
+from envs.collect import BatchEnv, collect_restarts, record
+
+WARM_UP = 20
+"""Control steps and training steps that are left out of the figures."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measure a trained agent and what made it."""
+
+    run: Path | None = None
+    """Run folder that training wrote; left out, the newest under runs."""
+    json: Path | None = None
+    """File to write the figures to."""
+    episodes: int = 3
+    """Episodes of the agent alone."""
+    batch: int = 100
+    """Episodes side by side."""
+    training_steps: int = 100
+    """Training steps timed."""
+
+    def __call__(self) -> None:
+        """Measure, write, tell."""
+        run = self.run or newest_run()
+        agent, cores = load_agent(run), os.cpu_count() or 1
+        with threads(1):
+            figures = {
+                "control_step": control_step(agent, self.episodes),
+                f"control_step_batch_{self.batch}": control_step_of_batch(agent, self.batch),
+                "collect": collection(agent.spec.env),
+                "train": training(self.training_steps),
+            }
+            about = provenance()
+        with threads(cores):
+            figures["evaluate"] = {"threads": cores, **evaluation(agent, self.batch)}
+        print(json.dumps(figures, indent=1))
+        if self.json is not None:
+            text = json.dumps({**figures, "run": str(run), **about}, indent=1) + "\n"
+            self.json.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.json, lambda aside: aside.write_text(text))
+
+
+def newest_run() -> Path:
+    """Return the run folder under ``runs`` that was finished last.
+
+    Raises:
+        E2CError: when there is none.
+    """
+    found = sorted(Path("runs").glob(f"*/{checkpoint.NAME}"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise E2CError("There is no run under runs/; train one first, or name one with --run.")
+    return found[-1].parent
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def control_step(agent: Agent, episodes: int) -> dict[str, Any]:
+    """Time an agent alone, episode by episode; then its parts, in an episode of their own."""
+    env = experiment.make_env(agent.spec.env)
+    starts = env.sample_starts(np.random.default_rng(1000), episodes)
+    timed = [closed_loop(agent, start[None]) for start in starts]
+    steps = np.concatenate([milliseconds[WARM_UP:] for milliseconds in timed])
+    with parts_timed(agent) as parts:
+        closed_loop(agent, starts[:1])
+    count = agent.spec.episode_steps - WARM_UP  # the calls after those of the first plan
+    return {
+        **statistics(steps),
+        "first_ms": float(np.median([milliseconds[0] for milliseconds in timed])),
+        "parts_ms": {name: float(np.median(taken[-count:])) for name, taken in parts.items()},
+    }
+
+
+def control_step_of_batch(agent: Agent, batch: int) -> dict[str, float]:
+    """Time ``batch`` episodes side by side, per control step of them all."""
+    env = experiment.make_env(agent.spec.env)
+    starts = env.sample_starts(np.random.default_rng(1000), batch)
+    milliseconds = closed_loop(agent, starts)
+    total = float(milliseconds.sum() / 1e3)
+    steps = statistics(milliseconds[WARM_UP:])
+    return {**steps, "first_ms": float(milliseconds[0]), "episode_seconds": total}
+
+
+def closed_loop(agent: Agent, starts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Run episodes from ``starts [B, n]``; return the milliseconds of every call of the agent."""
+    batch = BatchEnv(experiment.make_env(agent.spec.env), starts)
+    agent.reset()
+    milliseconds = []
+    for _ in range(agent.spec.episode_steps):
+        started = time.perf_counter()
+        actions = agent.act(batch.observations)
+        milliseconds.append(1e3 * (time.perf_counter() - started))
+        batch.step(actions)
+    return np.array(milliseconds)
+
+
+@contextlib.contextmanager
+def parts_timed(agent: Agent) -> Iterator[dict[str, list[float]]]:
+    """Take the time of every call of the parts of a control step: name to milliseconds."""
+    taken: dict[str, list[float]] = defaultdict(list)
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            started = time.perf_counter()
+            result = function(*args)
+            taken[name].append(1e3 * (time.perf_counter() - started))
+            return result
+
+        return call
+
+    dynamics = agent.planner.dynamics
+    with contextlib.ExitStack() as stack:
+        for name, owner, attribute in (
+            ("encode", agent.model, "encode"),
+            ("linearize", dynamics, "linearize"),
+            ("backward_pass", planners.ilqg, "backward_pass"),
+            ("roll_outs", planners.ilqg, "roll_out"),
+        ):
+            function = timed(name, getattr(owner, attribute))
+            stack.enter_context(mock.patch.object(owner, attribute, function))
+        yield taken
+
+
+def collection(env_id: str, episodes: int = 200, length: int = 25) -> dict[str, float]:
+    """Count the frames simulated and drawn in a second, the best of three times."""
+    env, seconds = experiment.make_env(env_id), []
+    for seed in range(3):
+        started = time.perf_counter()
+        frames = collect_restarts(env, episodes, length, np.random.default_rng(seed)).frames
+        seconds.append(time.perf_counter() - started)
+    return {"frames_per_second": frames.shape[0] * frames.shape[1] / min(seconds)}
+
+
+def training(steps: int) -> dict[str, float]:
+    """Count the optimiser steps in a second, with the default preset."""
+    config = Config()
+    env = experiment.make_env(config.env)
+    spec = experiment.problem_spec(config.env, env)
+    data = experiment.collect(config.env, 1000, config.data.episode_length, 0, None, 0.0)
+    model = build_model(config.model, spec, env.goal_observation(), 0)
+    trainer = Trainer(model, config.objective, config.optimiser, 0)
+    windows = Windows([data], config.objective.horizon, config.data.fresh, model.goal.device)
+    phase = Phase(WARM_UP + steps, config.optimiser.learning_rate, True)
+    ends = [time.perf_counter() for _ in trainer.run(windows, phase)][WARM_UP - 1 :]
+    seconds = float(np.median([after - before for before, after in itertools.pairwise(ends)]))
+    return {"steps_per_second": 1 / seconds}
+
+
+def evaluation(agent: Agent, episodes: int, alone: int = 3) -> dict[str, Any]:
+    """Time ``evaluate``, with and without the oracle, and repeat a few episodes one by one."""
+    started = time.perf_counter()
+    results, rollouts = experiment.evaluate(agent, episodes, 1000, oracle=False)
+    seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    with_oracle, _ = experiment.evaluate(agent, episodes, 1000)
+    env = experiment.make_env(agent.spec.env)
+    seconds_with_oracle = time.perf_counter() - started
+    same = []
+    for together in rollouts.states[:alone]:
+        agent.reset()
+        own = record(BatchEnv(env, together[:1]), agent.act, agent.spec.episode_steps)
+        same.append(bool(env.is_success(own.states[0]) == env.is_success(together)))
+    return {
+        "episodes": episodes,
+        "seconds": seconds,
+        "seconds_with_oracle": seconds_with_oracle,
+        "success_rate": results["success_rate"],
+        "oracle_success_rate": with_oracle["oracle_success_rate"],
+        "one_by_one": {"episodes": len(same), "same_success": all(same)},
+    }
+
+
+def statistics(milliseconds: NDArray[np.float64]) -> dict[str, float]:
+    """Summarise times."""
+    return {
+        "median_ms": float(np.median(milliseconds)),
+        "p99_ms": float(np.percentile(milliseconds, 99)),
+    }
+
+
+if __name__ == "__main__":
+    run_command(lambda: tyro.cli(Speed)())

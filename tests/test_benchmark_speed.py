@@ -1,0 +1,32 @@
+"""The speed benchmark runs, on a small run and few repetitions, and says what it measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import CONFIG
+
+from benchmarks.speed import Speed, newest_run
+from e2c import experiment
+from e2c.errors import E2CError
+
+
+def test_every_figure_is_measured_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(E2CError, match="no run under runs"):
+        newest_run()
+    experiment.train(CONFIG, 0, tmp_path / "runs" / "tiny")
+    Speed(json=Path("out/speed.json"), episodes=1, batch=2, training_steps=2)()
+    figures = json.loads(Path("out/speed.json").read_text())
+    assert figures["run"] == "runs/tiny"
+    assert figures["machine"]["torch_threads"] == 1
+    step = figures["control_step"]
+    assert 0 < step["median_ms"] <= step["p99_ms"]
+    assert 0 < sum(step["parts_ms"].values()) < 2 * step["median_ms"]
+    assert set(step["parts_ms"]) == {"encode", "linearize", "backward_pass", "roll_outs"}
+    assert figures["control_step_batch_2"]["episode_seconds"] > 0
+    assert figures["collect"]["frames_per_second"] > 0
+    assert figures["train"]["steps_per_second"] > 0
+    assert figures["evaluate"]["one_by_one"] == {"episodes": 2, "same_success": True}
