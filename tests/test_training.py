@@ -56,7 +56,18 @@ def test_another_seed_trains_another_model() -> None:
     assert not torch.equal(weights(model), weights(other)), "by its batches and samples alone"
 
 
+def test_batches_and_samples_are_both_drawn_by_the_seed() -> None:
+    first: dict[int, tuple[torch.Tensor, float]] = {}
+    for seed in (0, 1):
+        trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, seed)
+        u = windows().sample(5, [0], trainer.batches)[1]
+        first[seed] = u, torch.rand(1, generator=trainer.noise).item()
+    assert not torch.equal(first[0][0], first[1][0])
+    assert first[0][1] != first[1][1]
+
+
 def test_training_and_building_leave_the_global_generators() -> None:
+    torch.manual_seed(12_345)
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
     trained()
     assert torch.equal(torch.get_rng_state(), before)
