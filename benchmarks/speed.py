@@ -2,7 +2,8 @@
 
 python -m benchmarks.speed --run runs/demo --json benchmarks/results/speed.json
 
-On one thread, but for the evaluation, which takes all cores. Leave the machine idle meanwhile.
+On one thread; the evaluation also on all cores. Leave the machine idle meanwhile: threads that have
+to wait for one another on a busy machine are many times slower than a single one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import numpy as np
@@ -34,6 +35,8 @@ from e2c.model import build_model
 from e2c.provenance import provenance
 from e2c.training import Phase, Trainer
 from envs.collect import BatchEnv, collect_restarts, record
+
+T = TypeVar("T")
 
 WARM_UP = 20
 """Control steps and training steps that are left out of the figures."""
@@ -64,10 +67,12 @@ class Speed:
                 f"control_step_batch_{self.batch}": control_step_of_batch(agent, self.batch),
                 "collect": collection(agent.spec.env),
                 "train": training(self.training_steps),
+                "evaluate": evaluation(agent, self.batch),
             }
             about = provenance()
         with threads(cores):
-            figures["evaluate"] = {"threads": cores, **evaluation(agent, self.batch)}
+            seconds = time_of(lambda: experiment.evaluate(agent, self.batch, 1000, oracle=False))[0]
+            figures["evaluate"][f"seconds_on_{cores}_cores"] = seconds
         print(json.dumps(figures, indent=1))
         if self.json is not None:
             text = json.dumps({**figures, "run": str(run), **about}, indent=1) + "\n"
@@ -191,14 +196,13 @@ def training(steps: int) -> dict[str, float]:
 
 def evaluation(agent: Agent, episodes: int, alone: int = 3) -> dict[str, Any]:
     """Time ``evaluate``, with and without the oracle, and repeat a few episodes one by one."""
-    started = time.perf_counter()
-    results, rollouts = experiment.evaluate(agent, episodes, 1000, oracle=False)
-    seconds = time.perf_counter() - started
-    started = time.perf_counter()
-    with_oracle, _ = experiment.evaluate(agent, episodes, 1000)
-    env = experiment.make_env(agent.spec.env)
-    seconds_with_oracle = time.perf_counter() - started
-    same = []
+    seconds, (results, rollouts) = time_of(
+        lambda: experiment.evaluate(agent, episodes, 1000, oracle=False)
+    )
+    seconds_with_oracle, (with_oracle, _) = time_of(
+        lambda: experiment.evaluate(agent, episodes, 1000)
+    )
+    env, same = experiment.make_env(agent.spec.env), []
     for together in rollouts.states[:alone]:
         agent.reset()
         own = record(BatchEnv(env, together[:1]), agent.act, agent.spec.episode_steps)
@@ -211,6 +215,13 @@ def evaluation(agent: Agent, episodes: int, alone: int = 3) -> dict[str, Any]:
         "oracle_success_rate": with_oracle["oracle_success_rate"],
         "one_by_one": {"episodes": len(same), "same_success": all(same)},
     }
+
+
+def time_of(work: Callable[[], T]) -> tuple[float, T]:
+    """Return how many seconds ``work`` took, and its result."""
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
 
 
 def statistics(milliseconds: NDArray[np.float64]) -> dict[str, float]:
