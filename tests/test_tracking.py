@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from tiny import python
@@ -121,6 +122,7 @@ def test_without_wandb_it_is_not_even_imported(
 WANDB = """
 import sys, time
 from pathlib import Path
+from unittest.mock import MagicMock
 import numpy as np
 from e2c.pictures import loss_curves, save_figure
 from e2c.tracking import Tracker
@@ -172,3 +174,14 @@ def test_wandb_without_login_or_network_keeps_the_run_in_its_folder(
         assert told[0].startswith("e2c: wandb goes offline (")
     assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
     assert json.loads((folder / "metrics.jsonl").read_text()) == {"step": 1, "loss": 2.0}
+
+
+def test_wandb_is_told_never_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question would stop a run that nobody watches; on a terminal wandb asks by default."""
+    fake = MagicMock()
+    fake.errors.Error = fake.errors.UsageError = RuntimeError
+    fake.login.return_value = False
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    Tracker(tmp_path, "online", {})
+    assert fake.login.call_args.kwargs["prompt"] is False
+    assert [call.kwargs["mode"] for call in fake.init.call_args_list] == ["offline"]
