@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -60,7 +59,7 @@ class Speed:
     def __call__(self) -> None:
         """Measure, write, tell."""
         run = self.run or newest_run()
-        agent, cores = load_agent(run), os.cpu_count() or 1
+        agent = load_agent(run)
         with threads(1):
             figures = {
                 "control_step": control_step(agent, self.episodes),
@@ -70,9 +69,6 @@ class Speed:
                 "evaluate": evaluation(agent, self.batch),
             }
             about = provenance()
-        with threads(cores):
-            seconds = time_of(lambda: experiment.evaluate(agent, self.batch, 1000, oracle=False))[0]
-            figures["evaluate"][f"seconds_on_{cores}_cores"] = seconds
         print(json.dumps(figures, indent=1))
         if self.json is not None:
             text = json.dumps({**figures, "run": str(run), **about}, indent=1) + "\n"

@@ -77,8 +77,8 @@ class Train:
     device: str = "cpu"
     """cpu or cuda."""
     threads: int = 1
-    """Threads that torch uses; the default's small networks gain nothing from more, paper's do.
-    Bitwise repeats need the same number."""
+    """Threads that torch uses; small networks gain nothing from more. Bitwise repeats need the
+    same number."""
     wandb: WandbMode = "off"
     """Report to wandb too: offline keeps it in the run folder, online sends it."""
 
@@ -115,6 +115,8 @@ class Evaluate:
     """Run the oracle too: the same planner on the true state and dynamics."""
     device: str = "cpu"
     """cpu or cuda."""
+    threads: int = 1
+    """Threads that torch uses; small networks gain nothing from more."""
     disturbance: Annotated[experiment.Disturbance, tyro.conf.arg(name="")] = field(
         default_factory=experiment.Disturbance
     )
@@ -122,7 +124,8 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Evaluate, write and tell."""
-        _at_least(1, episodes=self.episodes)
+        _at_least(1, episodes=self.episodes, threads=self.threads)
+        torch.set_num_threads(self.threads)
         _at_least(0, seed=self.seed, frame_noise=self.disturbance.frame_noise)
         _at_least(-math.inf, kick=self.disturbance.kick)
         _ends_in(".mp4", video=self.outputs.video)
