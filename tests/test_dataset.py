@@ -276,18 +276,21 @@ def test_another_schema_is_named(path: Path) -> None:
 class Trap:
     """What would run if a pickle were ever read."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
     def __reduce__(self) -> Any:
-        return os.mkdir, ("/tmp/a_pickle_was_executed",)
+        return os.mkdir, (str(self.folder),)
 
 
 @pytest.mark.parametrize("name", ["frames", "header"])
 def test_a_pickled_object_is_refused_and_not_run(path: Path, name: str) -> None:
     data = dataset.load(path)
     arrays = {key: getattr(data, key) for key in ("frames", "actions", "states", "lengths")}
-    arrays |= {"header": np.array("{}"), name: np.array([Trap()], object)}
+    arrays |= {"header": np.array("{}"), name: np.array([Trap(path.with_name("trap"))], object)}
     np.savez(path, allow_pickle=True, **arrays)
     refusal(path)
-    assert not Path("/tmp/a_pickle_was_executed").exists()
+    assert not path.with_name("trap").exists()
 
 
 def test_edited_provenance_is_refused(path: Path) -> None:

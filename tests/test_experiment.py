@@ -50,6 +50,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pictures of a run, which take longer than such a run itself."""
+    monkeypatch.setattr(experiment, "_draw_pictures", lambda run: None)
+
+
 # --------------------------------------------------------------------------------------- train
 
 
@@ -79,6 +85,7 @@ def test_metrics_tell_of_every_phase(run: Path) -> None:
     assert all(np.isfinite(list(row.values())).all() for row in rows)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_last_step_that_is_skipped_loses_no_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +103,7 @@ def test_a_last_step_that_is_skipped_loses_no_metrics(
     assert json.loads((tmp_path / "run" / "run.json").read_text())["skipped_steps"] == 1
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_very_little_data_still_has_a_spread(tmp_path: Path) -> None:
     """Two observations; of one there would be no variance, and no plan."""
     few = dataclasses.replace(STILL.data, transitions=1, episode_length=1)
@@ -139,6 +147,7 @@ def test_a_run_is_never_written_over(run: Path) -> None:
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_another_process_trains_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
     """One run by the command line, in a process of its own, and one here."""
     commanded = tmp_path / "commanded"
@@ -155,6 +164,7 @@ def test_another_process_trains_the_same_weights_bit_for_bit(tmp_path: Path) -> 
         assert (tmp_path / "other" / name).read_bytes() != same
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_dataset_stands_in_for_random_transitions(run: Path, tmp_path: Path) -> None:
     """One file and two files; what was given is what the run keeps."""
     files = [tmp_path / "a.npz", tmp_path / "b.npz"]
