@@ -1,9 +1,13 @@
-"""Print the commands of a Markdown file's ``sh`` blocks, in order; but for ``make test``."""
+"""Print a Markdown file's ``sh`` and ``python`` blocks as one script, in order; but `make test`."""
 
 import re
 import sys
 from pathlib import Path
 
-blocks = re.findall(r"^```sh\n(.*?)^```", Path(sys.argv[1]).read_text(), re.DOTALL | re.MULTILINE)
-lines = [line for block in blocks for line in block.splitlines()]
-print("\n".join(line for line in lines if not line.startswith("make test")))
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+for kind, block in BLOCK.findall(Path(sys.argv[1]).read_text()):
+    if kind == "python":
+        print(f"python - <<'END'\n{block}END")
+    else:
+        print("\n".join(line for line in block.splitlines() if not line.startswith("make test")))
