@@ -26,7 +26,7 @@ from e2c.errors import E2CError, write_whole
 from e2c.evaluation import Scores, score
 from e2c.model import E2C, ProblemSpec, build_model
 from e2c.oracle import Oracle
-from e2c.provenance import provenance
+from e2c.provenance import provenance, versions
 from e2c.tracking import Progress, Tracker, WandbMode
 from e2c.training import Phase, Trainer
 from e2c.video import Film, swing_up_frames, write_video
@@ -68,9 +68,14 @@ def problem_spec(env_id: str, env: PixelEnv) -> ProblemSpec:
     )
 
 
-def as_dataset(rollouts: Rollouts, env_id: str, source: Mapping[str, Any]) -> Dataset:
+def as_dataset(rollouts: Rollouts, spec: ProblemSpec, source: Mapping[str, Any]) -> Dataset:
     """Turn recorded rollouts into a dataset with its provenance."""
-    made = {"env": env_id, **source, "versions": provenance()["versions"]}
+    parameters = {
+        "dt": spec.dt,
+        "control_low": list(spec.control_low),
+        "control_high": list(spec.control_high),
+    }
+    made = {"env": spec.env, "parameters": parameters, **source, "versions": versions()}
     return Dataset.from_arrays(rollouts.frames, rollouts.actions, rollouts.states, made)
 
 
@@ -136,7 +141,9 @@ def collect(
         env, episodes, length, rng, controller, lambda done, _: progress(int(done * frames))
     )
     source = {"seed": seed, "controller": "random" if agent is None else "agent"}
-    return as_dataset(rollouts, env_id, {**source, "restarts": True, "length": length})
+    return as_dataset(
+        rollouts, problem_spec(env_id, env), {**source, "restarts": True, "length": length}
+    )
 
 
 # ------------------------------------------------------------------------------------------- train
@@ -279,7 +286,7 @@ def _own_round(run: Run, number: int) -> str:
     rollouts = record(BatchEnv(run.env, starts), controller, run.spec.episode_steps)
     own = as_dataset(
         rollouts,
-        run.spec.env,
+        run.spec,
         {"seed": run.seed, "round": number, "controller": "agent", "restarts": False},
     )
     own.save(run.folder / "data" / f"round_{number}.npz")
