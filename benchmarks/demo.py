@@ -1,6 +1,6 @@
 """How long from nothing to the evaluated agent, and how much memory: what `make demo` runs, timed.
 
-python -m benchmarks.demo --json benchmarks/results/demo.json
+python -m benchmarks.demo --out runs/demo --json benchmarks/results/demo.json
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ class Demo:
 
     seed: int = 0
     """Of the run."""
+    out: Path | None = None
+    """Run folder to keep; left out, the run is thrown away."""
     json: Path | None = None
     """File to write the figures to."""
 
     def __call__(self) -> None:
         """Run, measure, tell."""
         with tempfile.TemporaryDirectory() as name:
-            run, results = Path(name) / "run", Path(name) / "evaluation.json"
+            run = self.out or Path(name) / "run"
+            results = run / "evaluation.json"
             seconds = {"train": _timed("train.py", "--seed", str(self.seed), "--out", str(run))}
             seconds["evaluate"] = _timed(
                 *("evaluate.py", str(run), "--episodes", "100", "--json", str(results)),
