@@ -47,7 +47,7 @@ def test_the_papers_preset_has_the_published_values() -> None:
         "objective.latent_weight_start": 0.25,
         "optimiser.batch_size": 128,
         "optimiser.learning_rate": 3e-4,
-        "optimiser.beta2": 0.1,
+        "optimiser.beta2": 0.9,  # 0.1 in the convention of the first Adam preprint
         "optimiser.decay": 1,
         "optimiser.clip": 0,
         "data.transitions": 15_000,
