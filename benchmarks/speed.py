@@ -14,7 +14,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
@@ -63,6 +63,7 @@ class Speed:
         with threads(1):
             figures = {
                 "control_step": control_step(agent, self.episodes),
+                "control_step_horizon_40": control_step(shorter(agent, 40), self.episodes),
                 f"control_step_batch_{self.batch}": control_step_of_batch(agent, self.batch),
                 "collect": collection(agent.spec.env),
                 "train": training(self.training_steps),
@@ -97,6 +98,11 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def shorter(agent: Agent, horizon: int) -> Agent:
+    """Return the agent with another planning horizon."""
+    return Agent(agent.model, agent.spec, replace(agent.options, horizon=horizon))
 
 
 def control_step(agent: Agent, episodes: int) -> dict[str, Any]:

@@ -122,6 +122,7 @@ class Stepper:
     def __init__(self, transition: LocallyLinear) -> None:
         n, m, net = transition.n, transition.m, transition.net
         self.n, self.m, self.gain = n, m, transition.scale**2
+        self.parts = [n] * (3 + m)
         linears = [layer for layer in net if isinstance(layer, nn.Linear)]
         affine = [torch.cat((layer.weight, layer.bias.unsqueeze(-1)), -1) for layer in linears]
         B = affine[-1][3 * n :].unflatten(0, (n, m)) / transition.control_scale.unsqueeze(-1)
@@ -135,14 +136,15 @@ class Stepper:
         """Return ``f(z, u) [..., n]`` for ``z [..., n]`` and ``u [..., m]``."""
         x = y = z.reshape(-1, self.n)
         for weight, bias in self.hidden:
-            y = self.activate(torch.addmm(bias, y, weight))
+            y = self.activate(torch.addmm(bias, y, weight), inplace=True)
         weight, bias = self.last
         y = torch.addmm(bias, y, weight)
-        v, r, o, *columns = y.split_with_sizes([self.n] * (3 + self.m), 1)
+        v, r, o, *columns = y.split_with_sizes(self.parts, 1)
         if self.gain:
             v, r = v.tanh(), r.tanh()
         x = torch.addcmul(x + o, v, (r * x).sum(1, True), value=self.gain or 1.0)
-        controls = u.reshape(-1, self.m).split_with_sizes([1] * self.m, 1)
+        u = u.reshape(-1, self.m)
+        controls = (u,) if self.m == 1 else u.split_with_sizes([1] * self.m, 1)
         for column, control in zip(columns, controls, strict=True):
             x = torch.addcmul(x, column, control)
         return x.view(z.shape)

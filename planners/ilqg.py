@@ -308,13 +308,17 @@ def _take(search: _Search, best: Tensor, Xs: Tensor, Us: Tensor, Js: Tensor) -> 
 
 def _best(search: _Search) -> Plan:
     """Return the cheapest candidate of each problem."""
-    best = search.cost.argmin(1)
-    item = torch.arange(len(best), device=best.device), best
+    if search.cost.shape[1] == 1:
+        chosen = _Search(*(field[:, 0] for field in search))
+    else:
+        best = search.cost.argmin(1)
+        rows = torch.arange(len(best), device=best.device)
+        chosen = _Search(*(field[rows, best] for field in search))
     return Plan(
-        states=search.X[item],
-        controls=search.U[item],
-        gains=search.gains[item],
-        cost=search.cost[item],
-        status=search.status[item],
-        iterations=search.iterations[item],
+        states=chosen.X,
+        controls=chosen.U,
+        gains=chosen.gains,
+        cost=chosen.cost,
+        status=chosen.status,
+        iterations=chosen.iterations,
     )
