@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 import tyro
 
 from e2c import experiment
@@ -33,6 +34,7 @@ class Showcase:
 
     def __call__(self) -> None:
         """Run the closed loop, write everything into docs."""
+        torch.set_num_threads(1)
         DOCS.mkdir(exist_ok=True)
         agent = load_agent(self.run)
         outputs = experiment.Outputs(picture=DOCS / "episodes.png")
