@@ -153,8 +153,8 @@ PRESETS: dict[str, Config] = {
 """Named configurations. ``paper``: Watter et al. 2015, supplement 2.6.2, and its one-step loss.
 
 The supplement's "beta2 = 0.1" is read in the convention of the first Adam preprint, where a moment
-is ``beta * new + (1 - beta) * old``: 0.9 in today's. Taken literally, training diverges within 150
-steps. The number of steps is not given there; 3,000 are 25 passes over the data.
+is ``beta * new + (1 - beta) * old``: 0.9 in today's. Taken literally, training diverged within 150
+steps for seeds 0 to 2. The number of steps is not given there; 3,000 are 25 passes over the data.
 """
 
 
