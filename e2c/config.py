@@ -117,8 +117,18 @@ class PlannerConfig:
 
 
 @dataclass(frozen=True)
+class EvaluationConfig:
+    """The closed loop at the end of a run; nothing is learned or chosen from it."""
+
+    episodes: int = 20
+    """Episodes, side by side, and the oracle's from the same starts; 0 for no evaluation."""
+    seed: int = 1000
+    """Of the starts."""
+
+
+@dataclass(frozen=True)
 class Config:
-    """Everything that decides a run."""
+    """What is learned, from how much, and how it is used."""
 
     env: str = "E2C/PendulumSwingUp-v0"
     """Gymnasium id of the task."""
@@ -127,6 +137,23 @@ class Config:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     data: DataConfig = field(default_factory=DataConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run: the same recipe gives the same weights on one machine."""
+
+    config: Config = field(default_factory=Config)
+    """What is learned."""
+    seed: int = 0
+    """Of data, weights, batches and exploration."""
+    data: tuple[str, ...] = ()
+    """Dataset files to start from, in place of random transitions."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    threads: int = 1
+    """Threads that torch uses; small networks gain nothing from more."""
 
 
 PRESETS: dict[str, Config] = {
@@ -188,6 +215,15 @@ def check(config: Config) -> Config:
             f"objective.horizon = {config.objective.horizon} steps needs at least as many."
         )
     return config
+
+
+def check_recipe(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` if every value is in its range; see `check`."""
+    check(recipe.config)
+    for name, value, low in (("seed", recipe.seed, 0), ("threads", recipe.threads, 1)):
+        if value < low:
+            raise E2CError(f"{name} is {value}; it must be at least {low}.")
+    return recipe
 
 
 _LEAST: dict[str, float] = {
@@ -271,8 +307,9 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     origin, allowed = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal and value in allowed:
         return value
-    if origin is tuple and isinstance(value, list | tuple) and all(type(v) is int for v in value):
-        return tuple(value)
+    if origin is tuple and isinstance(value, list | tuple):
+        if all(type(item) is allowed[0] for item in value):
+            return tuple(value)
     if hint is float and type(value) in (int, float):
         return float(value)
     if hint in (int, str) and type(value) is hint:
@@ -283,7 +320,7 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
 
 def _type_name(hint: Any) -> str:
     if isinstance(hint, types.GenericAlias):
-        return "a list of whole numbers"
+        return "a list of " + {int: "whole numbers", str: "texts"}[typing.get_args(hint)[0]]
     return {int: "a whole number", float: "a number", str: "a text"}[hint]
 
 
