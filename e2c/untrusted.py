@@ -1,0 +1,51 @@
+"""Reading what anybody may have written: with a bound, as plain data, and told in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a file of at most ``limit`` bytes.
+
+    Raises:
+        ValueError: when it is longer, or is no ordinary file (a pipe would never end).
+    """
+    if not path.is_file():
+        raise ValueError("it is not an ordinary file")
+    size = path.stat().st_size
+    if size > limit:
+        raise ValueError(f"it has {size:,} bytes, more than {limit:,}")
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON, of which every number is finite.
+
+    Raises:
+        ValueError: for anything else, however it was meant.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+
+
+def shown(thing: object) -> str:
+    """Return what a sentence tells of a thing: one line, printable, and not for ever."""
+    text = " ".join(str(thing).split()).rstrip(".") or type(thing).__name__
+    plain = "".join(c if c.isprintable() else "?" for c in text[:300])
+    return plain if len(text) <= 300 else plain + "..."
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{shown(text)} is not a finite number")
