@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import struct
-import zipfile
-import zlib
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,17 +18,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2c.errors import E2CError, write_whole
+from e2c import arrays
+from e2c.errors import E2CError
 
 SCHEMA = "e2c-dataset-1"
 _ARRAYS = {"frames": ("uint8", 3), "actions": ("float32", 2), "states": ("float64", 2)}
 _ARRAYS |= {"lengths": ("int64", 1)}
-MAX_BYTES = 16 * 2**30
-"""A file that declares more than this, unpacked, is refused before memory is taken for it."""
+_REMEDY = "collect it again with e2c-collect"
 
 
 @dataclass(frozen=True)
@@ -104,9 +100,8 @@ class Dataset:
     def save(self, path: Path) -> None:
         """Write the dataset to ``path`` (.npz), whole or not at all."""
         header = {"schema": SCHEMA, "sha256": self.content_hash, "provenance": self.provenance}
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda aside: _write(aside, arrays, json.dumps(header, sort_keys=True)))
+        arrays.write(path, {name: getattr(self, name) for name in _ARRAYS}, header)
 
 
 def load(path: Path) -> Dataset:
@@ -115,52 +110,21 @@ def load(path: Path) -> Dataset:
     Raises:
         E2CError: when the file is missing, truncated, edited or not a dataset, with the reason.
     """
-    if not path.is_file():
+    if not path.exists():
         raise E2CError(f"There is no dataset file {path}; e2c-collect --out {path} makes one.")
-    header, arrays = _read(path)
-    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-        found = header.get("schema") if isinstance(header, dict) else header
-        raise _refused(path, f"its schema is {found!r} and this version reads {SCHEMA!r}")
-    if not isinstance(header.get("provenance"), dict):
-        raise _refused(path, f"its provenance is {header.get('provenance')!r}")
-    for name, (dtype, dimensions) in _ARRAYS.items():
-        array = arrays[name]
-        if array.dtype != dtype or array.ndim != dimensions:
-            raise _refused(path, f"{name} is {array.dtype} with {array.ndim} dimensions")
-    dataset = Dataset(**arrays, provenance=header["provenance"])
+    header, found = arrays.read(path, _ARRAYS, _REMEDY)
+    if header.get("schema") != SCHEMA:
+        schema = reprlib.repr(header.get("schema"))
+        raise _refused(path, f"its schema is {schema} and this version reads {SCHEMA!r}")
+    provenance = header.get("provenance")
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("env"), str):
+        raise _refused(path, f"its provenance is {reprlib.repr(provenance)}")
+    dataset = Dataset(**found, provenance=provenance)
     if dataset.content_hash != header.get("sha256"):
         raise _refused(path, "its contents do not match its hash, so it was damaged or edited")
     if contradiction := _contradiction(dataset):
         raise _refused(path, contradiction)
     return dataset
-
-
-def _read(path: Path) -> tuple[Any, dict[str, NDArray[Any]]]:
-    """Read the header and the arrays of a file, whatever they are; refuse one that cannot be."""
-    try:
-        declared = _declared_bytes(path)
-        if declared > MAX_BYTES:
-            raise ValueError(f"it declares {declared:,} bytes, more than {MAX_BYTES:,}")
-        with np.load(path, allow_pickle=False) as archive:
-            header = json.loads(str(archive["header"][()]))
-            return header, {name: archive[name] for name in _ARRAYS}
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise _refused(path, f"it cannot be read ({error})") from None
-    except (NotImplementedError, RuntimeError, MemoryError, SyntaxError, struct.error) as error:
-        raise _refused(path, f"it cannot be read ({type(error).__name__})") from None
-
-
-def _declared_bytes(path: Path) -> int:
-    """Read from the headers alone how much memory the arrays of a file will take."""
-    total = 0
-    with zipfile.ZipFile(path) as archive:
-        for item in archive.infolist():
-            with archive.open(item) as file:
-                old = npy.read_magic(file) == (1, 0)
-                read = npy.read_array_header_1_0 if old else npy.read_array_header_2_0
-                shape, _, dtype = read(file)
-            total += max(item.file_size, math.prod(shape) * dtype.itemsize)
-    return total
 
 
 def _contradiction(dataset: Dataset) -> str | None:
@@ -183,9 +147,9 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
     """
     if len(datasets) == 1:
         return datasets[0]
-    arrays = {name: np.concatenate([getattr(d, name) for d in datasets]) for name in _ARRAYS}
+    joined = {name: np.concatenate([getattr(d, name) for d in datasets]) for name in _ARRAYS}
     sources = [{**d.provenance, "sha256": d.content_hash} for d in datasets]
-    return Dataset(**arrays, provenance={"env": datasets[0].provenance.get("env"), "from": sources})
+    return Dataset(**joined, provenance={"env": datasets[0].provenance.get("env"), "from": sources})
 
 
 class Windows:
@@ -268,9 +232,5 @@ def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.cumsum(lengths) - lengths
 
 
-def _write(path: Path, arrays: dict[str, NDArray[Any]], header: str) -> None:
-    np.savez_compressed(path, allow_pickle=False, header=np.array(header), **arrays)
-
-
 def _refused(path: Path, reason: str) -> E2CError:
-    return E2CError(f"{path} was refused: {reason}; collect it again with e2c-collect.")
+    return E2CError(f"{path} was refused: {reason}; {_REMEDY}.")

@@ -12,15 +12,24 @@ def read_bytes(path: Path, limit: int) -> bytes:
     """Read a file of at most ``limit`` bytes.
 
     Raises:
-        ValueError: when it is longer, or is no ordinary file (a pipe would never end).
+        ValueError: when it is longer, or no ordinary file.
     """
-    if not path.is_file():
-        raise ValueError("it is not an ordinary file")
-    size = path.stat().st_size
+    size = ordinary_size(path)
     if size > limit:
         raise ValueError(f"it has {size:,} bytes, more than {limit:,}")
     with path.open("rb") as file:
         return file.read(size)
+
+
+def ordinary_size(path: Path) -> int:
+    """Return the bytes of a file that is none of the system's, such as a pipe or a device.
+
+    Raises:
+        ValueError: when it is one, or a folder: reading might never end.
+    """
+    if not path.is_file():
+        raise ValueError("it is not an ordinary file")
+    return path.stat().st_size
 
 
 def parse_json(text: str | bytes) -> Any:
