@@ -1,30 +1,37 @@
 """What a run tells while it goes on: one live line, JSON lines in its folder, wandb on request.
 
-``metrics.jsonl`` is the truth. wandb is a guest: whatever goes wrong there costs seconds and one
-line of warning, never the run.
+``metrics.jsonl`` is the truth. wandb is a guest that lives in a process of its own: whatever goes
+wrong there costs seconds and one line of warning, never the run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import os
 import secrets
+import select
+import socket
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TextIO
 
+from e2c import wandb_process
 from e2c.errors import E2CError, write_whole
 
 WandbMode = Literal["off", "offline", "online"]
 
+CLEAR_LINE = "\r\x1b[2K"
 LOG_SECONDS = 10.0
 """A log gets a line this often; a terminal's live line is redrawn ten times a second."""
 
-WANDB_SECONDS = 4.0
-"""wandb may take this long to begin, and as long again to send the rest at the end [s]."""
+WANDB_SECONDS = 10.0
+"""A run waits this long for wandb, and then goes on without it [s]."""
 
 
 # ---------------------------------------------------------------------------------------- terminal
@@ -49,7 +56,7 @@ class Progress:
         self, phase: str, total: int, unit: str, stream: TextIO | None = None, begun: int = 0
     ) -> None:
         self.phase, self.total, self.unit, self.begun = phase, total, unit, begun
-        self.stream = stream or sys.stderr
+        self.stream = stream or _standard_error()
         self.live = _is_terminal(self.stream)
         self.started = time.perf_counter()
         self._told = self.started
@@ -72,7 +79,7 @@ class Progress:
         line = self._line(done, max(now - self.started, 1e-9), figure)
         self._open = self.live and not last
         if self.live:
-            line = f"\r\x1b[2K{line[: _columns(self.stream) - 1]}"
+            line = CLEAR_LINE + line[: _columns(self.stream) - 1]
         _write(self.stream, line + ("" if self._open else "\n"))
 
     def _line(self, done: int, seconds: float, figure: str) -> str:
@@ -92,6 +99,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def _standard_error() -> TextIO:
+    """Where the user is told; nowhere in a process that was started without a standard error."""
+    return sys.stderr or io.StringIO()
+
+
 def _is_terminal(stream: TextIO) -> bool:
     try:
         return stream.isatty()
@@ -109,17 +121,16 @@ def _columns(stream: TextIO) -> int:
 
 def _write(stream: TextIO, text: str) -> None:
     """Write what the stream's encoding can say; a closed or broken one is let be."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    try:
+    encoding = stream.encoding or "utf-8"
+    with contextlib.suppress(OSError, ValueError):
         stream.write(text.encode(encoding, "replace").decode(encoding))
         stream.flush()
-    except (OSError, ValueError):
-        pass
 
 
 def _tell(sentence: str) -> None:
-    """Say one line of the program's own on standard error."""
-    _write(sys.stderr, f"e2c: {sentence}\n")
+    """Tell the user one line, in the place of an unfinished live line."""
+    stream = _standard_error()
+    _write(stream, f"{CLEAR_LINE if _is_terminal(stream) else ''}e2c: {sentence}\n")
 
 
 # ----------------------------------------------------------------------------------------- metrics
@@ -147,7 +158,7 @@ class Tracker:
         self.history: list[dict[str, float]] = [_from_json(self.path, line) for line in kept]
         """All rows; what is not finite is NaN."""
         write_whole(self.path, lambda aside: aside.write_text("".join(f"{row}\n" for row in kept)))
-        self._wandb = _Wandb(folder, wandb_mode, config, resumed=keep > 0)
+        self._wandb = _Wandb(folder, _allowed_here(wandb_mode), config, resumed=keep > 0)
 
     @property
     def rows(self) -> int:
@@ -159,29 +170,29 @@ class Tracker:
         self.history.append(dict(row))
         with self.path.open("a") as file:
             file.write(_to_json(row) + "\n")
-        self._wandb.log(row)
+        self._wandb.send("log", dict(row))
 
     def image(self, name: str, path: Path) -> None:
         """Send a picture that has been written."""
-        self._wandb.do(lambda wandb, run: run.log({name: wandb.Image(str(path))}))
+        self._wandb.send("image", {name: str(path)})
 
     def video(self, name: str, path: Path) -> None:
         """Send a film that has been written (.mp4)."""
-        self._wandb.do(lambda wandb, run: run.log({name: wandb.Video(str(path), format="mp4")}))
+        self._wandb.send("video", {name: str(path)})
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Send a table; its columns are the keys of the rows, empty where a row has no such key."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        cells = [[row.get(column) for column in columns] for row in rows]
-        self._wandb.do(lambda wandb, run: run.log({name: wandb.Table(columns, cells)}))
+        data = [[row.get(column) for column in columns] for row in rows]
+        self._wandb.send("table", {name: {"columns": columns, "data": data}})
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Send the last figures and end the run."""
-        self._wandb.do(lambda _, run: run.summary.update(dict(summary)))
+        self._wandb.send("summary", dict(summary))
         self._wandb.finish(0)
 
     def abandon(self) -> None:
-        """End the run as one that did not get to its end."""
+        """End the run as one that did not get to its end; after `close`, nothing is left to do."""
         self._wandb.finish(1)
 
 
@@ -194,23 +205,27 @@ def _to_json(row: Mapping[str, float]) -> str:
 def _from_json(path: Path, line: str) -> dict[str, float]:
     """Read a row that `_to_json` wrote; null becomes NaN."""
     try:
-        return {key: math.nan if x is None else x for key, x in json.loads(line).items()}
-    except (ValueError, AttributeError):
-        raise E2CError(
-            f"{path} holds a damaged row, {line[:40]!r}; start the run anew in another folder."
-        ) from None
+        row = {key: math.nan if x is None else x for key, x in json.loads(line).items()}
+        if all(isinstance(x, int | float) for x in row.values()):
+            return row
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise E2CError(
+        f"{path} holds {line[:40]!r}, which is no row of metrics; put the file back or start the "
+        "run anew in another folder."
+    )
 
 
 def _read_rows(path: Path, count: int) -> list[str]:
     """Read the first ``count`` whole lines."""
     try:
-        whole = path.read_text().split("\n")[:-1]
-    except (FileNotFoundError, UnicodeDecodeError):
+        whole = path.read_text("utf-8", "replace").split("\n")[:-1]
+    except FileNotFoundError:
         whole = []
     if len(whole) < count:
         raise E2CError(
-            f"{path} holds {len(whole)} readable rows, and the run to go on with wrote {count}; "
-            "put the file back or start the run anew in another folder."
+            f"{path} holds {len(whole)} rows, where the run to go on with had written {count}; put "
+            "the file back or start the run anew in another folder."
         )
     return whole[:count]
 
@@ -219,7 +234,7 @@ def _read_rows(path: Path, count: int) -> list[str]:
 
 
 class _Wandb:
-    """A wandb run that costs a few seconds at worst, and is off after its first failure.
+    """A wandb run, kept by `e2c.wandb_process`: at worst it costs ten seconds, never the run.
 
     Args:
         folder: run folder; everything of wandb lies in its ``wandb``.
@@ -231,97 +246,104 @@ class _Wandb:
     def __init__(
         self, folder: Path, mode: WandbMode, config: Mapping[str, Any], resumed: bool
     ) -> None:
-        self._module: Any = None
-        self._run: Any = None
-        self._axes: set[str] = set()
-        mode = _allowed_by_environment(mode)
-        if mode != "off":
-            self._guarded(lambda: self._start(folder, mode, dict(config), resumed))
+        self._socket: socket.socket | None = None
+        if mode == "off":
+            return
+        about = {
+            "folder": str(folder),
+            "mode": mode,
+            "run_id": _run_id(folder, resumed),
+            "config": dict(config),
+            "command": sys.argv,
+            "process": os.getpid(),
+        }
+        try:
+            self._process, self._socket = _start_process()
+        except OSError as error:
+            _tell(f"wandb is off, since its process did not start ({error}); the run goes on.")
+        self.send("begin", about)
 
-    def log(self, row: Mapping[str, float]) -> None:
-        """Send a row: losses over the optimiser's step, own rounds over the transitions."""
-        axis = "step" if "step" in row else "transitions"
-
-        def send(_: Any, run: Any) -> None:
-            for name in row.keys() - self._axes:
-                run.define_metric(name, step_metric=None if name == axis else axis)
-            self._axes |= row.keys()
-            run.log(dict(row))
-
-        self.do(send)
-
-    def do(self, action: Callable[[Any, Any], object]) -> None:
-        """Let ``action`` use the module and the run, where there is one."""
-        if self._run is not None:
-            self._guarded(lambda: action(self._module, self._run))
+    def send(self, kind: str, content: Any) -> None:
+        """Hand over a request, as `e2c.wandb_process.serve` knows them, and do not wait for it."""
+        if self._socket is None:
+            return
+        request = json.dumps([kind, content], default=str)
+        try:
+            self._socket.settimeout(WANDB_SECONDS)
+            self._socket.sendall(f"{request}\n".encode())
+            self._hear(0.0)
+        except (OSError, EOFError):
+            self._end("wandb is off from here on, since its process ended; the run goes on.")
 
     def finish(self, status: int) -> None:
-        """Send what is left, for a bounded time, and end wandb's process."""
-        self.do(lambda _, run: run.finish(status))
-        self._run = None
-
-    def _guarded(self, action: Callable[[], object]) -> None:
-        """Act; a failure is told in one line, and wandb is off from there on."""
+        """End the run with an exit status, and wait until wandb has what is on its way."""
+        self.send("finish", status)
+        if self._socket is None:
+            return
         try:
-            action()
-        except Exception as error:
-            self._run = None
-            _tell(f"wandb is off from here on ({_reason(error)}); the run goes on.")
+            self._socket.shutdown(socket.SHUT_WR)
+            self._hear(time.perf_counter() + WANDB_SECONDS)
+            self._end(f"wandb did not end within {WANDB_SECONDS:.0f} s and was stopped.")
+        except (OSError, EOFError):
+            self._end()
 
-    def _start(self, folder: Path, mode: WandbMode, config: dict[str, Any], resumed: bool) -> None:
-        # wandb's reports on itself wait twenty seconds for a server that does not answer
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
+    def _hear(self, deadline: float) -> None:
+        """Tell what wandb's process says up to ``deadline``; an EOFError says that it has ended."""
+        assert self._socket is not None
+        while select.select([self._socket], [], [], max(0.0, deadline - time.perf_counter()))[0]:
+            said = self._socket.recv(1 << 16).decode(errors="replace")
+            if not said:
+                raise EOFError
+            for sentence in said.splitlines():
+                _tell(sentence)
 
-        settings = wandb.Settings(
-            init_timeout=WANDB_SECONDS, finish_timeout=WANDB_SECONDS, silent=True, console="off"
+    def _end(self, why: str = "") -> None:
+        """Let go of the process, and see that it does not outlive the run."""
+        assert self._socket is not None
+        self._socket.close()
+        self._socket = None
+        try:
+            self._process.wait(0.0 if why else 1.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if why:
+            _tell(why)
+
+
+def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start `e2c.wandb_process`, mute and deaf but for the socket that is returned."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", wandb_process.__file__, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the run, which then ends this process
         )
-        wandb.setup(settings=settings)
-        name = _run_id(folder, resumed)
-
-        def start(mode: Literal["offline", "online"]) -> Any:
-            return wandb.init(
-                project=os.environ.get("WANDB_PROJECT", "e2c"),
-                name=folder.resolve().name,
-                id=name,
-                resume="allow" if resumed and mode == "online" else None,
-                dir=str(folder),
-                config=config,
-                mode=mode,
-                settings=settings,
-            )
-
-        self._module, self._run = wandb, None
-        if mode == "online":
-            try:
-                if not wandb.login(prompt=False, verify=False):
-                    raise wandb.errors.UsageError("nobody is logged in")
-                self._run = start("online")
-                _tell(f"wandb: {self._run.url}")
-                return
-            except Exception as error:
-                _tell(f"wandb goes offline ({_reason(error)}).")
-                wandb.teardown()
-                wandb.setup(settings=settings)
-        self._run = start("offline")
+    return process, ours
 
 
-def _allowed_by_environment(mode: WandbMode) -> WandbMode:
-    """Take the more private of what is asked for and what the user's environment says."""
-    return mode
+def _allowed_here(mode: WandbMode) -> WandbMode:
+    """Take the more private of what is asked for and what the user's environment says of wandb."""
+    said = os.environ.get("WANDB_MODE", "")
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
+        said = "disabled"
+    private: dict[str, WandbMode] = {"disabled": "off", "offline": "offline", "dryrun": "offline"}
+    allowed = min(mode, private.get(said, mode), key=("off", "offline", "online").index)
+    if allowed != mode:
+        _tell(f"wandb is {allowed}, since the environment says so (WANDB_MODE, WANDB_DISABLED).")
+    return allowed
 
 
 def _run_id(folder: Path, resumed: bool) -> str:
-    """Name the wandb run: the one that this folder began, or a new one."""
+    """Name the wandb run: the one that an earlier session began, or a new one."""
     path = folder / "wandb" / "id"
     if resumed and path.exists():
         return path.read_text().strip()
     path.parent.mkdir(exist_ok=True)
     name = secrets.token_hex(4)
-    write_whole(path, lambda aside: aside.write_text(name + "\n"))
+    write_whole(path, lambda aside: aside.write_text(name))
     return name
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an exception says."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
