@@ -23,7 +23,7 @@ MAY_IMPORT = {
 BESIDES = {
     "e2c/agent.py": {"planners"},
     "e2c/checkpoint.py": {"safetensors"},
-    "e2c/tracking.py": {"wandb"},
+    "e2c/wandb_process.py": {"wandb"},
     "e2c/video.py": {"av", "cv2"},
     "e2c/pictures.py": {"matplotlib", "mpl_toolkits"},
     "e2c/commands.py": {"tyro"},
