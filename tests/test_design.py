@@ -27,9 +27,15 @@ BESIDES = {
     "e2c/video.py": {"av", "cv2"},
     "e2c/pictures.py": {"matplotlib", "mpl_toolkits"},
     "e2c/commands.py": {"tyro"},
-    "e2c/experiment.py": {"envs", "yaml"},
+    "e2c/report/__init__.py": {"jinja2", "markupsafe"},
+    "e2c/report/charts.py": {"markupsafe", "matplotlib"},
+    "e2c/report/episodes.py": {"markupsafe"},
+    "e2c/experiment.py": {"envs", "matplotlib"},
+    "e2c/runs.py": {"yaml"},
 }
 """What single modules may import besides."""
+DOORS = ("train.py", "evaluate.py", "e2c/report/__main__.py")
+"""What a user runs: nothing but a call of the outermost layer."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -62,10 +68,10 @@ def test_only_the_command_lines_import_the_composition_root(name: str) -> None:
     if any(module.startswith("e2c.experiment") for module in imports(TREES[name])):
         assert name == "e2c/commands.py"
     if any(module.startswith("e2c.commands") for module in imports(TREES[name])):
-        pytest.fail(f"{name} imports the outermost layer")
+        assert name in DOORS, f"{name} imports the outermost layer"
 
 
-@pytest.mark.parametrize("door", ["train.py", "evaluate.py"])
+@pytest.mark.parametrize("door", DOORS)
 def test_the_doors_are_one_import_and_one_call(door: str) -> None:
     tree = ast.parse((ROOT / door).read_text())
     assert ast.get_docstring(tree)

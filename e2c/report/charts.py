@@ -1,0 +1,205 @@
+"""Line charts as numbers: where on a small drawing the lines, ticks and marks stand.
+
+The templates turn them into SVG, whose colours follow the reader's theme. Lengths are in units of
+the drawing; `WIDTH` of them make about the width of a phone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, MultipleLocator
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+WIDTH, HEIGHT = 340, 190
+LEFT, RIGHT, TOP, BOTTOM = 44, 332, 10, 152
+"""The drawing, and the plot within it."""
+FINEST = 10
+"""Lines are drawn in whole parts of this size of a unit, which keeps the page small."""
+MOST_RATIO = 1e12
+"""Of the ends of a log axis."""
+MOST_POINTS = 1000
+"""A longer line is thinned."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A labelled place on an axis."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Maps values onto lengths of the drawing.
+
+    Attributes:
+        low: the value at ``start``.
+        high: the value at ``end``.
+        start: a length.
+        end: a length.
+        kind: ``linear``, ``log``, or ``turns`` for angles [rad] with ticks at multiples of pi.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    kind: str = "linear"
+
+    def place(self, values: ArrayLike) -> Floats:
+        """Return where ``values`` stand; nan where they have no place."""
+        low, high, at = (self._scaled(v) for v in (self.low, self.high, values))
+        return self.start + (at - low) / (high - low) * (self.end - self.start)
+
+    def _scaled(self, values: ArrayLike) -> Floats:
+        values = np.asarray(values, np.float64)
+        if self.kind != "log":
+            return values
+        return np.log10(values, out=np.full(values.shape, np.nan), where=values > 0)
+
+    def ticks(self) -> list[Tick]:
+        """Return a few round values and where they stand."""
+        values = np.asarray(self._locator().tick_values(self.low, self.high))
+        slack = 1e-9 * (self.high - self.low)
+        seen = values[(self.low - slack <= values) & (values <= self.high + slack)]
+        return [Tick(float(self.place(v)), self._label(float(v))) for v in seen]
+
+    def _locator(self) -> Locator:
+        """Return what chooses the ticks; a log axis of few decades gets some between them."""
+        if self.kind == "turns":
+            return MultipleLocator(math.pi)
+        if self.kind == "linear":
+            return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+        few = self.high < 100 * self.low
+        return LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=5)
+
+    def _label(self, value: float) -> str:
+        if self.kind != "turns":
+            return f"{value:g}".replace("-", "−")
+        turns = round(value / math.pi)
+        return {0: "0", 1: "π", -1: "−π"}.get(turns, f"{turns}π".replace("-", "−"))
+
+
+def axis(values: ArrayLike, start: float, end: float, kind: str = "linear") -> Axis:
+    """Return an axis that holds all ``values`` that are finite, with a little room around them."""
+    shown = np.asarray(values, np.float64)
+    shown = shown[np.isfinite(shown) & ((shown > 0) | (kind != "log"))]
+    low, high = (float(shown.min()), float(shown.max())) if shown.size else (1.0, 1.0)
+    if kind == "log":
+        low = max(low, high / MOST_RATIO)
+        room = max((high / low) ** 0.04, 1.05)
+        return Axis(low / room, high * room, start, end, kind)
+    room = 0.04 * (high - low) or max(abs(high), 1.0) / 20
+    return Axis(low - room, high + room, start, end, kind)
+
+
+def trace(x: Floats, y: Floats) -> Markup:
+    """Return an SVG path through points, interrupted where one of them is not finite.
+
+    It is `FINEST` times as large as the drawing, in whole numbers: to be scaled down.
+    """
+    points = np.rint(FINEST * np.stack([x, y], -1))
+    kept = np.ma.masked_invalid(points.sum(-1))
+    return Markup("").join(_piece(points[piece]) for piece in np.ma.clump_unmasked(kept))
+
+
+def _piece(points: Floats) -> Markup:
+    """Draw an uninterrupted line; of a single point, a dot."""
+    steps = np.diff(points, axis=0, append=points[-1:] if len(points) == 1 else points[:0])
+    moves = " ".join(f"{int(dx)} {int(dy)}" for dx, dy in steps)
+    return Markup(f"M{int(points[0, 0])} {int(points[0, 1])}l{moves}".replace(" -", "-"))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart.
+
+    Attributes:
+        name: what the legend calls it.
+        x: ``[N]``; where it goes back, the line begins anew.
+        y: ``[N]``.
+        number: decides its colour.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    number: int
+
+
+@dataclass(frozen=True)
+class DrawnLine:
+    """A line in its place.
+
+    Attributes:
+        name: what the legend calls it.
+        path: an SVG path, `FINEST` times as large as the drawing.
+        number: decides its colour.
+    """
+
+    name: str
+    path: Markup
+    number: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart, ready to be drawn.
+
+    Attributes:
+        title: its heading.
+        below: what the horizontal axis shows.
+        told: the chart in words, for who cannot see it.
+        lines: what is drawn.
+        x_ticks: along the bottom.
+        y_ticks: along the left.
+    """
+
+    title: str
+    below: str
+    told: str
+    lines: Sequence[DrawnLine]
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+
+
+def chart(title: str, below: str, lines: Sequence[Line]) -> Chart:
+    """Lay out a chart of one line or more; values of more than a decade get a log axis."""
+    lines = [_thinned(line) for line in lines]
+    values = np.concatenate([np.asarray(line.y, np.float64) for line in lines])
+    positive = values[values > 0]
+    log = positive.size > 1 and values.min() >= 0 and 10 * positive.min() < positive.max()
+    x = axis(np.concatenate([line.x for line in lines]), LEFT, RIGHT)
+    y = axis(values, BOTTOM, TOP, "log" if log else "linear")
+    return Chart(
+        title,
+        below,
+        f"{title} over {below}. " + " ".join(_told(line) for line in lines),
+        [DrawnLine(line.name, _path(line, x, y), line.number) for line in lines],
+        x.ticks(),
+        y.ticks(),
+    )
+
+
+def _thinned(line: Line) -> Line:
+    every = -(-len(line.x) // MOST_POINTS)
+    return replace(line, x=line.x[::every], y=line.y[::every])
+
+
+def _told(line: Line) -> str:
+    return (
+        f"{line.name}: from {line.y[0]:.3g} at {line.x[0]:g} to {line.y[-1]:.3g} at {line.x[-1]:g}."
+    )
+
+
+def _path(line: Line, x: Axis, y: Axis) -> Markup:
+    back = np.flatnonzero(np.diff(line.x) < 0) + 1
+    return trace(*(np.insert(a, back, np.nan) for a in (x.place(line.x), y.place(line.y))))

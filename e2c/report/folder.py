@@ -1,0 +1,217 @@
+"""What a run folder tells the report. Anybody may have written it, so nothing in it is believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2c import arrays, runs
+from e2c.errors import E2CError
+from e2c.untrusted import parse_json, read_bytes, shown
+
+T = TypeVar("T")
+Shape = type | Sequence[Any] | Mapping[Any, Any]
+"""What a JSON value must be: a type; ``[shape]``, a list of such; ``{name: shape}``, a mapping with
+these names at least, where a name that ends in ``?`` may be missing or null, and every value is of
+the shape at ``str``, if there is one."""
+
+SUMMARY: Shape = {
+    "seed": int,
+    "config": {"env": str},
+    "data": [{"sha256": str, "transitions": int}],
+    "versions": {},
+    "commit": str,
+    "machine": {},
+    "transitions": int,
+    "steps": int,
+    "skipped_steps": int,
+    "recoveries?": [{"step": float, "learning_rate": float, "reason": str}],
+    "resumed?": int,
+    "seconds": {"total": float, str: float},
+    "open_loop_error?": [float],
+}
+ROW: Shape = {str: float}
+EVALUATION: Shape = {
+    "success_rate": float,
+    "time_in_goal": float,
+    "oracle_success_rate?": float,
+    "oracle_time_in_goal?": float,
+    "plan_ms_median?": float,
+    "plan_ms_p99?": float,
+    "troubled_plans?": int,
+    "start_seed?": int,
+    "disturbance?": {},
+    "episodes": [{"start": [float], "success": bool, "time_in_goal": float, "faults?": {str: int}}],
+}
+MAX_NUMBER = 1e100
+"""Nothing measured is larger, and drawings can calculate with it."""
+METRICS = "metrics.jsonl"
+STATES = ("float64", 3)
+EPISODES = {"states": STATES, "actions": ("float32", 3), "oracle_states": STATES}
+
+MAX_JSON_BYTES = 20_000_000
+MAX_MEDIA_BYTES = 100_000_000
+"""Files larger than these are refused."""
+PICTURES = ("latent_space", "rollouts", "reconstructions")
+"""Those of a run's pictures that are not drawn again from numbers."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Evaluated episodes.
+
+    Attributes:
+        states: ``[E, T+1, n]``, under the agent.
+        oracle_states: ``[E, T+1, n]``, under the oracle from the same starts; or of no episodes.
+    """
+
+    states: NDArray[np.float64]
+    oracle_states: NDArray[np.float64]
+
+    def begin_at(self, starts: Sequence[Sequence[float]]) -> bool:
+        """Whether these are the episodes that begin at ``starts [E, n]``."""
+        return starts == self.states[:, 0].tolist()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run that has ended, as its folder tells it; what is not there is empty or None.
+
+    Attributes:
+        folder: where it is.
+        summary: ``run.json``.
+        metrics: rows of ``metrics.jsonl``.
+        evaluation: ``evaluation.json``.
+        episodes: ``episodes.npz``.
+        film: the bytes of an H.264 film in an MP4 file.
+        pictures: the bytes of PNG files, by their names.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, float]]
+    evaluation: Mapping[str, Any] | None
+    episodes: Episodes | None
+    film: bytes | None
+    pictures: Mapping[str, bytes]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        E2CError: when there is no run in it that has ended, or one of its files is damaged.
+    """
+    if not (folder / runs.SUMMARY).exists():
+        raise E2CError(
+            f"{folder} holds no run that has ended, for it has no {runs.SUMMARY}; name a folder "
+            f"that training wrote, or train one: python train.py --out {folder}."
+        )
+    pictures = [folder / runs.PICTURES / f"{name}.png" for name in PICTURES]
+    return Run(
+        folder=folder,
+        summary=_read(folder / runs.SUMMARY, lambda path: _json(path, SUMMARY)),
+        metrics=_optional(folder / METRICS, _metrics) or [],
+        evaluation=_optional(folder / runs.EVALUATION, lambda path: _json(path, EVALUATION)),
+        episodes=_optional(folder / runs.EPISODES, _episodes),
+        film=_optional(folder / runs.VIDEO, lambda path: _media(path, 4, b"ftyp")),
+        pictures={path.stem: _read(path, _picture) for path in pictures if path.exists()},
+    )
+
+
+def _read(path: Path, reader: Callable[[Path], T]) -> T:
+    """Read a file, or say what is wrong with it."""
+    try:
+        return reader(path)
+    except ValueError as error:
+        raise E2CError(
+            f"{path} cannot be shown: {shown(error)}; copy it again, or remove it and make it "
+            "again with train.py or evaluate.py."
+        ) from None
+
+
+def _optional(path: Path, reader: Callable[[Path], T]) -> T | None:
+    return _read(path, reader) if path.exists() else None
+
+
+def _bytes(path: Path) -> bytes:
+    return read_bytes(path, MAX_JSON_BYTES)
+
+
+def _json(path: Path, shape: Shape) -> Any:
+    return _checked(parse_json(_bytes(path)), shape)
+
+
+def _checked(value: Any, shape: Shape) -> Any:
+    _check(value, shape, "its content")
+    return value
+
+
+def _metrics(path: Path) -> list[Mapping[str, float]]:
+    """Read rows of metrics, where null stands for what was not finite."""
+    rows = [_checked(parse_json(line), {}) for line in _bytes(path).splitlines()]
+    filled = [{name: math.nan if x is None else x for name, x in row.items()} for row in rows]
+    return [_checked(row, ROW) for row in filled]
+
+
+def _episodes(path: Path) -> Episodes:
+    _, found = arrays.read(path, EPISODES, "evaluate again")
+    states, oracle_states = found["states"], found["oracle_states"]
+    E, *shape = states.shape
+    if oracle_states.shape not in ((E, *shape), (0, *shape)) or 0 in shape:
+        shapes = f"{states.shape} and {oracle_states.shape}"
+        raise ValueError(f"the states of agent and oracle are of shapes {shapes}")
+    if max(np.abs(s).max(initial=0) for s in (states, oracle_states)) > MAX_NUMBER:
+        raise ValueError(f"some of its states are above {MAX_NUMBER}")
+    return Episodes(states, oracle_states)
+
+
+def _picture(path: Path) -> bytes:
+    return _media(path, 0, b"\x89PNG\r\n")
+
+
+def _media(path: Path, offset: int, mark: bytes) -> bytes:
+    """Read a file whose format shows in the ``mark`` at ``offset``."""
+    content = read_bytes(path, MAX_MEDIA_BYTES)
+    if not content.startswith(mark, offset):
+        raise ValueError(f"it is no {path.suffix} file")
+    return content
+
+
+def _check(value: Any, shape: Shape, where: str) -> None:
+    """Raise a ValueError that says where ``value`` is not of ``shape``."""
+    if isinstance(shape, type):
+        _check_type(value, shape, where)
+    elif isinstance(shape, Mapping):
+        _check_type(value, dict, where)
+        _check_mapping(value, shape, where)
+    else:
+        _check_type(value, list, where)
+        for number, item in enumerate(value):
+            _check(item, shape[0], f"{where} / {number}")
+
+
+def _check_mapping(value: Mapping[str, Any], shape: Mapping[Any, Any], where: str) -> None:
+    for name, wanted in shape.items():
+        if name is str:
+            for key, item in value.items():
+                _check(item, wanted, f"{where} / {key}")
+        elif value.get(key := name.removesuffix("?")) is not None:
+            _check(value[key], wanted, f"{where} / {key}")
+        elif key == name:
+            raise ValueError(f"{where} has no {name!r}")
+
+
+def _check_type(value: Any, kind: type, where: str) -> None:
+    allowed = (int, float) if kind is float else kind
+    boolean = isinstance(value, bool) and kind in (int, float)
+    if boolean or not isinstance(value, allowed):
+        raise ValueError(f"{where} is {shown(value)}, not of type {kind.__name__}")
+    if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
+        raise ValueError(f"{where} is a number above {MAX_NUMBER}")

@@ -1,0 +1,195 @@
+"""What the templates show of runs, apart from their episodes: figures, charts, settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from e2c.config import Config, to_dict
+from e2c.pictures import LOSS_TERMS
+from e2c.report.charts import Chart, Line, chart
+from e2c.report.folder import Run
+
+OWN = {
+    "own_success_rate": "Success in own episodes",
+    "own_time_in_goal": "Time in goal in own episodes",
+}
+"""What is shown of the rounds in which an agent learned from its own episodes."""
+PHASES = {
+    "collect": "random rollouts",
+    "train": "training",
+    "own": "own episodes",
+    "evaluate": "evaluation and film",
+}
+"""What the phases of a run are called."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of a configuration.
+
+    Attributes:
+        name: its dotted name.
+        value: what the run had.
+        default: what it has by default.
+        changed: whether the two differ; a setting that is not known here does.
+    """
+
+    name: str
+    value: Any
+    default: Any
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A figure or a setting of several runs.
+
+    Attributes:
+        name: what it is.
+        values: one for each run; None where a run has none.
+    """
+
+    name: str
+    values: Sequence[Any]
+
+    @property
+    def differ(self) -> bool:
+        """Whether the runs differ in it."""
+        return any(value != self.values[0] for value in self.values)
+
+
+def settings(run: Run) -> list[Setting]:
+    """List the configuration, with what was changed from the default."""
+    defaults = dict(_leaves(to_dict(Config())))
+    return [
+        Setting(name, value, defaults.get(name), name not in defaults or defaults[name] != value)
+        for name, value in _leaves(run.summary["config"])
+    ]
+
+
+def compare_settings(runs: Sequence[Run]) -> list[Comparison]:
+    """List everything that made the runs and in which they differ."""
+    found = [_everything(run) for run in runs]
+    names = dict.fromkeys(name for values in found for name in values)
+    rows = [Comparison(name, [values.get(name) for values in found]) for name in names]
+    return [row for row in rows if row.differ]
+
+
+def _everything(run: Run) -> dict[str, Any]:
+    """Return all that made a run, by dotted names."""
+    summary = run.summary
+    made = {"seed": summary["seed"], **dict(_leaves(summary["config"]))}
+    made |= {f"data, part {k}": part["sha256"] for k, part in enumerate(summary["data"])}
+    for part in ("versions", "machine"):
+        made |= {f"{part}.{name}": value for name, value in summary[part].items()}
+    return {**made, "commit": summary["commit"]}
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ``(dotted name, value)`` of a mapping and of the mappings in it."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and not prefix:
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield prefix + name, value
+
+
+def compare_figures(runs: Sequence[Run]) -> list[Comparison]:
+    """List what the runs reached, and what it took."""
+    columns = [_figures(run) for run in runs]
+    return [Comparison(name, [column[name] for column in columns]) for name in columns[0]]
+
+
+def _figures(run: Run) -> dict[str, Any]:
+    summary, evaluation = run.summary, run.evaluation or {}
+    error = summary.get("open_loop_error") or [None]
+    return {
+        "Success": _percent(evaluation.get("success_rate")),
+        "Success of the oracle": _percent(evaluation.get("oracle_success_rate")),
+        "Time in goal": evaluation.get("time_in_goal"),
+        "Time in goal of the oracle": evaluation.get("oracle_time_in_goal"),
+        "Evaluated episodes": len(evaluation.get("episodes", [])),
+        "Transitions": f"{summary['transitions']:,}",
+        "Optimiser steps": f"{summary['steps']:,}",
+        "Steps skipped": summary["skipped_steps"],
+        "Divergences recovered from": len(summary.get("recoveries") or []),
+        "Open-loop error at the end of the horizon": error[-1],
+        "Training [s]": summary["seconds"].get("train"),
+        "Everything [s]": summary["seconds"].get("total"),
+        "One control step, median [ms]": evaluation.get("plan_ms_median"),
+    }
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"
+
+
+def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
+    """Draw every loss term that was recorded, over the optimiser's steps."""
+    return [
+        chart(title, "optimiser step", lines)
+        for term, title in LOSS_TERMS.items()
+        if (lines := _lines(runs, names, "step", term))
+    ]
+
+
+def own_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
+    """Draw how well the agent did in the rounds that it learned from."""
+    return [
+        chart(title, "round", lines)
+        for figure, title in OWN.items()
+        if (lines := _lines(runs, names, "round", figure))
+    ]
+
+
+def _lines(runs: Sequence[Run], names: Sequence[str], x: str, y: str) -> list[Line]:
+    """Collect the metric ``y`` over ``x`` of the runs that recorded it."""
+    lines = []
+    for number, (run, name) in enumerate(zip(runs, names, strict=True)):
+        rows = [row for row in run.metrics if x in row and y in row]
+        if rows:
+            lines.append(Line(name, [row[x] for row in rows], [row[y] for row in rows], number))
+    return lines
+
+
+def error_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
+    """Draw how the error of open-loop predictions grows with the horizon."""
+    errors = [run.summary.get("open_loop_error") or [] for run in runs]
+    lines = [
+        Line(name, range(1, len(error) + 1), error, number)
+        for number, (error, name) in enumerate(zip(errors, names, strict=True))
+        if error
+    ]
+    title = "Open-loop prediction error, relative to the variance"
+    return [chart(title, "steps ahead", lines)] if lines else []
+
+
+def faults(run: Run) -> dict[str, int]:
+    """Count the control steps of the evaluation at which something went wrong, by kind."""
+    total: Counter[str] = Counter()
+    for row in (run.evaluation or {}).get("episodes", []):
+        total.update(row.get("faults") or {})
+    return dict(total)
+
+
+def disturbances(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Name what the world did besides."""
+    done = evaluation.get("disturbance") or {}
+    return {name: value for name, value in done.items() if value}
+
+
+def extra_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name what the evaluation tells of some episodes besides their starts and results."""
+    known = {"start", "success", "time_in_goal"}
+    told = (key for row in rows for key, value in row.items() if value)
+    return [key for key in dict.fromkeys(told) if key not in known]
+
+
+def phases(run: Run) -> list[tuple[str, float, float]]:
+    """Return name, wall-clock [s] and share of the longest [%] of each phase of a run."""
+    seconds = {name: s for name, s in run.summary["seconds"].items() if name != "total"}
+    longest = max([*seconds.values(), 1e-9])
+    return [(PHASES.get(name, name), s, 100 * s / longest) for name, s in seconds.items()]
