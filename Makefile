@@ -5,8 +5,8 @@ DEMO := runs/demo
 
 .PHONY: demo test clean
 
-demo: $(DEMO)/swing_up.mp4
-	@echo "The video is $(CURDIR)/$(DEMO)/swing_up.mp4; pictures of the run are in $(DEMO)/pictures."
+demo: $(DEMO)/run.json
+	@echo "Open $(CURDIR)/$(DEMO)/report.html; the video alone is $(DEMO)/swing_up.mp4."
 
 test: .venv/installed
 	$(BIN)/ruff check .
@@ -17,11 +17,8 @@ test: .venv/installed
 clean:
 	rm -rf .venv runs build *.egg-info
 
-$(DEMO)/checkpoint.safetensors: | .venv/installed
-	$(BIN)/python train.py --seed 0 --out $(DEMO)
-
-$(DEMO)/swing_up.mp4: $(DEMO)/checkpoint.safetensors
-	$(BIN)/python evaluate.py $(DEMO) --episodes 100 --json $(DEMO)/evaluation.json --video $@
+$(DEMO)/run.json: | .venv/installed
+	$(BIN)/python train.py --seed 0 --evaluation.episodes 100 --out $(DEMO)
 
 # torch is pinned: on Linux a bare `torch` may bring gigabytes of CUDA libraries along.
 .venv/installed: setup.cfg pyproject.toml

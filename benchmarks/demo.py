@@ -16,6 +16,7 @@ from pathlib import Path
 
 import tyro
 
+from e2c import runs
 from e2c.errors import E2CError, run_command, write_whole
 from e2c.provenance import provenance
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Demo:
-    """Train and evaluate from nothing, in processes of their own, and tell what it took."""
+    """Train and evaluate from nothing, in a process of its own, and tell what it took."""
 
     seed: int = 0
     """Of the run."""
@@ -37,19 +38,17 @@ class Demo:
         """Run, measure, tell."""
         with tempfile.TemporaryDirectory() as name:
             run = self.out or Path(name) / "run"
-            results = run / "evaluation.json"
-            seconds = {"train": _timed("train.py", "--seed", str(self.seed), "--out", str(run))}
-            seconds["evaluate"] = _timed(
-                *("evaluate.py", str(run), "--episodes", "100", "--json", str(results)),
-                *("--video", str(run / "swing_up.mp4")),
+            seconds = _timed(
+                *("train.py", "--seed", str(self.seed), "--out", str(run)),
+                *("--evaluation.episodes", "100"),
             )
-            scores = json.loads(results.read_text())
-            phases = json.loads((run / "run.json").read_text())["seconds"]
+            scores = json.loads((run / runs.EVALUATION).read_text())
+            phases = json.loads((run / runs.SUMMARY).read_text())["seconds"]
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         keys = ("success_rate", "time_in_goal", "oracle_time_in_goal", "seconds")
         figures = {
-            "seconds": {**seconds, "total": sum(seconds.values())},
-            "training_phases": phases,
+            "seconds": seconds,
+            "phases": phases,
             "peak_memory_GiB": peak,
             "evaluation": {key: scores[key] for key in keys},
         }

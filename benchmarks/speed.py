@@ -198,10 +198,10 @@ def training(steps: int) -> dict[str, float]:
 
 def evaluation(agent: Agent, episodes: int, alone: int = 3) -> dict[str, Any]:
     """Time ``evaluate``, with and without the oracle, and repeat a few episodes one by one."""
-    seconds, (results, rollouts) = time_of(
+    seconds, (results, rollouts, _) = time_of(
         lambda: experiment.evaluate(agent, episodes, 1000, oracle=False)
     )
-    seconds_with_oracle, (with_oracle, _) = time_of(
+    seconds_with_oracle, (with_oracle, *_) = time_of(
         lambda: experiment.evaluate(agent, episodes, 1000)
     )
     env, same = experiment.make_env(agent.spec.env), []

@@ -28,7 +28,7 @@ import tyro
 
 from e2c import experiment
 from e2c.agent import Agent
-from e2c.config import PRESETS, Config
+from e2c.config import PRESETS, Config, EvaluationConfig, Recipe
 from e2c.errors import E2CError, run_command, write_whole
 from e2c.model import build_model
 from e2c.provenance import provenance
@@ -116,10 +116,10 @@ def _measure(row: str, seed: int) -> dict[str, Any]:
     """Train and evaluate one cell."""
     if row == "oracle":
         return _measure_oracle()
-    config, started = ROWS[row][0], time.perf_counter()
+    config, started = replace(ROWS[row][0], evaluation=EvaluationConfig(0)), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        run = experiment.train(config, seed, Path(folder) / "run")
-    results, _ = experiment.evaluate(run.agent, EPISODES, START_SEED, oracle=False)
+        run = experiment.train(Recipe(config, seed), Path(folder) / "run")
+    results, *_ = experiment.evaluate(run.agent, EPISODES, START_SEED, oracle=False)
     seconds = {**run.seconds, "evaluate": results.pop("seconds")}
     seconds["total"] = time.perf_counter() - started
     if row == "default":
@@ -135,7 +135,7 @@ def _measure(row: str, seed: int) -> dict[str, Any]:
 
 
 def _perturbed(run: experiment.Run, disturbance: experiment.Disturbance) -> dict[str, float]:
-    results, _ = experiment.evaluate(
+    results, *_ = experiment.evaluate(
         run.agent, PERTURBED_EPISODES, START_SEED, disturbance, oracle=False
     )
     return {key: results[key] for key in ("success_rate", "time_in_goal")}
@@ -147,7 +147,7 @@ def _measure_oracle() -> dict[str, Any]:
     env = experiment.make_env(config.env)
     spec = experiment.problem_spec(config.env, env)
     agent = Agent(build_model(config.model, spec, env.goal_observation(), 0), spec, config.planner)
-    results, _ = experiment.evaluate(agent, EPISODES, START_SEED)
+    results, *_ = experiment.evaluate(agent, EPISODES, START_SEED)
     scores = {key.removeprefix("oracle_"): results[key] for key in results if "oracle_" in key}
     return {"row": "oracle", "start_seed": START_SEED, **scores, **provenance()}
 

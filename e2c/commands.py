@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 import torch
 import tyro
 
-from e2c import experiment
+from e2c import experiment, runs
 from e2c.agent import load_agent
-from e2c.config import PRESETS, Config
+from e2c.config import PRESETS, Config, Recipe, check_recipe
 from e2c.errors import E2CError, run_command
+from e2c.report import write_report
 from e2c.tracking import WandbMode
 
 T = TypeVar("T")
@@ -61,15 +62,19 @@ class Collect:
 class Train:
     """Train an agent from pixels: collect, learn embedding and dynamics jointly, act, learn on.
 
+    The same command goes on with a run that was interrupted.
+
     Example: python train.py --seed 0 --out runs/pendulum
     """
 
     out: Path
-    """Run folder to make."""
+    """Run folder to make, or to go on with."""
     config: Annotated[Config, tyro.conf.arg(name="")]
-    """Everything that decides the run; starts from the preset."""
+    """What is learned; starts from the preset, or from the run that is repeated."""
     preset: Literal["default", "paper"] = "default"
     """Named configuration to start from; other options change it."""
+    repeat: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """config.yaml of a run to repeat; other options change it."""
     seed: int = 0
     """Of data, weights, batches and exploration."""
     data: tuple[Path, ...] = ()
@@ -84,13 +89,16 @@ class Train:
 
     def __call__(self) -> None:
         """Train and tell."""
-        _at_least(0, seed=self.seed)
-        _at_least(1, threads=self.threads)
-        torch.set_num_threads(self.threads)
-        run = experiment.train(self.config, self.seed, self.out, self.data, self.device, self.wandb)
+        data = tuple(str(path.resolve()) for path in self.data)
+        recipe = check_recipe(Recipe(self.config, self.seed, data, self.device, self.threads))
+        if runs.finished(self.out) and runs.read_recipe(self.out / runs.CONFIG) == recipe:
+            print(f"{self.out}: this run has ended; next: python evaluate.py {self.out}")
+            return
+        run = experiment.train(recipe, self.out, self.wandb)
         print(
             f"{self.out}: trained on {run.transitions} transitions in "
-            f"{run.seconds['total']:.0f} s; next: python evaluate.py {self.out}"
+            f"{run.seconds['total']:.0f} s, told in {self.out / runs.REPORT}; "
+            f"next: python evaluate.py {self.out}"
         )
 
 
@@ -143,6 +151,57 @@ class Evaluate:
                 print(f"written: {path}")
 
 
+@dataclass(frozen=True)
+class Demo:
+    """Let the trained model that comes with the project swing up, and film it; takes seconds.
+
+    Example: e2c-demo --out swing_up.mp4
+    """
+
+    out: Path = Path("swing_up.mp4")
+    """Video to write (.mp4)."""
+    seed: int = 1000
+    """Of the start."""
+
+    def __call__(self) -> None:
+        """Run one episode, write and tell."""
+        _at_least(0, seed=self.seed)
+        _ends_in(".mp4", out=self.out)
+        torch.set_num_threads(1)
+        outputs = experiment.Outputs(video=self.out)
+        results = experiment.evaluate_and_film(
+            load_agent(runs.TRAINED), 1, self.seed, experiment.Disturbance(), False, outputs
+        )
+        ended = "swung up and stayed" if results["success_rate"] else "did not stay upright"
+        print(
+            f"From images alone it {ended}: {results['time_in_goal']:.0%} of the time in the goal, "
+            f"{results['plan_ms_median']:.1f} ms for a control step; written: {self.out}"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the report of a run, or of several side by side, as one self-contained HTML file.
+
+    Example: python -m e2c.report runs/a runs/b --out comparison.html
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders that training wrote."""
+    out: Path | None = None
+    """File to write (.html); RUN/report.html or comparison.html when left out."""
+
+    def __call__(self) -> None:
+        """Write and tell."""
+        if not self.runs:
+            raise E2CError("No run was named; name at least one run folder that training wrote.")
+        _ends_in(".html", out=self.out)
+        single = len(self.runs) == 1
+        out = self.out or (self.runs[0] / runs.REPORT if single else Path("comparison.html"))
+        write_report(self.runs, out)
+        print(f"written: {out}")
+
+
 def collect_command() -> NoReturn:
     """``e2c-collect``: record a dataset."""
     run_command(lambda: _parse(Collect)())
@@ -150,12 +209,24 @@ def collect_command() -> NoReturn:
 
 def train_command() -> NoReturn:
     """``e2c-train`` and ``train.py``: train an agent."""
-    run_command(lambda: _parse(Train, _preset)())
+    run_command(
+        lambda: _parse(Train, _starting_point)(), "Stopped; the same command goes on from here."
+    )
 
 
 def evaluate_command() -> NoReturn:
     """``e2c-evaluate`` and ``evaluate.py``: run a trained agent."""
     run_command(lambda: _parse(Evaluate)())
+
+
+def demo_command() -> NoReturn:
+    """``e2c-demo``: watch the trained model that comes with the project."""
+    run_command(lambda: _parse(Demo)())
+
+
+def report_command() -> NoReturn:
+    """``e2c-report`` and ``python -m e2c.report``: write a report."""
+    run_command(lambda: _parse(Report)())
 
 
 def _parse(kind: Callable[..., T], default: Callable[[], Any] | None = None) -> T:
@@ -164,14 +235,22 @@ def _parse(kind: Callable[..., T], default: Callable[[], Any] | None = None) -> 
     return tyro.cli(kind, config=(tyro.conf.FlagConversionOff,), **options)
 
 
-def _preset() -> Train:
-    """Look for ``--preset`` first, since it decides the other options' defaults."""
+def _starting_point() -> Train:
+    """Look for ``--preset`` and ``--config`` first: they decide the other options' defaults."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", default="default")
-    name = parser.parse_known_args(sys.argv[1:])[0].preset
-    if name not in PRESETS:
-        raise E2CError(f"There is no preset {name!r}; choose one of: {', '.join(PRESETS)}.")
-    return Train(out=tyro.MISSING, config=PRESETS[name], preset=name)
+    parser.add_argument("--preset")
+    parser.add_argument("--config", type=Path)
+    found: Any = parser.parse_known_args(sys.argv[1:])[0]
+    if found.config is None:
+        preset: Any = found.preset or "default"
+        if preset not in PRESETS:
+            raise E2CError(f"There is no preset {preset!r}; choose one of: {', '.join(PRESETS)}.")
+        return Train(tyro.MISSING, PRESETS[preset], preset)
+    if found.preset is not None:
+        raise E2CError("--preset and --config were both given; give one of them.")
+    recipe = runs.read_recipe(found.config)
+    values = vars(recipe) | {"data": tuple(Path(path) for path in recipe.data)}
+    return Train(tyro.MISSING, repeat=found.config, **values)
 
 
 def _ends_in(suffix: str, **paths: Path | None) -> None:

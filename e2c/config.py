@@ -307,9 +307,9 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     origin, allowed = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal and value in allowed:
         return value
-    if origin is tuple and isinstance(value, list | tuple):
-        if all(type(item) is allowed[0] for item in value):
-            return tuple(value)
+    listed = origin is tuple and isinstance(value, list | tuple)
+    if listed and all(type(item) is allowed[0] for item in value):
+        return tuple(value)
     if hint is float and type(value) in (int, float):
         return float(value)
     if hint in (int, str) and type(value) is hint:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 
@@ -17,12 +19,22 @@ class E2CError(Exception):
     """
 
 
-def run_command(command: Callable[[], None]) -> NoReturn:
-    """Run a command line and exit: 0 when done, 2 for the user to put right, 130 when stopped.
+class Terminated(KeyboardInterrupt):
+    """Raised in the main thread by SIGTERM, as Ctrl-C raises its base."""
+
+
+def run_command(
+    command: Callable[[], None], stopped: str = "Stopped; files already written are whole."
+) -> NoReturn:
+    """Run a command line and exit: 0 when done, 2 for the user to put right.
+
+    Ctrl-C ends with 130 and SIGTERM with 143, as a shell reports them.
 
     Args:
         command: parses ``sys.argv`` and does the work.
+        stopped: the sentence for who stopped it.
     """
+    earlier = signal.signal(signal.SIGTERM, _terminate)
     try:
         command()
     except E2CError as error:
@@ -31,8 +43,10 @@ def run_command(command: Callable[[], None]) -> NoReturn:
         where = f" ({error.filename})" if error.filename else ""
         reason = error.strerror or str(error) or type(error).__name__
         _exit(f"The system said '{reason}'{where}: free space or choose another path.", 2)
-    except KeyboardInterrupt:
-        _exit("Stopped; files already written are whole.", 130)
+    except KeyboardInterrupt as stop:
+        _exit(stopped, 143 if isinstance(stop, Terminated) else 130)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
     sys.exit(0)
 
 
@@ -52,6 +66,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
 
 
 def _exit(sentence: str, status: int) -> NoReturn:

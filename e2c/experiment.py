@@ -5,36 +5,43 @@ Imported by the commands, by ``benchmarks/`` and by the tests; by no other modul
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 import envs
-from e2c import checkpoint, dataset, evaluation, pictures
+from e2c import arrays, checkpoint, dataset, evaluation, pictures, runs
 from e2c.agent import Agent
-from e2c.config import Config, check, to_dict
+from e2c.config import Config, Recipe, check_recipe, to_dict
 from e2c.dataset import Dataset, Windows
 from e2c.errors import E2CError, write_whole
 from e2c.evaluation import Scores, score
 from e2c.model import E2C, ProblemSpec, build_model
 from e2c.oracle import Oracle
 from e2c.provenance import provenance, versions
+from e2c.report import write_report
+from e2c.runs import RunState
 from e2c.tracking import Progress, Tracker, WandbMode
-from e2c.training import Phase, Trainer
+from e2c.training import Phase, Trainer, TrainingState
 from e2c.video import Film, swing_up_frames, write_video
 from envs.collect import BatchEnv, Controller, Rollouts, collect_restarts, record
 from envs.core import PixelEnv
 
 LOG_EVERY = 100
 """Optimiser steps averaged into one row of metrics."""
+KEEP_EVERY = 200
+"""Optimiser steps between states that training can go back to, or on from."""
+SAVE_SECONDS = 10.0
+"""Such a state is written at most this often, and at the end of each phase."""
 
 
 # ---------------------------------------------------------------------------------------- builders
@@ -151,17 +158,27 @@ def collect(
 
 @dataclass
 class Run:
-    """A training run: what it is made of, and where it writes."""
+    """A training run: what it is made of, how far it is, and where it writes."""
 
-    config: Config
-    seed: int
+    recipe: Recipe
     folder: Path
     env: PixelEnv
     spec: ProblemSpec
     model: E2C
+    trainer: Trainer
     tracker: Tracker
     data: list[Dataset]
     seconds: dict[str, float]
+    sessions: list[Mapping[str, Any]]
+    phase: int = 0
+    """0 while training on the first data, k in round k, and one more once training is over."""
+    resumed_at: float = field(default_factory=time.perf_counter)
+    saved_at: float = field(default_factory=time.perf_counter)
+
+    @property
+    def config(self) -> Config:
+        """What is learned."""
+        return self.recipe.config
 
     @property
     def transitions(self) -> int:
@@ -173,128 +190,175 @@ class Run:
         """The agent as it is now."""
         return Agent(self.model, self.spec, self.config.planner)
 
+    @contextlib.contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the wall-clock of what is done inside to that of a part of the run [s]."""
+        started = time.perf_counter()
+        yield
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
 
-def train(
-    config: Config,
-    seed: int,
-    folder: Path,
-    data: Sequence[Path] = (),
-    device: str = "cpu",
-    wandb_mode: WandbMode = "off",
-) -> Run:
-    """Collect, train embedding and dynamics jointly, add own episodes, write the run folder.
+    def save_state(self, state: TrainingState) -> None:
+        """Write where the run stands, so that it can go on from there."""
+        self.saved_at = time.perf_counter()
+        self.seconds["total"] = self.seconds.get("total", 0.0) + self.saved_at - self.resumed_at
+        self.resumed_at = self.saved_at
+        hashes = [d.content_hash for d in self.data]
+        rows = self.tracker.rows
+        stands = RunState(state, self.phase, rows, self.seconds, hashes, self.sessions)
+        runs.save_state(self.folder, stands)
 
-    The same seed, data and number of threads give the same weights, bit for bit, on a CPU.
+
+def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
+    """Collect, train embedding and dynamics jointly, add own episodes, evaluate, report.
+
+    The same recipe gives the same weights, bit for bit, on a CPU, however often the run is
+    interrupted: where ``folder`` holds the unfinished run of this recipe, it goes on.
 
     Args:
-        config: everything that decides the run.
-        seed: of data, weights, batches and exploration.
-        folder: run folder, made here; it must not hold a run yet.
-        data: dataset files to start from, in place of random transitions.
-        device: where to train.
+        recipe: everything that decides the run.
+        folder: run folder, made here; see `e2c.runs`.
         wandb_mode: whether to report to wandb too.
 
     Raises:
         E2CError: for anything that the user can put right.
     """
-    started = time.perf_counter()
-    run = _begin(check(config), seed, folder, data, device, wandb_mode)
-    trainer = Trainer(run.model, config.objective, config.optimiser, seed)
-    _fit(run, trainer, Phase(config.optimiser.steps, config.optimiser.learning_rate, True), "train")
-    for number in range(1, config.data.rounds + 1):
-        figure = _own_round(run, number)
-        phase = Phase(config.optimiser.steps_per_round, config.optimiser.learning_rate_own, False)
-        _fit(run, trainer, phase, f"train, round {number}", figure)
-    checkpoint.save(folder / checkpoint.NAME, run.model, config, run.spec)
-    _draw_pictures(run)
-    run.seconds["total"] = time.perf_counter() - started
-    summary = {
-        "transitions": run.transitions,
-        "steps": trainer.step,
-        "skipped_steps": trainer.skipped,
-        "seconds": run.seconds,
-    }
-    _write_json(folder / "run.json", {**_about(run), **summary})
-    run.tracker.close(summary)
+    recipe = replace(check_recipe(recipe), data=tuple(str(Path(p).resolve()) for p in recipe.data))
+    env, place = make_env(recipe.config.env), checkpoint.find_device(recipe.device)
+    torch.set_num_threads(recipe.threads)
+    with runs.claimed(folder, recipe):
+        run = _begin(recipe, folder, env, place, wandb_mode)
+        try:
+            _learn(run)
+            _finish(run)
+        except BaseException:
+            run.tracker.abandon()
+            raise
     return run
 
 
 def _begin(
-    config: Config,
-    seed: int,
-    folder: Path,
-    data: Sequence[Path],
-    device: str,
-    wandb_mode: WandbMode,
+    recipe: Recipe, folder: Path, env: PixelEnv, place: torch.device, wandb_mode: WandbMode
 ) -> Run:
-    """Make the run folder, the first data and the untrained model."""
-    if (folder / checkpoint.NAME).exists():
-        raise E2CError(f"{folder} already holds a run; choose another --out or remove it first.")
-    place = checkpoint.find_device(device)
-    env = make_env(config.env)
+    """Take the run up where it stands, or begin it: the first data, the untrained model."""
+    started, config, state = time.perf_counter(), recipe.config, runs.load_state(folder)
     spec = problem_spec(config.env, env)
-    started = time.perf_counter()
-    if data:
-        first = load_datasets(data, spec)
-    else:
-        options = config.data
-        first = collect(config.env, options.transitions, options.episode_length, seed, None, 0.0)
-    Windows([first], config.objective.horizon, 0.0, place)  # data too short are refused here
-    model = build_model(config.model, spec, env.goal_observation(), seed).to(place)
-    mean = torch.from_numpy(first.observations().mean(0, dtype=np.float32) / 255)
+    data = _first_data(recipe, spec) if state is None else _data_so_far(folder, state)
+    Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
+    model = build_model(config.model, spec, env.goal_observation(), recipe.seed).to(place)
+    mean = torch.from_numpy(data[0].observations().mean(0, dtype=np.float32) / 255)
     model.decoder.start_at(mean.to(place))
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    first.save(folder / "data" / "first.npz")
-    text = yaml.safe_dump(to_dict(config), sort_keys=False)
-    write_whole(folder / "config.yaml", lambda aside: aside.write_text(text))
-    tracker = Tracker(folder, wandb_mode, {**to_dict(config), "seed": seed})
-    seconds = {"collect": time.perf_counter() - started}
-    return Run(config, seed, folder, env, spec, model, tracker, [first], seconds)
+    trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
+    if state is None:
+        runs.write_recipe(folder, recipe)
+        data[0].save(_data_file(folder, 0))
+    tracker = Tracker(folder, wandb_mode, to_dict(recipe), state.rows if state else 0)
+    run = Run(recipe, folder, env, spec, model, trainer, tracker, data, {}, [provenance()])
+    run.resumed_at = started
+    if state is None:
+        run.seconds["collect"] = time.perf_counter() - started
+    else:
+        trainer.restore(state.training)
+        run.phase, run.seconds = state.phase, dict(state.seconds)
+        run.sessions = [*state.sessions, *run.sessions]
+    run.save_state(trainer.state())
+    return run
 
 
-def _fit(run: Run, trainer: Trainer, phase: Phase, name: str, figure: str = "") -> None:
-    """Optimise for one phase, telling and keeping its metrics; then measure the latent space."""
-    config, started, before = run.config, time.perf_counter(), trainer.step
-    windows = Windows(run.data, config.objective.horizon, config.data.fresh, run.model.goal.device)
-    progress, rows = Progress(name, phase.steps, "steps"), []
-    run.model.train()
-    for row in trainer.run(windows, phase):
-        rows.append(row)
-        told = f"loss {row['loss']:.1f}  latent KL {row['latent_kl']:.2f}  {figure}"
-        progress(trainer.step - before, told)
-        if len(rows) == LOG_EVERY:
+def _first_data(recipe: Recipe, spec: ProblemSpec) -> list[Dataset]:
+    """The data given, or random transitions."""
+    if recipe.data:
+        return [load_datasets([Path(p) for p in recipe.data], spec)]
+    options = recipe.config.data
+    count, length = options.transitions, options.episode_length
+    return [collect(spec.env, count, length, recipe.seed, None, 0.0)]
+
+
+def _data_so_far(folder: Path, state: RunState) -> list[Dataset]:
+    """The data that an interrupted run has used."""
+    paths = [_data_file(folder, number) for number in range(len(state.data))]
+    data = [dataset.load(path) for path in paths]
+    for path, found, known in zip(paths, data, state.data, strict=True):
+        if found.content_hash != known:
+            raise E2CError(
+                f"{path} is not what this run was trained on; remove {folder} and train again."
+            )
+    return data
+
+
+def _data_file(folder: Path, number: int) -> Path:
+    return folder / "data" / (f"round_{number}.npz" if number else "first.npz")
+
+
+def _learn(run: Run) -> None:
+    """Train on the first data, then in rounds: act, keep what was seen, train on."""
+    options = run.config.optimiser
+    while run.phase <= run.config.data.rounds:
+        if run.phase == 0:
+            _fit(run, Phase(options.steps, options.learning_rate, True), "train")
+        else:
+            if run.trainer.done == 0:
+                _own_round(run)
+            phase = Phase(options.steps_per_round, options.learning_rate_own, False)
+            _fit(run, phase, f"train, round {run.phase}")
+        run.phase += 1
+        run.save_state(run.trainer.state())
+
+
+def _fit(run: Run, phase: Phase, name: str) -> None:
+    """Optimise to the end of a phase, telling and keeping its metrics; then measure the space."""
+    config, trainer = run.config, run.trainer
+    place = run.model.goal.device
+    rows: list[dict[str, float]] = []
+    with run.timed("train"):
+        windows = Windows(run.data, config.objective.horizon, config.data.fresh, place)
+        run.model.train()
+        with Progress(name, phase.steps, "steps", begun=trainer.done) as progress:
+            for row in trainer.run(windows, phase):
+                if rows and row["step"] <= rows[-1]["step"]:
+                    rows.clear()  # training went back
+                rows.append(row)
+                progress(trainer.done, _figure(run, row))
+                if trainer.done % LOG_EVERY == 0:
+                    run.tracker.log(_mean(rows))
+                    rows.clear()
+                if trainer.done % KEEP_EVERY == 0:
+                    trainer.keep()
+                    if time.perf_counter() - run.saved_at > SAVE_SECONDS:
+                        run.save_state(trainer.kept)
+        if rows:
             run.tracker.log(_mean(rows))
-            rows.clear()
-    if rows:
-        run.tracker.log(_mean(rows))
-    run.model.eval()
-    seen = run.data[0].observations()
-    run.model.measure(seen[:: min(7, len(seen) // 2)])
-    run.seconds["train"] = run.seconds.get("train", 0.0) + time.perf_counter() - started
+        run.model.eval()
+        seen = run.data[0].observations()
+        run.model.measure(seen[:: min(7, len(seen) // 2)])
+
+
+def _figure(run: Run, row: Mapping[str, float]) -> str:
+    """What is told beside the progress of training."""
+    told = f"loss {row['loss']:.1f}  latent KL {row['latent_kl']:.2f}"
+    own = [past["own_success_rate"] for past in run.tracker.history if "round" in past]
+    told += f"  success with exploration {own[-1]:.0%}" if own else ""
+    back = len(run.trainer.recoveries)
+    return told + (f"  went back {back}x" if back else "")
 
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-def _own_round(run: Run, number: int) -> str:
-    """Let the agent act in its task, keep what it saw, and say how well it did."""
-    started, options = time.perf_counter(), run.config.data
-    rng = np.random.default_rng([run.seed, number])
-    starts = run.env.sample_starts(rng, options.episodes_per_round)
-    controller = noisy(run.agent, options.exploration, rng)
-    rollouts = record(BatchEnv(run.env, starts), controller, run.spec.episode_steps)
-    own = as_dataset(
-        rollouts,
-        run.spec,
-        {"seed": run.seed, "round": number, "controller": "agent", "restarts": False},
-    )
-    own.save(run.folder / "data" / f"round_{number}.npz")
-    run.data.append(own)
-    scores = score(run.env, rollouts.states, rollouts.actions)
-    run.tracker.log({"round": number, "transitions": run.transitions, **_shown(scores)})
-    run.seconds["own"] = run.seconds.get("own", 0.0) + time.perf_counter() - started
-    return f"success with exploration {scores.success.mean():.0%}"
+def _own_round(run: Run) -> None:
+    """Let the agent act in its task, and keep what it saw."""
+    options, number = run.config.data, run.phase
+    with run.timed("own"):
+        rng = np.random.default_rng([run.recipe.seed, number])
+        starts = run.env.sample_starts(rng, options.episodes_per_round)
+        controller = noisy(run.agent, options.exploration, rng)
+        rollouts = record(BatchEnv(run.env, starts), controller, run.spec.episode_steps)
+        source = {"seed": run.recipe.seed, "round": number, "controller": "agent"}
+        own = as_dataset(rollouts, run.spec, {**source, "restarts": False})
+        own.save(_data_file(run.folder, number))
+        run.data.append(own)
+        scores = score(run.env, rollouts.states, rollouts.actions)
+        run.tracker.log({"round": number, "transitions": run.transitions, **_shown(scores)})
 
 
 def _shown(scores: Scores) -> dict[str, float]:
@@ -305,37 +369,69 @@ def _shown(scores: Scores) -> dict[str, float]:
     }
 
 
-def _about(run: Run) -> dict[str, Any]:
-    """Everything that made a run."""
+def _finish(run: Run) -> None:
+    """Write the model, evaluate it, and tell of everything; then the run has ended."""
+    checkpoint.save(run.folder / checkpoint.NAME, run.model, run.config, run.spec)
+    if run.config.evaluation.episodes:
+        _evaluate_run(run)
+    with run.timed("pictures"):
+        error = _draw_pictures(run)
+    run.save_state(run.trainer.state())
+    summary = _summary(run)
+    _write_json(run.folder / runs.SUMMARY, {**summary, "open_loop_error": error.tolist()})
+    write_report([run.folder], run.folder / runs.REPORT)
+    runs.end(run.folder)
+    run.tracker.close({key: summary[key] for key in ("transitions", "steps", "seconds")})
+
+
+def _evaluate_run(run: Run) -> None:
+    """Evaluate and film the agent into the run folder."""
+    options, folder = run.config.evaluation, run.folder
+    outputs = Outputs(folder / runs.EVALUATION, folder / runs.VIDEO, None, folder / runs.EPISODES)
+    with run.timed("evaluate"):
+        results = evaluate_and_film(
+            run.agent, options.episodes, options.seed, Disturbance(), True, outputs
+        )
+    run.tracker.video("swing_up", folder / runs.VIDEO)
+    run.tracker.table("episodes", results["episodes"])
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    """Everything that made a run, and what became of it."""
     return {
-        "seed": run.seed,
-        "config": to_dict(run.config),
+        **to_dict(run.recipe),
         "data": [{"sha256": d.content_hash, "transitions": d.transitions} for d in run.data],
-        **provenance(),
+        "transitions": run.transitions,
+        "steps": run.trainer.step,
+        "skipped_steps": run.trainer.skipped,
+        "recoveries": run.trainer.recoveries,
+        "resumed": len(run.sessions) - 1,
+        "seconds": run.seconds,
+        **run.sessions[-1],
+        "sessions": run.sessions,
     }
 
 
 # ---------------------------------------------------------------------------------------- pictures
 
 
-def _draw_pictures(run: Run) -> None:
-    """Write the pictures of a run into its folder, from rollouts that it was not trained on."""
-    started = time.perf_counter()
-    rng = np.random.default_rng([run.seed, 0, 1])
+def _draw_pictures(run: Run) -> NDArray[np.float64]:
+    """Draw a run from rollouts that it was not trained on, and return the open-loop error."""
+    rng = np.random.default_rng([run.recipe.seed, 0, 1])
     fresh = collect_restarts(run.env, 100, min(40, run.spec.episode_steps), rng)
-    figures = {"losses": pictures.loss_curves(run.tracker.history)}
-    figures |= _model_figures(run, fresh)
-    (run.folder / "pictures").mkdir(exist_ok=True)
+    error, figures = _model_figures(run, fresh)
+    figures |= {"losses": pictures.loss_curves(run.tracker.history)}
+    (run.folder / runs.PICTURES).mkdir(exist_ok=True)
     for name, figure in figures.items():
-        path = run.folder / "pictures" / f"{name}.png"
+        path = run.folder / runs.PICTURES / f"{name}.png"
         pictures.save_figure(figure, path)
         run.tracker.image(name, path)
-    run.seconds["pictures"] = time.perf_counter() - started
+    return error
 
 
 @torch.inference_mode()
-def _model_figures(run: Run, fresh: Rollouts) -> dict[str, Any]:
-    """Draw open-loop error, latent space, reconstructions and roll-out strips."""
+def _model_figures(run: Run, fresh: Rollouts) -> tuple[NDArray[np.float64], dict[str, Figure]]:
+    """Measure the open-loop error; draw it, the latent space, reconstructions and roll-outs."""
     model, T = run.model, fresh.actions.shape[1]
     seen = np.stack([fresh.observations(t) for t in range(T + 1)], 1)
     latents = model.encode(seen).mean
@@ -353,7 +449,7 @@ def _model_figures(run: Run, fresh: Rollouts) -> dict[str, Any]:
     states = fresh.states.reshape(-1, fresh.states.shape[-1])
     lived = model.encode(run.data[-1].observations()[: run.data[-1].lengths[0] + 1]).mean
     path = lived.cpu().numpy() if len(run.data) > 1 else None
-    return {
+    return error, {
         "open_loop_error": pictures.open_loop_error(error, None, run.spec.dt),
         "latent_space": pictures.latent_space(
             flat, wrapped(states[:, 0]), states[:, 1], goal, path
@@ -400,7 +496,7 @@ def evaluate(
     seed: int,
     disturbance: Disturbance | None = None,
     oracle: bool = True,
-) -> tuple[dict[str, Any], Rollouts]:
+) -> tuple[dict[str, Any], Rollouts, Rollouts | None]:
     """Run the closed loop, and the oracle on the same starts, all episodes in one batch.
 
     Args:
@@ -411,7 +507,7 @@ def evaluate(
         oracle: whether to run the oracle.
 
     Returns:
-        The results, ready for JSON, and the agent's episodes.
+        The results, ready for JSON; the agent's episodes; and the oracle's, if it ran.
     """
     disturbance, spec = disturbance or Disturbance(), agent.spec
     env = make_env(spec.env, mass=disturbance.mass, length=disturbance.length)
@@ -433,13 +529,14 @@ def evaluate(
     scores = score(env, rollouts.states, rollouts.actions)
     results = {**scores.summary(), "episodes": scores.rows(), "seconds": seconds}
     results |= {"troubled_plans": agent.troubles}
+    ideal = None
     if oracle:
         batch = BatchEnv(env, starts)
         expert = Oracle(env, spec, agent.options)
         ideal = closed_loop("oracle", lambda _: expert.act(batch.states), batch)
         best = score(env, ideal.states, ideal.actions).summary()
         results |= {f"oracle_{key}": best[key] for key in ("success_rate", "time_in_goal")}
-    return results, rollouts
+    return results, rollouts, ideal
 
 
 def film_episode(agent: Agent, start: NDArray[np.float64], title: str) -> tuple[Film, list[float]]:
@@ -493,6 +590,8 @@ class Outputs:
     """File to film the first episode to (.mp4)."""
     picture: Path | None = None
     """File to draw the angles of all episodes to (.png)."""
+    trajectories: Path | None = None
+    """File to keep the states and controls of all episodes in, and the oracle's (.npz)."""
 
 
 def evaluate_and_film(
@@ -508,7 +607,7 @@ def evaluate_and_film(
     Raises:
         E2CError: when there is no such disturbance of this task.
     """
-    results, rollouts = evaluate(agent, episodes, seed, disturbance, oracle)
+    results, rollouts, ideal = evaluate(agent, episodes, seed, disturbance, oracle)
     rate = f"{results['success_rate']:.0%} of {episodes} swing up and stay"
     film, milliseconds = film_episode(agent, rollouts.states[0, 0], rate)
     results |= {
@@ -531,7 +630,20 @@ def evaluate_and_film(
     if outputs.video is not None:
         outputs.video.parent.mkdir(parents=True, exist_ok=True)
         write_video(outputs.video, swing_up_frames(film), fps=1 / agent.spec.dt)
+    if outputs.trajectories is not None:
+        _write_trajectories(outputs.trajectories, agent.spec, rollouts, ideal)
     return results
+
+
+def _write_trajectories(
+    path: Path, spec: ProblemSpec, rollouts: Rollouts, ideal: Rollouts | None
+) -> None:
+    """Keep what the agent and the oracle did from the same starts."""
+    kept: dict[str, NDArray[Any]] = {"states": rollouts.states, "actions": rollouts.actions}
+    if ideal is not None:
+        kept["oracle_states"] = ideal.states
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays.write(path, kept, {"schema": "e2c-episodes-1", "env": spec.env, "dt": spec.dt})
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,11 +1,18 @@
-"""One optimisation loop, which yields metrics; it prints nothing and writes no file."""
+"""One optimisation loop, which yields metrics; it prints nothing and writes no file.
+
+A step without a finite loss and a gradient is skipped. Training has diverged when too many in a row
+are, or when the model draws what it saw and predicted worse than the mean image it started from; it
+then goes back to the last state that was kept, with a smaller step size, a bounded number of times.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.dataset import Windows
@@ -13,8 +20,16 @@ from e2c.errors import E2CError
 from e2c.model import E2C
 from e2c.objectives import draw_times, e2c_terms
 
-MAX_SKIPPED_IN_A_ROW = 50
-"""Training stops with an error after this many steps in a row whose loss is not finite."""
+MAX_SKIPPED_IN_A_ROW = 20
+"""Training has diverged after this many skipped steps in a row."""
+WORST = 1.5
+"""Training has diverged when the smoothed loss of its drawings is this many times the first."""
+SMOOTHING = 0.95
+"""Share of the past in that loss."""
+MAX_RECOVERIES = 5
+"""Divergences that are recovered from; the next one ends training."""
+RECOVERY = 0.3
+"""Factor on the step size at each recovery."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,32 @@ class Phase:
     ramp: bool
 
 
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that decides the steps to come, as copies.
+
+    Attributes:
+        tensors: weights and buffers, Adam's moments, the generators' states; named by their kind.
+        step: optimiser steps taken, over all phases.
+        done: steps taken in the present phase.
+        first: reconstruction and prediction loss of the first step, those of the mean image; 0
+            before it.
+        level: the same, smoothed, now.
+        skipped: steps left out.
+        scale: factor on the step size, lowered by recoveries.
+        recoveries: one ``{step, learning_rate, reason}`` for each.
+    """
+
+    tensors: dict[str, Tensor]
+    step: int
+    done: int
+    first: float
+    level: float
+    skipped: int
+    scale: float
+    recoveries: list[dict[str, Any]]
+
+
 class Trainer:
     """Adam on the E2C objective; keeps its moments and its generator from phase to phase.
 
@@ -47,35 +88,111 @@ class Trainer:
     ) -> None:
         self.model, self.objective, self.options = model, objective, optimiser
         self.device = model.goal.device
-        self.batches = torch.Generator().manual_seed(seed)
-        self.noise = torch.Generator(self.device).manual_seed(seed)
+        self.generators = {
+            "batches": torch.Generator().manual_seed(seed),
+            "noise": torch.Generator(self.device).manual_seed(seed),
+        }
         self.adam = torch.optim.Adam(
             model.parameters(), lr=0.0, betas=(0.9, optimiser.beta2), fused=True
         )
-        self.step = 0
-        """Optimiser steps taken, over all phases."""
+        self.step, self.done = 0, 0
+        """Optimiser steps taken, over all phases and in the present one."""
+        self.first = self.level = 0.0
+        """Reconstruction and prediction loss of the first step, and smoothed."""
         self.skipped = 0
-        """Steps left out because their loss was not finite."""
+        """Steps left out because they had no finite loss or no gradient."""
+        self.scale = 1.0
+        """Factor on the step size."""
+        self.recoveries: list[dict[str, Any]] = []
+        """What was recovered from."""
+        self.kept = self.state()
+        """The state that a divergence goes back to."""
 
     def run(self, windows: Windows, phase: Phase) -> Iterator[dict[str, float]]:
-        """Optimise for one phase; yield the loss terms of every step.
+        """Optimise to the end of a phase; yield the loss terms of every step that is not skipped.
+
+        ``step`` in a row may be lower than in the one before: training went back to `kept`.
 
         Raises:
-            E2CError: when too many steps in a row have no finite loss.
+            E2CError: when training diverges more than `MAX_RECOVERIES` times.
         """
+        self.keep()
         in_a_row = 0
-        for i in range(phase.steps):
-            progress = i / phase.steps
+        while self.done < phase.steps:
+            progress = self.done / phase.steps
             latent_weight = self._latent_weight(progress) if phase.ramp else None
             row = self._update(windows, latent_weight, self._learning_rate(progress, phase))
             in_a_row = 0 if row else in_a_row + 1
             if in_a_row == MAX_SKIPPED_IN_A_ROW:
-                raise E2CError(
-                    f"Training diverged: {in_a_row} steps in a row up to step {self.step} had no "
-                    "finite loss; lower optimiser.learning_rate or set model.transition_bound."
-                )
-            if row:
+                self._recover(f"{in_a_row} steps in a row had no finite loss or gradient", phase)
+                in_a_row = 0
+            elif self.level > WORST * self.first:
+                self._recover(f"what it drew was {WORST} times as bad as the mean image", phase)
+            elif row:
                 yield row
+        self.done = 0
+
+    def keep(self) -> None:
+        """Keep the present state as the one to go back to."""
+        self.kept = self.state()
+
+    def state(self) -> TrainingState:
+        """Copy the present state."""
+        moments = {
+            f"adam/{kind}/{name}": value
+            for name, parameter in self.model.named_parameters()
+            for kind, value in self.adam.state.get(parameter, {}).items()
+        }
+        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        draws = {f"generator/{name}": g.get_state() for name, g in self.generators.items()}
+        copies = {name: t.clone() for name, t in {**tensors, **moments, **draws}.items()}
+        return TrainingState(
+            tensors=copies,
+            step=self.step,
+            done=self.done,
+            first=self.first,
+            level=self.level,
+            skipped=self.skipped,
+            scale=self.scale,
+            recoveries=list(self.recoveries),
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        """Go on from ``state``: every step to come is, bit for bit, what it would have been.
+
+        Raises:
+            KeyError, RuntimeError: when it is the state of another model.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "adam": {}, "generator": {}}
+        for name, value in state.tensors.items():
+            kind, _, rest = name.partition("/")
+            parts[kind][rest] = value
+        self.model.load_state_dict(parts["model"])
+        self.adam.state.clear()
+        parameters = dict(self.model.named_parameters())
+        for name, value in parts["adam"].items():
+            kind, _, parameter = name.partition("/")
+            self.adam.state[parameters[parameter]][kind] = value.clone()
+        for name, generator in self.generators.items():
+            generator.set_state(parts["generator"][name])
+        self.step, self.done = state.step, state.done
+        self.first, self.level = state.first, state.level
+        self.skipped, self.scale = state.skipped, state.scale
+        self.recoveries = list(state.recoveries)
+
+    def _recover(self, reason: str, phase: Phase) -> None:
+        """Go back to the state that was kept, with a smaller step."""
+        scale, skipped = RECOVERY * self.scale, self.skipped
+        told = {"step": self.step, "learning_rate": scale * phase.learning_rate, "reason": reason}
+        recoveries = [*self.recoveries, told]
+        if len(recoveries) > MAX_RECOVERIES:
+            raise E2CError(
+                f"Training diverged at step {self.step} ({reason}), also after {MAX_RECOVERIES} "
+                f"returns to an earlier state, the last with {self.scale:.2g} of the step size; "
+                "lower optimiser.learning_rate, set model.transition_bound or look at the data."
+            )
+        self.restore(self.kept)
+        self.skipped, self.scale, self.recoveries = skipped, scale, recoveries
 
     def _latent_weight(self, progress: float) -> float:
         """Lambda on its geometric ramp, ``progress`` from 0 to 1."""
@@ -87,31 +204,35 @@ class Trainer:
         """Warm up over 2%, hold, and fall over the second half of the first phase; later, fall."""
         decay = self.options.decay
         if not phase.ramp:
-            return float(phase.learning_rate * decay**progress)
+            return float(self.scale * phase.learning_rate * decay**progress)
         warm = min(1.0, (progress + 1 / phase.steps) / 0.02)
-        return float(phase.learning_rate * warm * decay ** max(0.0, 2 * progress - 1))
+        return float(self.scale * phase.learning_rate * warm * decay ** max(0.0, 2 * progress - 1))
 
     def _update(
         self, windows: Windows, latent_weight: float | None, learning_rate: float
     ) -> dict[str, float]:
         """Take one step; an empty row says that it was skipped."""
-        self.step += 1
+        self.step, self.done = self.step + 1, self.done + 1
         weight = self.objective.latent_weight if latent_weight is None else latent_weight
-        times = draw_times(self.objective.horizon, self.objective.targets, self.batches)
-        x, u = windows.sample(self.options.batch_size, times, self.batches)
-        terms = e2c_terms(self.model, x, u, times, self.noise)
+        batches, noise = self.generators["batches"], self.generators["noise"]
+        times = draw_times(self.objective.horizon, self.objective.targets, batches)
+        x, u = windows.sample(self.options.batch_size, times, batches)
+        terms = e2c_terms(self.model, x, u, times, noise)
         loss = terms.total(weight)
         self.adam.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), self.options.clip or float("inf")
         )
-        if not bool(torch.isfinite(loss + norm)):
+        if not bool(torch.isfinite(loss + norm) & (norm > 0)):
             self.skipped += 1
             return {}
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()
+        drawn = terms.reconstruction.item() + terms.prediction.item()
+        self.first = self.first or drawn
+        self.level = SMOOTHING * (self.level or drawn) + (1 - SMOOTHING) * drawn
         return {
             "step": self.step,
             "loss": loss.item(),

@@ -8,6 +8,7 @@ from tiny import CONFIG
 
 from benchmarks.speed import Speed, newest_run
 from e2c import experiment
+from e2c.config import Recipe
 from e2c.errors import E2CError
 
 
@@ -17,7 +18,7 @@ def test_every_figure_is_measured_and_written(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(E2CError, match="no run under runs"):
         newest_run()
-    experiment.train(CONFIG, 0, tmp_path / "runs" / "tiny")
+    experiment.train(Recipe(CONFIG), tmp_path / "runs" / "tiny")
     Speed(json=Path("out/speed.json"), episodes=1, batch=2, training_steps=2)()
     figures = json.loads(Path("out/speed.json").read_text())
     assert figures["run"] == "runs/tiny"

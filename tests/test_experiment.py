@@ -10,33 +10,26 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
-from tiny import CONFIG, ENV, ROOT, python, shorten_episodes
+from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
 import envs
-from e2c import checkpoint, dataset, experiment, training
+from e2c import checkpoint, dataset, experiment, runs, training
 from e2c.agent import Agent, load_agent
-from e2c.config import from_dict
-from e2c.errors import E2CError
+from e2c.config import EvaluationConfig, Recipe, from_dict
 from e2c.experiment import Disturbance
 from e2c.objectives import LossTerms, e2c_terms
 from e2c.video import swing_up_frames
 from envs.collect import BatchEnv, record
 
 STEPS = 12
-STILL = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rounds=0))
-"""Without own rounds."""
-OPTIONS = [
-    *("--model.latent-dim", "3", "--model.encoder-hidden", "16", "15"),
-    *("--model.decoder-hidden", "14", "16", "--model.transition-hidden", "13"),
-    *("--objective.horizon", "3", "--objective.targets", "2", "--optimiser.steps", "6"),
-    *("--optimiser.steps-per-round", "4", "--optimiser.batch-size", "5"),
-    *("--data.transitions", "48", "--data.episode-length", "5", "--data.rounds", "0"),
-    *("--data.episodes-per-round", "2", "--planner.horizon", "5"),
-    *("--planner.first-iterations", "2", "--planner.restarts", "2"),
-    *("--seed", "3", "--threads", "1"),
-]
-"""`STILL`, as it is typed."""
+STILL = dataclasses.replace(
+    CONFIG,
+    data=dataclasses.replace(CONFIG.data, rounds=0),
+    evaluation=EvaluationConfig(episodes=0),
+)
+"""Without own rounds and evaluation."""
+OPTIONS = [*TYPED, "--data.rounds", "0"]
+"""`STILL`, as it is typed, with seed 3."""
 PICTURES = {"losses", "open_loop_error", "latent_space", "reconstructions", "rollouts"}
 
 
@@ -46,14 +39,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(envs, "ENVIRONMENTS", shorten_episodes(STEPS))
-        experiment.train(CONFIG, 3, folder)
+        experiment.train(Recipe(CONFIG, 3), folder)
     return folder
 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the pictures of a run, which take longer than such a run itself."""
-    monkeypatch.setattr(experiment, "_draw_pictures", lambda run: None)
+    monkeypatch.setattr(experiment, "_draw_pictures", lambda run: np.zeros(3))
 
 
 # --------------------------------------------------------------------------------------- train
@@ -67,7 +60,7 @@ def test_the_run_folder_holds_all_that_made_it(run: Path) -> None:
     assert about["skipped_steps"] == 0
     assert {"versions", "commit", "machine", "seconds"} <= about.keys()
     assert from_dict(about["config"]) == CONFIG
-    assert from_dict(yaml.safe_load((run / "config.yaml").read_text())) == CONFIG
+    assert runs.read_recipe(run / "config.yaml") == Recipe(CONFIG, 3)
     files = [run / "data" / "first.npz", run / "data" / "round_1.npz"]
     kept = [dataset.load(path) for path in files]
     assert [d["sha256"] for d in about["data"]] == [d.content_hash for d in kept]
@@ -97,7 +90,7 @@ def test_a_last_step_that_is_skipped_loses_no_metrics(
         return dataclasses.replace(found, prediction=fault * found.prediction)
 
     monkeypatch.setattr(training, "e2c_terms", terms)
-    experiment.train(STILL, 3, tmp_path / "run")
+    experiment.train(Recipe(STILL, 3), tmp_path / "run")
     (row,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(row)["step"] == 3, "the mean of 1 to 5"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["skipped_steps"] == 1
@@ -108,9 +101,8 @@ def test_very_little_data_still_has_a_spread(tmp_path: Path) -> None:
     """Two observations; of one there would be no variance, and no plan."""
     few = dataclasses.replace(STILL.data, transitions=1, episode_length=1)
     objective = dataclasses.replace(STILL.objective, horizon=1, targets=1)
-    run = experiment.train(
-        dataclasses.replace(STILL, data=few, objective=objective), 3, tmp_path / "run"
-    )
+    config = dataclasses.replace(STILL, data=few, objective=objective)
+    run = experiment.train(Recipe(config, 3), tmp_path / "run")
     assert 0 < run.model.latent_variance < np.inf
 
 
@@ -140,13 +132,6 @@ def test_the_goal_and_the_task_travel_with_the_weights(run: Path) -> None:
     assert model.latent_variance != 1, "it was measured"
 
 
-def test_a_run_is_never_written_over(run: Path) -> None:
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(E2CError, match="already holds a run"):
-        experiment.train(CONFIG, 4, run)
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-
-
 @pytest.mark.usefixtures("no_pictures")
 def test_another_process_trains_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
     """One run by the command line, in a process of its own, and one here."""
@@ -156,8 +141,8 @@ def test_another_process_trains_the_same_weights_bit_for_bit(tmp_path: Path) -> 
     assert "\x1b" not in done.stderr, "control codes in a log"
     assert f"next: python evaluate.py {commanded}" in done.stdout
     assert checkpoint.load(commanded)[1] == STILL
-    experiment.train(STILL, 3, tmp_path / "here")
-    experiment.train(STILL, 4, tmp_path / "other")
+    experiment.train(Recipe(STILL, 3), tmp_path / "here")
+    experiment.train(Recipe(STILL, 4), tmp_path / "other")
     for name in (checkpoint.NAME, "data/first.npz"):
         same = (commanded / name).read_bytes()
         assert (tmp_path / "here" / name).read_bytes() == same
@@ -170,8 +155,9 @@ def test_a_dataset_stands_in_for_random_transitions(run: Path, tmp_path: Path) -
     files = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for seed, path in enumerate(files):
         experiment.collect(ENV, 20 + 5 * seed, 5, seed, None, 0.0).save(path)
-    one = experiment.train(STILL, 3, tmp_path / "one", files[:1])
-    two = experiment.train(STILL, 3, tmp_path / "two", files)
+    names = tuple(str(path) for path in files)
+    one = experiment.train(Recipe(STILL, 3, names[:1]), tmp_path / "one")
+    two = experiment.train(Recipe(STILL, 3, names), tmp_path / "two")
     assert (one.transitions, two.transitions) == (20, 45)
     kept = dataset.load(tmp_path / "one" / "data" / "first.npz")
     assert kept.content_hash == dataset.load(files[0]).content_hash
@@ -234,7 +220,7 @@ def test_evaluating_again_gives_the_same_results(run: Path) -> None:
 def test_results_are_those_of_the_loop_written_by_hand(run: Path) -> None:
     """The agent sees frames alone, and the world is the task's own."""
     env, agent = envs.make(ENV), load_agent(run)
-    _, rollouts = experiment.evaluate(agent, 2, 7, oracle=False)
+    _, rollouts, _ = experiment.evaluate(agent, 2, 7, oracle=False)
     agent.reset()
     batch = BatchEnv(env, env.sample_starts(np.random.default_rng(7), 2))
     by_hand = record(batch, agent.act, STEPS)
@@ -244,13 +230,13 @@ def test_results_are_those_of_the_loop_written_by_hand(run: Path) -> None:
 
 def test_disturbances_change_the_world_and_not_the_agent(run: Path) -> None:
     agent = load_agent(run)
-    _, calm = experiment.evaluate(agent, 2, 7, oracle=False)
+    _, calm, _ = experiment.evaluate(agent, 2, 7, oracle=False)
     for disturbance in (
         Disturbance(mass=1.3),
         Disturbance(length=1.1),
         Disturbance(frame_noise=20.0),
     ):
-        results, disturbed = experiment.evaluate(agent, 2, 7, disturbance, oracle=False)
+        results, disturbed, _ = experiment.evaluate(agent, 2, 7, disturbance, oracle=False)
         assert (disturbed.states[:, -1] != calm.states[:, -1]).any(), disturbance
         np.testing.assert_array_equal(disturbed.states[:, 0], calm.states[:, 0])
         json.dumps(results, allow_nan=False)

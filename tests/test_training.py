@@ -1,7 +1,9 @@
 """Training: repeatable bit for bit, loud when it fails, and on the schedules that are stated."""
 
 import dataclasses
+import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.dataset import Windows
 from e2c.errors import E2CError
 from e2c.model import E2C, build_model
-from e2c.training import MAX_SKIPPED_IN_A_ROW, Phase, Trainer
+from e2c.objectives import LossTerms, e2c_terms
+from e2c.training import RECOVERY, Phase, Trainer
 
 OBJECTIVE = ObjectiveConfig(horizon=4, targets=2, latent_weight=50.0, latent_weight_start=2.0)
 OPTIMISER = OptimiserConfig(batch_size=5)
@@ -60,8 +63,8 @@ def test_batches_and_samples_are_both_drawn_by_the_seed() -> None:
     first: dict[int, tuple[torch.Tensor, float]] = {}
     for seed in (0, 1):
         trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, seed)
-        u = windows().sample(5, [0], trainer.batches)[1]
-        first[seed] = u, torch.rand(1, generator=trainer.noise).item()
+        u = windows().sample(5, [0], trainer.generators["batches"])[1]
+        first[seed] = u, torch.rand(1, generator=trainer.generators["noise"]).item()
     assert not torch.equal(first[0][0], first[1][0])
     assert first[0][1] != first[1][1]
 
@@ -189,17 +192,104 @@ def test_a_skipped_batch_leaves_the_weights_as_they_were() -> None:
     assert torch.equal(weights(model), before)
 
 
-def test_too_many_in_a_row_end_training_with_the_remedy() -> None:
-    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
-    rows = trainer.run(poisoned(*range(3, 3 + MAX_SKIPPED_IN_A_ROW)), Phase(100, 1e-3, ramp=True))
-    assert [next(rows)["step"], next(rows)["step"]] == [1, 2]
-    with pytest.raises(E2CError, match=r"50 steps in a row up to step 52 .* lower optimiser"):
-        next(rows)
-    assert trainer.skipped == MAX_SKIPPED_IN_A_ROW
-
-
-def test_one_less_in_a_row_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def three_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MAX_SKIPPED_IN_A_ROW", 3)
+
+
+@pytest.mark.usefixtures("three_in_a_row")
+def test_a_divergence_goes_back_to_the_kept_state_with_a_smaller_step() -> None:
+    model = tiny_model()
+    trainer = Trainer(model, OBJECTIVE, OPTIMISER, 0)
+    rows = trainer.run(poisoned(5, 6, 7), Phase(8, 1e-2, ramp=False))
+    seen = [next(rows) for _ in range(2)]
+    trainer.keep()
+    kept = weights(model).clone()
+    seen += [next(rows) for _ in range(2)]
+    assert not torch.equal(weights(model), kept)
+    again = next(rows)
+    assert [row["step"] for row in seen] == [1, 2, 3, 4]
+    assert again["step"] == 3
+    assert again["loss"] == seen[2]["loss"], "the same weights, batch and samples"
+    assert again["lr"] == pytest.approx(RECOVERY * seen[2]["lr"])
+    assert [row["step"] for row in rows] == [4, 5, 6, 7, 8]
+    assert (trainer.step, trainer.skipped) == (8, 3)
+    (told,) = trainer.recoveries
+    assert told["step"] == 7
+    assert told["learning_rate"] == pytest.approx(RECOVERY * 1e-2)
+    assert "no finite loss or gradient" in told["reason"]
+
+
+def test_a_model_that_draws_worse_than_the_mean_image_has_diverged() -> None:
+    """A hundred times too large a step: finite, but the weights leave every scale."""
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    list(trainer.run(windows(), Phase(20, 1e-3, ramp=False)))
+    list(trainer.run(windows(), Phase(100, 1.0, ramp=False)))
+    assert trainer.skipped == 0
+    assert trainer.recoveries
+    assert all("as bad as the mean image" in told["reason"] for told in trainer.recoveries)
+    assert trainer.level < 1.1 * trainer.first
+
+
+def test_divergence_without_end_ends_training_with_the_remedy() -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    with pytest.raises(E2CError, match=r"diverged at step 20 .* lower optimiser.learning_rate"):
+        list(trainer.run(poisoned(*range(1, 1000)), Phase(100, 1e-3, ramp=True)))
+    assert len(trainer.recoveries) == training.MAX_RECOVERIES
+
+
+def test_a_step_without_a_gradient_is_left_out_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = itertools.count(1)
+
+    def terms(*arguments: Any) -> LossTerms:
+        found = e2c_terms(*arguments)
+        share = 0.0 if next(calls) == 2 else 1.0
+        return LossTerms(*(share * value for value in vars(found).values()))
+
+    monkeypatch.setattr(training, "e2c_terms", terms)
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    assert [row["step"] for row in trainer.run(windows(), Phase(3, 1e-3, ramp=False))] == [1, 3]
+    assert trainer.skipped == 1
+
+
+@pytest.mark.parametrize("stop", [0, 3, 7])
+def test_a_restored_state_goes_on_bit_for_bit(stop: int) -> None:
+    """In another trainer, around another model, also in the middle of a phase."""
+    whole, expected = trained()
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    rows = list(itertools.islice(trainer.run(windows(), FIRST), stop))
+    state = trainer.state()
+    trainer.model.load_state_dict(tiny_model(seed=5).state_dict())  # the state holds copies
+    other = Trainer(tiny_model(seed=9), OBJECTIVE, OPTIMISER, 8)
+    other.restore(state)
+    rows += list(other.run(windows(), FIRST))
+    assert rows == expected
+    assert torch.equal(weights(other.model), weights(whole))
+    following = [list(t.run(windows(), Phase(2, 1e-3, False))) for t in (other, _run_whole())]
+    assert following[0] == following[1], "moments and generators, too"
+
+
+def _run_whole() -> Trainer:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    list(trainer.run(windows(), FIRST))
+    return trainer
+
+
+@pytest.mark.usefixtures("three_in_a_row")
+def test_what_was_recovered_from_is_part_of_the_state() -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    list(trainer.run(poisoned(2, 3, 4), Phase(5, 1e-3, ramp=False)))
+    other = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    other.restore(trainer.state())
+    assert (other.skipped, other.scale) == (3, RECOVERY)
+    assert other.recoveries == trainer.recoveries
+    assert (other.first, other.level) == (trainer.first, trainer.level)
+
+
+@pytest.mark.usefixtures("three_in_a_row")
+def test_one_less_in_a_row_goes_on() -> None:
     trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
     steps = [row["step"] for row in trainer.run(poisoned(1, 2, 4, 5, 7, 8), FIRST)]
     assert steps == [3, 6, 9, 10]

@@ -1,0 +1,248 @@
+"""A run that is interrupted anywhere ends as if it had not been; nobody disturbs a run at work."""
+
+import dataclasses
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
+
+import envs
+from e2c import checkpoint, dataset, experiment, runs
+from e2c.config import Recipe, from_dict
+from e2c.dataset import Dataset
+from e2c.errors import E2CError
+from e2c.training import Trainer
+
+RECIPE = Recipe(CONFIG, seed=3)
+TIMED = {"seconds", "plan_ms_median", "plan_ms_p99", "sessions", "resumed"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short() -> Any:
+    """Short episodes; a state is kept and written at every second step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(envs, "ENVIRONMENTS", shorten_episodes(12))
+        patch.setattr(experiment, "KEEP_EVERY", 2)
+        patch.setattr(experiment, "LOG_EVERY", 2)
+        patch.setattr(experiment, "SAVE_SECONDS", 0.0)
+        yield
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Everything that a run leaves behind, but for what is timed."""
+    told = (runs.REPORT, ".lock")
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in told]
+    return {path.relative_to(folder).as_posix(): _untimed(path) for path in files}
+
+
+def _untimed(path: Path) -> Any:
+    if path.suffix != ".json":
+        return path.read_bytes()
+    content = json.loads(path.read_text())
+    return {key: value for key, value in content.items() if key not in TIMED}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nobody interrupts."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    experiment.train(RECIPE, folder)
+    return folder
+
+
+PLACES = [
+    *((Trainer, "_update", call, False) for call in (1, 4, 10)),
+    *((runs, "save_state", call, late) for call in (1, 3) for late in (False, True)),
+    *((experiment, "record", call, False) for call in (2, 4)),
+    (Dataset, "save", 2, True),
+    (checkpoint, "save", 1, True),
+    (runs, "write_recipe", 1, True),
+    (experiment, "_write_json", 2, True),
+    (experiment, "write_report", 1, True),
+]
+"""What is interrupted, at which of its calls, and whether when it is over."""
+
+
+@pytest.mark.parametrize(("owner", "name", "call", "late"), PLACES)
+def test_a_run_interrupted_anywhere_ends_as_if_it_had_not_been(
+    owner: Any, name: str, call: int, late: bool, ended: Path, tmp_path: Path
+) -> None:
+    calls, original = itertools.count(1), getattr(owner, name)
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        stop = next(calls) == call
+        if stop and not late:
+            raise KeyboardInterrupt
+        found = original(*arguments, **options)
+        if stop:
+            raise KeyboardInterrupt
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.train(RECIPE, tmp_path / "run")
+    if not runs.finished(tmp_path / "run"):
+        experiment.train(RECIPE, tmp_path / "run")
+    assert results(tmp_path / "run") == results(ended)
+    assert not (tmp_path / "run" / runs.STATE).exists()
+
+
+def test_a_run_that_was_taken_up_says_so(ended: Path, tmp_path: Path) -> None:
+    assert json.loads((ended / runs.SUMMARY).read_text())["resumed"] == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "_finish", lambda run: exec("raise KeyboardInterrupt"))
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                experiment.train(RECIPE, tmp_path / "run")
+    run = experiment.train(RECIPE, tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / runs.SUMMARY).read_text())
+    assert summary["resumed"] == 2
+    assert len(summary["sessions"]) == 3
+    assert run.seconds["total"] > sum(run.seconds[part] for part in ("train", "own")) > 0
+
+
+def test_data_that_changed_meanwhile_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "_learn", lambda run: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            experiment.train(RECIPE, folder)
+    experiment.collect(ENV, 48, 5, 8, None, 0.0).save(folder / "data" / "first.npz")
+    with pytest.raises(E2CError, match=r"first.npz is not what this run was trained on; remove"):
+        experiment.train(RECIPE, folder)
+
+
+def test_the_folder_of_another_recipe_is_refused(ended: Path) -> None:
+    before = results(ended)
+    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rounds=2))
+    for recipe, told in (
+        (dataclasses.replace(RECIPE, seed=4), "seed is 3, not 4"),
+        (dataclasses.replace(RECIPE, threads=2), "threads is 1, not 2"),
+        (dataclasses.replace(RECIPE, config=config), "config.data.rounds is 1, not 2"),
+    ):
+        with pytest.raises(E2CError, match=rf"another recipe \({told}\); choose another --out"):
+            experiment.train(recipe, ended)
+    assert results(ended) == before
+
+
+def test_a_run_that_has_ended_is_never_written_over(ended: Path) -> None:
+    before = {path: path.read_bytes() for path in ended.rglob("*") if path.is_file()}
+    with pytest.raises(E2CError, match="has ended; choose another --out"):
+        experiment.train(RECIPE, ended)
+    assert {path: path.read_bytes() for path in ended.rglob("*") if path.is_file()} == before
+
+
+def test_the_recipe_in_the_folder_is_the_run(ended: Path) -> None:
+    assert runs.read_recipe(ended / runs.CONFIG) == RECIPE
+    summary = json.loads((ended / runs.SUMMARY).read_text())
+    assert from_dict(summary["config"]) == CONFIG
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with runs.claimed(folder, RECIPE):
+        done = python("train.py", "--out", str(folder), *TYPED)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert f"Another process is working on {folder}" in done.stderr
+    assert not folder.exists(), "nothing was written, so nothing stays"
+
+
+def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(E2CError, match="no dataset file"):
+        experiment.train(dataclasses.replace(RECIPE, data=("none.npz",)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "must be a mapping; got None"),
+        ("seed: -1", "seed is -1; it must be at least 0"),
+        ("sed: 1", "Unknown configuration key sed; did you mean seed?"),
+        ("data: [3]", "data is [3]; it must be a list of texts."),
+        ("data: a.npz", "data is 'a.npz'; it must be a list of texts."),
+        ("config: {model: {latent_dim: many}}", "config.model.latent_dim is 'many'"),
+        ("seed: [", "is not readable as YAML"),
+        ("!!python/object/apply:os.system ['true']", "is not readable as YAML"),
+        ("#" * runs.MAX_CONFIG_BYTES + "\n", "a configuration has fewer"),
+    ],
+)
+def test_a_configuration_file_is_checked(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(E2CError) as caught:
+        runs.read_recipe(tmp_path / "config.yaml")
+    assert told in str(caught.value)
+    assert "config.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign"])
+def test_a_damaged_state_is_refused(damage: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "_learn", lambda run: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            experiment.train(RECIPE, folder)
+    path = folder / runs.STATE
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        content = content[:-10]
+    elif damage == "flipped":
+        content[-10] ^= 1
+    else:
+        checkpoint.write_tensors(path, {}, {"phase": 0}, runs.SCHEMA)
+        content = bytearray(path.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(E2CError, match=rf"{runs.STATE} .*; remove .*run and train again"):
+        experiment.train(RECIPE, folder)
+
+
+# ------------------------------------------------------------------------------------ processes
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a command, in a process of its own that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("runs") / "typed"
+    done = python("train.py", "--out", str(folder), *TYPED)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_process_that_is_stopped_goes_on(
+    number: int, status: int, typed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "train.py", "--out", str(folder), *TYPED]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not (folder / "data" / "round_1.npz").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == status
+    if number != signal.SIGKILL:
+        assert told.endswith("e2c: Stopped; the same command goes on from here.\n")
+    assert python("train.py", "--out", str(folder), *TYPED).returncode == 0
+    assert results(folder) == results(typed)
+    again = python("train.py", "--out", str(folder), *TYPED)
+    assert again.returncode == 0
+    assert "this run has ended" in again.stdout
+
+
+def test_a_run_is_repeated_from_its_configuration(typed: Path, tmp_path: Path) -> None:
+    done = python("train.py", "--config", str(typed / "config.yaml"), "--out", str(tmp_path / "r"))
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path / "r") == results(typed)
+    assert dataset.load(tmp_path / "r" / "data" / "first.npz").transitions == 50
