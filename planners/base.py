@@ -30,8 +30,8 @@ from torch import Tensor
 class Dynamics(Protocol):
     """A discrete-time deterministic system ``x' = f(x, u)`` with its derivatives.
 
-    Leading dimensions are arbitrary, except that the first one is always ``B``: an implementation
-    may hold parameters of each problem. A non-finite result is allowed; it never wins.
+    Leading dimensions are arbitrary, and all problems share one system: what differs between them
+    belongs to the state or to the cost. A non-finite result is allowed; it never wins.
     """
 
     @property
@@ -75,6 +75,9 @@ class Cost(Protocol):
 
         Results may be views expanded over leading dimensions; the planner only reads them.
         """
+
+    def select(self, rows: Tensor) -> Cost:
+        """Return the cost of the problems ``rows [R] int64`` alone."""
 
 
 class Status(IntEnum):
@@ -137,10 +140,14 @@ class Plan:
         """Say of every problem how its optimisation ended, and the remedy."""
         return [Status(code).sentence for code in self.status.tolist()]
 
-    def where(self, mask: Tensor, other: Plan) -> Plan:
-        """Take this plan where ``mask [B] bool`` holds and ``other`` elsewhere."""
+    def with_found(self, rows: Tensor, other: Plan) -> Plan:
+        """Take from ``other``, the plan of ``rows [R] int64``, whatever has a finite cost."""
+        found = other.cost.isfinite()
         return Plan(
-            **{name: choose(mask, mine, getattr(other, name)) for name, mine in vars(self).items()}
+            **{
+                name: mine.index_copy(0, rows[found], getattr(other, name)[found])
+                for name, mine in vars(self).items()
+            }
         )
 
 

@@ -58,6 +58,13 @@ class GoalCost:
             cux=X.new_zeros(()).expand(*U.shape, X.shape[-1]),
         )
 
+    def select(self, rows: Tensor) -> GoalCost:
+        """Return the cost of the problems ``rows [R] int64`` alone."""
+        goal, reference = (
+            target if target.dim() == 1 else target[rows] for target in (self.goal, self.reference)
+        )
+        return GoalCost(goal, self.Q, self.R, self.Qf, reference)
+
     def _errors(self, X: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``x - g`` and ``u - r``."""
         return X - _along(self.goal, X), U - _along(self.reference, U)

@@ -167,7 +167,7 @@ class ILQG:
             if not bool(retry.any()):
                 break
             search = self._raise(search, retry, Status.NOT_POSITIVE_DEFINITE)
-        return search._replace(gains=choose(search.done, search.gains, law.K)), law
+        return search, law
 
     def _line_search(
         self, search: _Search, law: ControlLaw, Xs: Tensor, Us: Tensor, Js: Tensor
@@ -185,7 +185,7 @@ class ILQG:
         lowest, best = Js.where(accepted, torch.inf).min(-1)
         improved = lowest.isfinite()
         search = search.end(~(improved | J.isfinite()), Status.NOT_FINITE)
-        search = _take(search, best * improved, Xs, Us, Js)
+        search = _take(search, best * improved, law.K, Xs, Us, Js)
         tolerance = self._tolerance(J)
         stationary = (expected[..., 1] <= tolerance) & (
             search.lam <= self.options.regularisation_min
@@ -294,13 +294,16 @@ def _begin(problem: _Problem, U: Tensor, X: Tensor | None, lam: float) -> _Searc
     )
 
 
-def _take(search: _Search, best: Tensor, Xs: Tensor, Us: Tensor, Js: Tensor) -> _Search:
+def _take(
+    search: _Search, best: Tensor, gains: Tensor, Xs: Tensor, Us: Tensor, Js: Tensor
+) -> _Search:
     """Move every candidate that has not ended to its trial ``best [B, K]``; 0 is no improvement."""
     item = best[..., None, None, None]
     status = torch.where(best > 0, int(Status.ITERATION_LIMIT), int(Status.NO_IMPROVEMENT))
     return search._replace(
         X=choose(search.done, search.X, Xs.take_along_dim(item, 2)[:, :, 0]),
         U=choose(search.done, search.U, Us.take_along_dim(item, 2)[:, :, 0]),
+        gains=choose(search.done, search.gains, gains),
         cost=torch.where(search.done, search.cost, Js.take_along_dim(best[..., None], 2)[..., 0]),
         status=torch.where(search.done, search.status, status),
     )

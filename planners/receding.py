@@ -1,12 +1,16 @@
 """Receding horizon: plan, act once, shift, plan again. The only place where plans are warm-started.
 
 The first call optimises several starting points for a while, and the best of them at length. Every
-later call starts from the plan
-before, moved on by one step: the optimiser linearises around it **as it was predicted** and rolls
-it out from the measured state under the new feedback, which absorbs the difference; one or two
-iterations then suffice (the real-time iteration of Diehl et al. 2005). Rolled out without feedback,
-the plan of an unstable system would fall apart. A warm start is kept even if it cannot be improved;
-it is dropped only if it is not finite.
+later call starts from the plan before, moved on by one step: the optimiser linearises around it
+**as it was predicted** and rolls it out from the measured state under the new feedback, which
+absorbs the difference; one or two iterations then suffice (the real-time iteration of Diehl et al.
+2005). Rolled out without feedback, the plan of an unstable system would fall apart. A warm start is
+kept even if it cannot be improved.
+
+It is lost where nothing finite comes of it. Such a problem, and no other, starts from scratch; but
+only at its first, second, fourth, eighth ... loss, so that one which is lost for ever costs next to
+nothing. Meanwhile, and where a state that is not finite leaves nothing to start from, the plan
+before goes on, moved by one step: a loop gets finite controls within the limits at every call.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from planners.base import Cost, Dynamics, Plan
+from planners.base import Cost, Dynamics, Plan, choose
 from planners.ilqg import ILQG, ILQGOptions, roll_out
 
 
@@ -79,18 +83,23 @@ class RecedingHorizon:
         """Forget the last plan: the next call starts from scratch."""
         self._plan: Plan | None = None
         self._calls = 0
-        self.lost = 0
-        """Warm starts since the last reset that were not finite and were started from scratch."""
+        self.lost = torch.zeros(0, dtype=torch.int64)
+        """``[B]``: warm starts of each problem since the reset of which nothing finite came."""
 
     def plan(self, x0: Tensor, cost: Cost) -> Plan:
-        """Plan from the states ``x0 [B, n]``; the action to take is ``plan.controls[:, 0]``."""
+        """Plan from the states ``x0 [B, n]``; the action to take is ``plan.controls[:, 0]``.
+
+        Nothing is raised, whatever is not finite. Where the cost is infinite, the plan is the one
+        before, moved on by one step; or rest, in a state that stays, if there is none.
+        """
         if self._plan is None or len(self._plan.states) != len(x0):
+            self.lost = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
             plan = self._from_scratch(x0, cost)
         else:
             plan = self._continue(self._plan, x0, cost)
         self._plan = plan
         self._calls += 1
-        return plan
+        return _finite(plan, x0)
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
         """Optimise every starting point for a while, and then the best at length."""
@@ -103,14 +112,24 @@ class RecedingHorizon:
         return replace(plan, iterations=best.iterations + plan.iterations)
 
     def _continue(self, last: Plan, x0: Tensor, cost: Cost) -> Plan:
-        """Continue the last plan; where that fails numerically, start from scratch."""
+        """Continue the last plan; what is lost on the way stays the plan before until it is found.
+
+        States that were never known are NaN in the plan that is kept, so that they are lost again.
+        """
         U, X = self._warm_start(last, x0)
         plan = self._next.solve(self.dynamics, cost, x0, U, self.low, self.high, X)
         lost = ~plan.cost.isfinite()
-        if not bool(lost.any()):
+        return self._recover(plan, lost, x0, cost) if bool(lost.any()) else plan
+
+    def _recover(self, plan: Plan, lost: Tensor, x0: Tensor, cost: Cost) -> Plan:
+        """Start from scratch what is ``lost [B] bool``, if its state is known and its turn came."""
+        lost = lost & x0.isfinite().all(-1)
+        self.lost = self.lost + lost
+        power_of_two = (self.lost & (self.lost - 1)) == 0
+        rows = (lost & power_of_two).nonzero()[:, 0]
+        if len(rows) == 0:
             return plan
-        self.lost += int(lost.sum())
-        return self._from_scratch(x0, cost).where(lost, plan)
+        return plan.with_found(rows, self._from_scratch(x0[rows], cost.select(rows)))
 
     @torch.no_grad()
     def _warm_start(self, last: Plan, x0: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,6 +154,15 @@ def shift(dynamics: Dynamics, plan: Plan) -> tuple[Tensor, Tensor]:
     u, x = plan.controls[:, -1], plan.states[:, -1]
     controls = torch.cat((plan.controls[:, 1:], u[:, None]), 1)
     return controls, torch.cat((plan.states[:, 1:], dynamics.step(x, u)[:, None]), 1)
+
+
+def _finite(plan: Plan, x0: Tensor) -> Plan:
+    """Let the state stay where it is, or at zero, where ``plan`` knows of no finite states."""
+    if bool(plan.cost.isfinite().all()):
+        return plan
+    known = plan.states.isfinite().all(-1).all(-1)
+    held = x0.where(x0.isfinite(), 0.0)[:, None].expand_as(plan.states)
+    return replace(plan, states=choose(known, plan.states, held))
 
 
 def smooth_controls(
