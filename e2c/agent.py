@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from e2c import checkpoint
 from e2c.config import PlannerConfig
@@ -23,6 +24,9 @@ from planners import Dynamics, GoalCost, Plan, RecedingHorizon, RecedingOptions,
 
 CHUNK = 20
 """Problems linearised at once: with horizon 50, their tangents just fit into a core's cache."""
+
+TROUBLES = (Status.NO_IMPROVEMENT, Status.NOT_FINITE, Status.NOT_POSITIVE_DEFINITE)
+"""Ends of an optimisation that are counted."""
 
 
 class LatentDynamics:
@@ -82,8 +86,20 @@ def goal_cost(
     return GoalCost(goal, Q, R, options.terminal_weight * Q)
 
 
+def blank(images: Tensor) -> Tensor:
+    """Tell ``[B] bool`` which observations ``[B, C, H, W]`` hold a frame of one grey alone.
+
+    A camera that fails returns black; whatever it returns, such a frame shows nothing.
+    """
+    return (images == images[..., :1, :1]).all(-1).all(-1).any(-1)
+
+
 class Agent:
-    """Sees frames only, and answers with actions within the limits.
+    """Sees frames only, and answers with actions within the limits, which are always finite.
+
+    Where an observation shows nothing, being blank or without a finite encoding, the agent goes on
+    from where its last plan expects to be by now. A blank one at the first step of an episode,
+    before any plan, is encoded all the same.
 
     Args:
         model: a trained model.
@@ -114,9 +130,30 @@ class Agent:
         z = self.model.encode(image).mean
         self.cost = goal_cost(z, self.model.latent_variance, self.spec, self.options)
         self.planner.reset()
-        self.plan = None
-        self.troubles = 0
+        self._begin(0)
+
+    @property
+    def faults(self) -> dict[str, NDArray[np.int64]]:
+        """Steps since the reset at which something went wrong, by kind: counts ``[B]``.
+
+        ``blind``: the observation showed nothing. ``lost``: nothing finite came of continuing the
+        plan; it was begun again, or the one before went on. The others say how optimisations
+        ended, by the names of :class:`planners.Status`; some without improvement are no fault.
+        """
+        ended = {status.name.lower(): self._ended[:, status] for status in TROUBLES}
+        counts = {"blind": self._blind, "lost": self.planner.lost, **ended}
+        return {kind: count.cpu().numpy() for kind, count in counts.items()}
+
+    @property
+    def troubles(self) -> int:
         """Plans since the reset that were not finite or not positive definite."""
+        return int(self._ended[:, Status.NOT_FINITE :].sum())
+
+    def _begin(self, batch: int) -> None:
+        """Forget the last plan, and count anew for ``batch`` episodes."""
+        self.plan = None
+        self._blind = torch.zeros(batch, dtype=torch.int64, device=self.model.goal.device)
+        self._ended = self._blind.new_zeros(batch, len(Status))
 
     @torch.inference_mode()
     def act(self, observation: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -133,10 +170,9 @@ class Agent:
         """
         images = self._observations(observation)
         single = images.dim() == 3
-        z = self.model.encode(images[None] if single else images).mean
+        z = self._locate(images[None] if single else images)
         self.plan = self.planner.plan(z, self.cost)
-        failed = self.plan.status >= Status.NOT_FINITE
-        self.troubles += int(failed.sum())
+        self._ended = self._ended + one_hot(self.plan.status, len(Status))
         action: NDArray[np.float32] = self.plan.controls[:, 0].float().cpu().numpy()
         return action[0] if single else action
 
@@ -150,6 +186,15 @@ class Agent:
         if self.plan is None:
             raise E2CError("There is no plan to imagine yet; call act(observation) first.")
         return self.model.decode(self.plan.states[:, list(steps)])[:, :, -1]
+
+    def _locate(self, images: Tensor) -> Tensor:
+        """Return latent states ``[B, n]``: the encodings, or else what was predicted for now."""
+        if len(images) != len(self._blind):
+            self._begin(len(images))
+        z = self.model.encode(images).mean
+        blind = blank(images.to(z.device)) | ~z.isfinite().all(-1)
+        self._blind = self._blind + blind
+        return z if self.plan is None else torch.where(blind[:, None], self.plan.states[:, 1], z)
 
     def _observations(self, images: NDArray[np.uint8]) -> Tensor:
         """Check images and return them as a tensor."""

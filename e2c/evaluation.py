@@ -52,13 +52,16 @@ class Scores:
             "return_mean": float(self.returns.mean()),
         }
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One dictionary for each episode."""
+    def rows(self, **faults: NDArray[np.int64]) -> list[dict[str, Any]]:
+        """One dictionary for each episode, with those of its counts ``[E]`` of faults above 0."""
         return [
-            {"start": start.tolist(), "success": bool(success), "time_in_goal": float(share)}
-            for start, success, share in zip(
-                self.starts, self.success, self.time_in_goal, strict=True
-            )
+            {
+                "start": self.starts[i].tolist(),
+                "success": bool(self.success[i]),
+                "time_in_goal": float(self.time_in_goal[i]),
+                "faults": {kind: int(count[i]) for kind, count in faults.items() if count[i]},
+            }
+            for i in range(len(self.starts))
         ]
 
 

@@ -61,11 +61,16 @@ class TrueDynamics:
         return torch.from_numpy(self.system.coordinates(states) / self.scale)
 
     def step(self, x: Tensor, u: Tensor) -> Tensor:
-        """Return the next coordinates ``[..., k]`` of ``x [..., k]`` under ``u [..., m]``."""
+        """Return the next coordinates ``[..., k]`` of ``x [..., k]`` under ``u [..., m]``.
+
+        What is not finite leads to NaN.
+        """
         rows = x.reshape(-1, self.state_dim).numpy() * self.scale
-        states = self.system.from_coordinates(rows)
         controls = u.reshape(-1, self.control_dim).numpy()
-        return self.whiten(self.system.advance(states, controls)).reshape(x.shape)
+        rows[~np.isfinite(controls).all(1)] = np.nan
+        states = self.system.from_coordinates(rows)
+        following = self.system.advance(states, np.nan_to_num(controls))
+        return self.whiten(following).reshape(x.shape)
 
     def linearize(self, x: Tensor, u: Tensor, eps: float = 1e-7) -> tuple[Tensor, Tensor]:
         """Return ``[..., k, k]`` and ``[..., k, m]``, by forward differences of width ``eps``."""

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
 
 from e2c.agent import Agent, LatentDynamics, goal_cost
 from e2c.config import PlannerConfig
 from e2c.errors import E2CError
+from e2c.gaussians import DiagonalGaussian
 from e2c.model import ProblemSpec
 
 OPTIONS = PlannerConfig(
@@ -161,6 +163,100 @@ def test_plans_that_fail_are_counted() -> None:
     assert agent.troubles == 5
     agent.reset()
     assert agent.troubles == 0
+
+
+def darkened(x: NDArray[np.uint8], episodes: list[int], frame: int, grey: int) -> NDArray[np.uint8]:
+    """Observations of which one frame, in some episodes, is of one grey alone."""
+    x = x.copy()
+    x[episodes, frame] = grey
+    return x
+
+
+@pytest.mark.parametrize(("frame", "grey"), [(0, 0), (1, 255), (2, 0), (2, 31)])
+def test_a_blank_frame_is_no_view_and_the_agent_trusts_its_prediction(
+    frame: int, grey: int
+) -> None:
+    agent, seen = make_agent(), make_agent()
+    first, second = images(5), images(5, seed=1)
+    agent.act(first)
+    seen.act(first)
+    assert agent.plan is not None
+    predicted = agent.plan.states[:, 1]
+    agent.act(darkened(second, [1, 3], frame, grey))
+    seen.act(second)
+    assert agent.plan is not None
+    assert seen.plan is not None
+    torch.testing.assert_close(agent.plan.states[[1, 3], 0], predicted[[1, 3]])
+    others = [0, 2, 4]
+    assert torch.equal(agent.plan.controls[others], seen.plan.controls[others])
+    assert not torch.equal(agent.plan.states, seen.plan.states)
+    assert agent.faults["blind"].tolist() == [0, 1, 0, 1, 0]
+
+
+def test_a_frame_is_blank_only_if_all_of_it_is_of_one_grey() -> None:
+    agent, x = make_agent(), darkened(images(5), [0, 1, 2, 3, 4], 1, 7)
+    x[0, 1, -1, -1] = 8
+    x[1, 1, 0, 0] = 6
+    agent.act(x)
+    assert agent.faults["blind"].tolist() == [0, 0, 1, 1, 1]
+
+
+def test_blank_at_the_first_step_is_encoded_and_blank_for_ever_goes_on() -> None:
+    agent, x = make_agent(), np.zeros_like(images(5))
+    actions = [agent.act(x) for _ in range(9)]
+    assert agent.plan is not None
+    assert np.isfinite(actions).all()
+    assert agent.faults["blind"].tolist() == [9] * 5
+    agent.reset()
+    np.testing.assert_array_equal(agent.act(x), actions[0])
+    with torch.no_grad():
+        torch.testing.assert_close(agent.plan.states[:, 0], agent.model.encode(x).mean)
+
+
+def test_an_encoding_that_is_not_finite_is_no_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, x = make_agent(), images(5)
+    agent.act(x)
+    assert agent.plan is not None
+    predicted = agent.plan.states[:, 1]
+    encode = agent.model.encode
+
+    def spoilt(observations: Any) -> DiagonalGaussian:
+        q: DiagonalGaussian = encode(observations)
+        if q.mean.dim() == 2:  # not the goal
+            q.mean[2, 0] = torch.nan
+        return q
+
+    monkeypatch.setattr(agent.model, "encode", spoilt)
+    assert np.isfinite(agent.act(x)).all()
+    torch.testing.assert_close(agent.plan.states[2, 0], predicted[2])
+    assert agent.faults["blind"].tolist() == [0, 0, 1, 0, 0]
+    agent.reset()
+    for _ in range(3):
+        assert np.isfinite(agent.act(x)).all()
+
+
+def test_faults_are_counted_by_kind_and_episode() -> None:
+    agent = make_agent()
+    assert {kind: count.tolist() for kind, count in agent.faults.items()} == {
+        kind: []
+        for kind in ("blind", "lost", "no_improvement", "not_finite", "not_positive_definite")
+    }
+    agent.reset(goal=images(5))
+    agent.act(images(5))
+    assert all(count.tolist() == [0] * 5 for count in agent.faults.values())
+    with torch.inference_mode():
+        agent.cost.goal[3] = torch.nan
+    for _ in range(3):
+        agent.act(images(5))
+    assert agent.faults["not_finite"].tolist() == [0, 0, 0, 3, 0]
+    assert agent.faults["lost"].tolist() == [0, 0, 0, 3, 0]
+
+
+def test_another_batch_is_another_beginning() -> None:
+    agent, x = make_agent(), np.zeros_like(images(5))
+    agent.act(x)
+    np.testing.assert_array_equal(agent.act(x[:2]), make_agent().act(x[:2]))
+    assert agent.faults["blind"].tolist() == [1, 1]
 
 
 def test_acting_leaves_the_global_generator_and_makes_no_graph() -> None:

@@ -77,6 +77,13 @@ def test_rows_and_summary_are_plain_json() -> None:
     assert rows[0]["start"] == [np.pi, 0.0]
 
 
+def test_rows_name_the_faults_that_happened() -> None:
+    counts = {"blind": np.array([0, 2, 0, 1]), "lost": np.array([0, 3, 0, 0])}
+    rows = episodes().rows(**counts)
+    assert [row["faults"] for row in rows] == [{}, {"blind": 2, "lost": 3}, {}, {"blind": 1}]
+    json.dumps(rows)
+
+
 def test_open_loop_error_is_relative_to_the_spread() -> None:
     rng = np.random.default_rng(0)
     latents = rng.standard_normal((500, 8, 3)) * [1.0, 2.0, 3.0] + 5

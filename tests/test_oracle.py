@@ -57,6 +57,17 @@ def test_derivatives_are_those_of_the_pendulums_equation(
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)
 
 
+def test_what_is_not_finite_leads_to_nan_and_its_neighbour_is_not_touched(
+    dynamics: TrueDynamics,
+) -> None:
+    x, u = on_the_cylinder(5), torch.zeros(5, 1, dtype=torch.float64)
+    expected = dynamics.step(x, u)
+    x[1, 2], u[3, 0], u[4, 0] = torch.inf, torch.nan, torch.inf
+    found = dynamics.step(x, u)
+    assert bool(found[[1, 3, 4]].isnan().all())
+    assert torch.equal(found[[0, 2]], expected[[0, 2]])
+
+
 def test_coordinates_are_divided_by_their_spread(dynamics: TrueDynamics) -> None:
     states = envs.make(ENV).sample_states(np.random.default_rng(1), 5000)
     spread = dynamics.whiten(states).std(0)
