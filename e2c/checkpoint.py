@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from torch import Tensor
 from e2c.config import Config, check, from_dict, to_dict
 from e2c.errors import E2CError, write_whole
 from e2c.model import E2C, ProblemSpec, build_model
-from e2c.untrusted import parse_json, read_bytes, shown
+from e2c.untrusted import brief, parse_json, read_bytes, shown
 
 SCHEMA = "e2c-checkpoint-1"
 NAME = "checkpoint.safetensors"
@@ -87,7 +86,7 @@ def write_tensors(
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": place}
     text = json.dumps(about, sort_keys=True, allow_nan=False)
     metadata = header["__metadata__"] = {"about": text, "schema": schema}
-    metadata["sha256"] = _digest(header, parts)
+    metadata["sha256"] = digest(header, parts)
     start = _canonical(header)
     start += b" " * (-len(start) % 8)
     content = b"".join([len(start).to_bytes(8, "little"), start, *parts])
@@ -119,13 +118,13 @@ def _read(path: Path, schema: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     header, data = _split(content)
     metadata = header["__metadata__"]
     if metadata.get("schema") != schema:
-        found = reprlib.repr(metadata.get("schema"))
+        found = brief(metadata.get("schema"))
         raise ValueError(f"its schema is {found} and this version reads {schema!r}")
-    if metadata.pop("sha256", None) != _digest(header, [data]):
+    if metadata.pop("sha256", None) != digest(header, [data]):
         raise ValueError("its contents do not match its hash, so it was damaged or edited")
     about = parse_json(metadata["about"])
     if not isinstance(about, dict):
-        raise ValueError(f"its description is {reprlib.repr(about)}")
+        raise ValueError(f"its description is {brief(about)}")
     tensors = deserialise(content)
     for name, tensor in tensors.items():
         if wrong := int((~tensor.isfinite()).sum()):
@@ -144,7 +143,7 @@ def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:
     return header, memoryview(content)[8 + size :]
 
 
-def _digest(header: dict[str, Any], parts: Iterable[memoryview]) -> str:
+def digest(header: dict[str, Any], parts: Iterable[memoryview]) -> str:
     """SHA-256 of a header without its hash, and of the bytes of the tensors."""
     digest = hashlib.sha256(_canonical(header))
     for part in parts:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from e2c.errors import E2CError
+from e2c.untrusted import brief, shown
 
 
 @dataclass(frozen=True)
@@ -192,16 +194,12 @@ def check(config: Config) -> Config:
         E2CError: naming the first field that is not, its value and its range.
     """
     for name, value in leaves(config):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise E2CError(f"{name} is {value}; it must be a finite number.")
-        low = _LEAST.get(name, 0)
         numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > MAX_LAYERS:
+            raise E2CError(f"{name} has {len(numbers)} layers; it may have at most {MAX_LAYERS}.")
         for number in numbers:
-            if isinstance(number, int | float) and number < low:
-                raise E2CError(f"{name} is {number}; it must be at least {low}.")
-    for name, most in _MOST.items():
-        if (value := dict(leaves(config))[name]) > most:
-            raise E2CError(f"{name} is {value}; it must be at most {most}.")
+            if isinstance(number, int | float):
+                _check_range(name, number)
     if not config.model.decoder_hidden:
         raise E2CError("model.decoder_hidden is empty; it must hold at least one width.")
     if config.objective.targets > config.objective.horizon:
@@ -220,43 +218,63 @@ def check(config: Config) -> Config:
 def check_recipe(recipe: Recipe) -> Recipe:
     """Return ``recipe`` if every value is in its range; see `check`."""
     check(recipe.config)
-    for name, value, low in (("seed", recipe.seed, 0), ("threads", recipe.threads, 1)):
-        if value < low:
-            raise E2CError(f"{name} is {value}; it must be at least {low}.")
+    _check_range("seed", recipe.seed)
+    _check_range("threads", recipe.threads)
     return recipe
 
 
-_LEAST: dict[str, float] = {
-    "model.latent_dim": 1,
-    "model.encoder_hidden": 1,
-    "model.decoder_hidden": 1,
-    "model.transition_hidden": 1,
-    "model.pool": 1,
-    "model.lattices": 1,
-    "objective.horizon": 1,
-    "objective.targets": 1,
-    "objective.latent_weight": 1e-6,
-    "objective.latent_weight_start": 1e-6,
-    "optimiser.steps": 1,
-    "optimiser.batch_size": 1,
-    "optimiser.learning_rate": 1e-8,
-    "optimiser.learning_rate_own": 1e-8,
-    "optimiser.decay": 1e-6,
-    "data.transitions": 1,
-    "data.episode_length": 1,
-    "data.episodes_per_round": 1,
-    "planner.horizon": 1,
-    "planner.iterations": 1,
-    "planner.first_iterations": 1,
-    "planner.restarts": 1,
-    "planner.control_weight": 1e-6,
+def _check_range(name: str, number: float) -> None:
+    """Raise an E2CError unless a number is finite and in the range of its field."""
+    low, high = _RANGES.get(name, (0, 1e9))
+    if isinstance(number, float) and not math.isfinite(number):
+        raise E2CError(f"{name} is {number}; it must be a finite number.")
+    if number < low:
+        raise E2CError(f"{name} is {number}; it must be at least {low:g}.")
+    if number > high:
+        raise E2CError(f"{name} is {number}; it must be at most {high:g}.")
+
+
+MAX_LAYERS = 16
+"""Hidden layers of a network."""
+_WIDTHS = (1, 4096)
+_SEEDS = (0, 2**63 - 1)
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": _SEEDS,
+    "threads": (1, 256),
+    "model.latent_dim": (1, 256),
+    "model.encoder_hidden": _WIDTHS,
+    "model.decoder_hidden": _WIDTHS,
+    "model.transition_hidden": _WIDTHS,
+    "model.pool": (1, 64),
+    "model.lattices": (1, 64),
+    "model.transition_bound": (0, 0.999),
+    "objective.horizon": (1, 1000),
+    "objective.targets": (1, 1000),
+    "objective.latent_weight": (1e-6, 1e9),
+    "objective.latent_weight_start": (1e-6, 1e9),
+    "objective.ramp": (0, 1),
+    "optimiser.steps": (1, 1e9),
+    "optimiser.batch_size": (1, 65_536),
+    "optimiser.learning_rate": (1e-8, 1e3),
+    "optimiser.learning_rate_own": (1e-8, 1e3),
+    "optimiser.beta2": (0, 0.99999),
+    "optimiser.decay": (1e-6, 1e3),
+    "data.transitions": (1, 1e7),
+    "data.episode_length": (1, 1e5),
+    "data.rounds": (0, 1000),
+    "data.episodes_per_round": (1, 1000),
+    "data.exploration": (0, 1000),
+    "data.fresh": (0, 1),
+    "planner.horizon": (1, 1000),
+    "planner.iterations": (1, 1000),
+    "planner.first_iterations": (1, 10_000),
+    "planner.restarts": (1, 1000),
+    "planner.control_weight": (1e-6, 1e9),
+    "evaluation.episodes": (0, 10_000),
+    "evaluation.seed": _SEEDS,
 }
-_MOST: dict[str, float] = {
-    "model.transition_bound": 0.999,
-    "objective.ramp": 1,
-    "optimiser.beta2": 0.99999,
-    "data.fresh": 1,
-}
+"""Least and greatest value of each number; of the others, 0 and 1e9. The upper ends keep mistakes
+from taking all memory and time."""
 
 
 def leaves(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -290,13 +308,13 @@ def from_dict(values: Any, kind: type = Config, prefix: str = "") -> Any:
         E2CError: for a key that does not exist, naming the nearest that does, or a wrong type.
     """
     if not isinstance(values, dict):
-        raise E2CError(f"{prefix or 'The configuration'} must be a mapping; got {values!r}.")
+        raise E2CError(f"{prefix or 'The configuration'} must be a mapping; got {brief(values)}.")
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, 1)
+            near = difflib.get_close_matches(shown(key), hints, 1)
             known = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}."
-            raise E2CError(f"Unknown configuration key {prefix}{key}; {known}")
+            raise E2CError(f"Unknown configuration key {prefix}{shown(key)}; {known}")
     return kind(**{key: _typed(value, hints[key], prefix + key) for key, value in values.items()})
 
 
@@ -310,12 +328,12 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     listed = origin is tuple and isinstance(value, list | tuple)
     if listed and all(type(item) is allowed[0] for item in value):
         return tuple(value)
-    if hint is float and type(value) in (int, float):
+    if hint is float and type(value) in (int, float) and not abs(value) > sys.float_info.max:
         return float(value)
     if hint in (int, str) and type(value) is hint:
         return value
     wanted = " or ".join(map(repr, allowed)) if origin is Literal else _type_name(hint)
-    raise E2CError(f"{name} is {value!r}; it must be {wanted}.")
+    raise E2CError(f"{name} is {brief(value)}; it must be {wanted}.")
 
 
 def _type_name(hint: Any) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from e2c import arrays
 from e2c.errors import E2CError
+from e2c.untrusted import brief
 
 SCHEMA = "e2c-dataset-1"
 _ARRAYS = {"frames": ("uint8", 3), "actions": ("float32", 2), "states": ("float64", 2)}
@@ -114,11 +114,11 @@ def load(path: Path) -> Dataset:
         raise E2CError(f"There is no dataset file {path}; e2c-collect --out {path} makes one.")
     header, found = arrays.read(path, _ARRAYS, _REMEDY)
     if header.get("schema") != SCHEMA:
-        schema = reprlib.repr(header.get("schema"))
+        schema = brief(header.get("schema"))
         raise _refused(path, f"its schema is {schema} and this version reads {SCHEMA!r}")
     provenance = header.get("provenance")
     if not isinstance(provenance, dict) or not isinstance(provenance.get("env"), str):
-        raise _refused(path, f"its provenance is {reprlib.repr(provenance)}")
+        raise _refused(path, f"its provenance is {brief(provenance)}")
     dataset = Dataset(**found, provenance=provenance)
     if dataset.content_hash != header.get("sha256"):
         raise _refused(path, "its contents do not match its hash, so it was damaged or edited")

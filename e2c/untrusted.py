@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,9 +47,18 @@ def parse_json(text: str | bytes) -> Any:
 
 def shown(thing: object) -> str:
     """Return what a sentence tells of a thing: one line, printable, and not for ever."""
-    text = " ".join(str(thing).split()).rstrip(".") or type(thing).__name__
+    text = " ".join(str(thing).split()).rstrip(".") or repr(thing)
     plain = "".join(c if c.isprintable() else "?" for c in text[:300])
     return plain if len(text) <= 300 else plain + "..."
+
+
+def brief(value: object) -> str:
+    """Return the `repr` of a value, cut to what a sentence can hold."""
+    return shown(_BRIEF.repr(value))
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel = 2
 
 
 def _finite(text: str) -> float:

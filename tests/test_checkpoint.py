@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, tiny_model
+from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, python, tiny_model
 
 from e2c import checkpoint
 from e2c.agent import Agent, load_agent
@@ -54,7 +55,7 @@ def sign(path: Path) -> None:
     """Give a safetensors file the hash of its contents."""
     header, data = checkpoint._split(path.read_bytes())
     header["__metadata__"].pop("sha256", None)
-    header["__metadata__"]["sha256"] = checkpoint._digest(header, [data])
+    header["__metadata__"]["sha256"] = checkpoint.digest(header, [data])
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
@@ -179,11 +180,128 @@ def test_a_missing_description_is_refused(run: Path) -> None:
         lambda about: about["config"]["model"].update(pool=1),
         lambda about: about["config"]["model"].update(pool=5),
         lambda about: about["config"]["model"].update(lattices=3),
+        lambda about: about["config"]["model"].update(lattices=10**9),
+        lambda about: about["config"]["model"].update(transition_bound=10**400),
+        lambda about: about["config"]["model"].update(encoder_hidden=[1] * 100_000),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(run: Path, edit: Any) -> None:
     edited_about(run, edit)
     refusal(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("env", 7),
+        ("env", None),
+        ("observation_shape", [3, 12]),
+        ("observation_shape", [3, 12, 0]),
+        ("observation_shape", [3, 12, -6]),
+        ("observation_shape", [3, 12, 6.0]),
+        ("observation_shape", [3, 12, 10**30]),
+        ("control_low", [-2.0, "-0.5"]),
+        ("control_low", [-2.0, None]),
+        ("control_low", [-2.0, 0.25]),
+        ("control_low", [-2.0, -(10**400)]),
+        ("control_high", [2.0]),
+        ("control_high", [2.0, True]),
+        ("dt", 0),
+        ("dt", -0.1),
+        ("dt", "0.1"),
+        ("dt", None),
+        ("dt", 10**400),
+        ("episode_steps", 0),
+        ("episode_steps", 7.0),
+        ("episode_steps", 10**9),
+    ],
+)
+def test_a_task_that_cannot_be_is_refused(run: Path, name: str, value: Any) -> None:
+    edited_about(run, lambda about: about["spec"].update({name: value}))
+    assert "its description is not that of its weights" in refusal(run)
+
+
+def test_the_limits_of_controls_are_the_unit_of_the_weights(run: Path) -> None:
+    edited_about(run, lambda about: about["spec"].update(control_high=[2.0, 0.75]))
+    assert "the unit of its controls is not their limit" in refusal(run)
+
+
+@pytest.mark.parametrize("about", ["[" * 200_000, '{"spec": NaN}', '{"spec": 1e999}', '"spec"'])
+def test_a_description_that_is_not_plain_json_is_refused(run: Path, about: str) -> None:
+    rewrite(run, lambda tensors, metadata: metadata.update(about=about))
+    refusal(run)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"{" * 5000,
+        b'{"__metadata__": []}',
+        b'{"__metadata__": {"schema": {"a": 1}}}',
+        b'{"__metadata__": {"schema": "' + b"x" * 100_000 + b'"}}',
+        b'{"goal": 3, "__metadata__": {"schema": "e2c-checkpoint-1"}}',
+        b'{"goal": {"dtype": "U8", "shape": [9], "data_offsets": [0, 9]}}',
+        b" " * (checkpoint.MAX_HEADER + 1),
+    ],
+    ids=range(10),
+)
+def test_a_hostile_header_is_refused_in_one_short_line(run: Path, header: bytes) -> None:
+    path = run / checkpoint.NAME
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert len(refusal(run)) < 700
+
+
+@pytest.mark.parametrize("kind", ["BF16", "F8_E4M3", "C64", "F4", "BOOL", "I128", 7])
+def test_tensors_of_another_type_are_refused(run: Path, kind: object) -> None:
+    path = run / checkpoint.NAME
+    header, data = checkpoint._split(path.read_bytes())
+    header["latent_variance"]["dtype"] = kind
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    sign(path)
+    refusal(run)
+
+
+def test_nothing_of_the_described_size_is_allocated(run: Path) -> None:
+    """Models of a million million weights, in a small file, under 64 MiB more than imports take."""
+    edits: list[dict[str, Any]] = [
+        {"latent_dim": 10**6},
+        {"encoder_hidden": [10**6, 10**6]},
+        {"transition_hidden": [10**9]},
+    ]
+    for number, edit in enumerate(edits):
+        shutil.copytree(run, run / str(number), ignore=lambda *_: map(str, range(len(edits))))
+        edited_about(
+            run / str(number), lambda about, edit=edit: about["config"]["model"].update(edit)
+        )
+    program = """
+import resource, sys
+from pathlib import Path
+from e2c import checkpoint
+from e2c.errors import E2CError
+checkpoint.load(Path(sys.argv[1]))
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, used + 2**26))
+for path in sys.argv[2:]:
+    try:
+        checkpoint.load(Path(path))
+    except E2CError as error:
+        print(error)
+"""
+    paths = [str(run), *(str(run / str(number)) for number in range(len(edits)))]
+    done = python("-c", program, *paths, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(edits), done.stdout
+    assert "can't allocate" not in done.stdout
+
+
+def test_an_enormous_file_is_refused_unread(run: Path) -> None:
+    with (run / checkpoint.NAME).open("r+b") as file:
+        file.truncate(checkpoint.MAX_BYTES + 1)
+    assert "it has 2,147,483,649 bytes, more than" in refusal(run)
 
 
 @pytest.mark.parametrize("name", ["goal", "latent_variance", "transition.control_scale"])
@@ -215,7 +333,7 @@ def test_missing_folders_and_files_are_told_with_the_remedy(tmp_path: Path) -> N
     assert "python train.py --out" in message
 
 
-@pytest.mark.parametrize("name", ["abacus", "", "cuda:99", "meta:x"])
+@pytest.mark.parametrize("name", ["abacus", "", "cuda:99", "meta", "meta:x", "cpu:x", "mps"])
 def test_a_missing_device_names_those_there_are(run: Path, name: str) -> None:
     with pytest.raises(E2CError, match=r"There is no device .* available: cpu"):
         checkpoint.load(run, name)

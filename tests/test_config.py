@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from e2c.config import PRESETS, Config, check, from_dict, leaves, to_dict
+from e2c.config import (
+    PRESETS,
+    Config,
+    Recipe,
+    check,
+    check_recipe,
+    from_dict,
+    leaves,
+    to_dict,
+)
 from e2c.errors import E2CError
 
 
@@ -138,6 +147,13 @@ def test_every_number_is_finite(name: str, value: float) -> None:
         ("planner.restarts", 0),
         ("planner.iterations", 0),
         ("planner.control_weight", 0.0),
+        ("model.latent_dim", 257),
+        ("model.encoder_hidden", (8, 4097)),
+        ("model.lattices", 65),
+        ("optimiser.batch_size", 10**30),
+        ("optimiser.clip", 1e10),
+        ("data.transitions", 10**8),
+        ("evaluation.seed", 2**63),
     ],
 )
 def test_values_out_of_range_are_named(name: str, value: Any) -> None:
@@ -172,6 +188,48 @@ def test_networks_without_hidden_layers(name: str) -> None:
             check(config)
     else:
         check(config)
+
+
+def test_a_network_of_very_many_layers_is_refused() -> None:
+    with pytest.raises(E2CError, match=r"^model\.encoder_hidden has 17 layers; .* at most 16\.$"):
+        check(with_value("model.encoder_hidden", (3,) * 17))
+
+
+@pytest.mark.parametrize("recipe", [Recipe(seed=2**63), Recipe(threads=257), Recipe(threads=0)])
+def test_a_recipe_out_of_range_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(E2CError, match=r"^(seed|threads) is .*; it must be at (least|most) "):
+        check_recipe(recipe)
+
+
+def bomb() -> list[Any]:
+    """A list of 9 ** 30 items in the memory of 270."""
+    items: list[Any] = ["lol"]
+    for _ in range(30):
+        items = [items] * 9
+    return items
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        bomb(),
+        {"seed": bomb()},
+        {"seed": "x" * 10**6},
+        {"y" * 10**6: 1},
+        {"a\nb": 1},
+        {"": 1},
+        {3: 1},
+        {"config": {"optimiser": {"clip": 10**400}}},
+        {"config": {"optimiser": {"clip": -(10**400)}}},
+        {"seed": float("nan")},
+    ],
+    ids=range(10),
+)
+def test_junk_of_any_size_is_refused_in_a_short_line(values: Any) -> None:
+    with pytest.raises(E2CError) as caught:
+        from_dict(values, Recipe)
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable()
 
 
 def test_fields_that_contradict_one_another_are_named() -> None:
