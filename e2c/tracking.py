@@ -30,8 +30,8 @@ CLEAR_LINE = "\r\x1b[2K"
 LOG_SECONDS = 10.0
 """A log gets a line this often; a terminal's live line is redrawn ten times a second."""
 
-WANDB_SECONDS = 10.0
-"""A run waits this long for wandb, and then goes on without it [s]."""
+PATIENCE = {"online": 10.0, "offline": 60.0}
+"""A run waits this long for wandb and then goes on without it [s]; offline, no network is slow."""
 
 
 # ---------------------------------------------------------------------------------------- terminal
@@ -234,7 +234,7 @@ def _read_rows(path: Path, count: int) -> list[str]:
 
 
 class _Wandb:
-    """A wandb run, kept by `e2c.wandb_process`: at worst it costs ten seconds, never the run.
+    """A wandb run, kept by `e2c.wandb_process`: at worst it costs `PATIENCE`, never the run.
 
     Args:
         folder: run folder; everything of wandb lies in its ``wandb``.
@@ -249,6 +249,7 @@ class _Wandb:
         self._socket: socket.socket | None = None
         if mode == "off":
             return
+        self._patience = PATIENCE[mode]
         about = {
             "folder": str(folder),
             "mode": mode,
@@ -265,50 +266,52 @@ class _Wandb:
 
     def send(self, kind: str, content: Any) -> None:
         """Hand over a request, as `e2c.wandb_process.serve` knows them, and do not wait for it."""
-        if self._socket is None:
-            return
-        request = json.dumps([kind, content], default=str)
-        try:
-            self._socket.settimeout(WANDB_SECONDS)
-            self._socket.sendall(f"{request}\n".encode())
-            self._hear(0.0)
-        except (OSError, EOFError):
-            self._end("wandb is off from here on, since its process ended; the run goes on.")
+        if self._socket is not None:
+            try:
+                self._put(self._socket, kind, content)
+                self._hear(self._socket, 0.0)
+            except OSError as error:
+                self._end(self._socket, error)
 
     def finish(self, status: int) -> None:
         """End the run with an exit status, and wait until wandb has what is on its way."""
-        self.send("finish", status)
-        if self._socket is None:
-            return
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-            self._hear(time.perf_counter() + WANDB_SECONDS)
-            self._end(f"wandb did not end within {WANDB_SECONDS:.0f} s and was stopped.")
-        except (OSError, EOFError):
-            self._end()
+        if self._socket is not None:
+            try:
+                self._put(self._socket, "finish", status)
+                self._socket.shutdown(socket.SHUT_WR)
+                self._hear(self._socket, self._patience)
+                raise TimeoutError
+            except OSError as error:
+                self._end(self._socket, error)
 
-    def _hear(self, deadline: float) -> None:
-        """Tell what wandb's process says up to ``deadline``; an EOFError says that it has ended."""
-        assert self._socket is not None
-        while select.select([self._socket], [], [], max(0.0, deadline - time.perf_counter()))[0]:
-            said = self._socket.recv(1 << 16).decode(errors="replace")
+    def _put(self, connection: socket.socket, kind: str, content: Any) -> None:
+        connection.settimeout(self._patience)
+        connection.sendall(f"{json.dumps([kind, content], default=str)}\n".encode())
+
+    def _hear(self, connection: socket.socket, seconds: float) -> None:
+        """Tell what the process says within some time, up to its end, a ConnectionError."""
+        deadline = time.perf_counter() + seconds
+        while select.select([connection], [], [], max(0.0, deadline - time.perf_counter()))[0]:
+            said = connection.recv(1 << 16)
             if not said:
-                raise EOFError
-            for sentence in said.splitlines():
+                raise ConnectionError
+            for sentence in said.decode(errors="replace").splitlines():
                 _tell(sentence)
 
-    def _end(self, why: str = "") -> None:
-        """Let go of the process, and see that it does not outlive the run."""
-        assert self._socket is not None
-        self._socket.close()
+    def _end(self, connection: socket.socket, error: OSError) -> None:
+        """Let go of the process, which must not outlive the run, and tell if it went wrong."""
         self._socket = None
+        connection.close()
+        late = isinstance(error, TimeoutError)
         try:
-            self._process.wait(0.0 if why else 1.0)
+            failed = self._process.wait(0.0 if late else 1.0) != 0
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if why:
-            _tell(why)
+            failed = late
+        if failed:
+            why = f"did not answer for {self._patience:.0f} s" if late else "ended by itself"
+            _tell(f"wandb is off from here on, since its process {why}; the run goes on.")
 
 
 def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -342,7 +345,7 @@ def _run_id(folder: Path, resumed: bool) -> str:
     """Name the wandb run: the one that an earlier session began, or a new one."""
     path = folder / "wandb" / "id"
     if resumed and path.exists():
-        return path.read_text().strip()
+        return path.read_text("utf-8", "replace").strip()
     path.parent.mkdir(exist_ok=True)
     name = secrets.token_hex(4)
     write_whole(path, lambda aside: aside.write_text(name))
