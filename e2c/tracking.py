@@ -87,7 +87,7 @@ class Progress:
         rate = (done - self.begun) / seconds
         left = (self.total - done) / max(rate, 1e-9)
         took = _duration(seconds) if done >= self.total else f"{_duration(left)} left"
-        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
         line = f"{self.phase:<22} {done:>6}/{self.total} {self.unit}  {speed}/s  {took}"
         return f"{line}  {figure}" if figure else line
 

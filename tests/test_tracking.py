@@ -1,20 +1,23 @@
-"""What a run tells: JSON lines, progress in a log and on a terminal, wandb only on request."""
+"""What a run tells: progress in a log and on a terminal, and JSON lines; see also test_wandb."""
 
 import io
 import json
-import subprocess
+import math
+import os
+import pty
+import struct
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import termios
+from fcntl import ioctl
 from pathlib import Path
-from unittest.mock import MagicMock
+from typing import Any
 
 import pytest
-from tiny import python
 
 from e2c import tracking
+from e2c.errors import E2CError
+from e2c.pictures import loss_curves
 from e2c.tracking import Progress, Tracker
-
-Done = subprocess.CompletedProcess[str]
 
 
 class Terminal(io.StringIO):
@@ -88,6 +91,110 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
     assert captured.err.startswith("collect")
 
 
+def test_a_resumed_phase_counts_what_this_session_did(clock: Clock) -> None:
+    stream = io.StringIO()
+    progress = Progress("train", 3000, "steps", stream, begun=1000)
+    clock.now = 20.0
+    progress(1200)
+    clock.now = 200.0
+    progress(3000)
+    first, last = stream.getvalue().splitlines()
+    assert first.split()[1:] == ["1200/3000", "steps", "10/s", "3", "min", "left"]
+    assert last.split()[1:] == ["3000/3000", "steps", "10/s", "3", "min"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "done", "rate", "left"),
+    [
+        (50, 20, "0.4/s", "50 s left"),
+        (60, 1, "0.017/s", "39 min left"),
+        (600, 2, "0.0033/s", "3.2 h left"),
+    ],
+)
+def test_slow_phases_can_be_read(
+    clock: Clock, seconds: float, done: int, rate: str, left: str
+) -> None:
+    stream = io.StringIO()
+    progress = Progress("evaluate", 40, "steps", stream)
+    clock.now = seconds
+    progress(done)
+    assert f"steps  {rate}  {left}" in stream.getvalue()
+
+
+def test_an_exception_leaves_the_live_line_whole(clock: Clock) -> None:
+    stream = Terminal()
+
+    def interrupted() -> None:
+        with Progress("train", 30, "steps", stream) as progress:
+            clock.now = 2.0
+            progress(10)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert stream.getvalue().endswith("s left\n")
+    assert stream.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
+def test_a_phase_that_ended_is_not_ended_again(stream: io.StringIO, clock: Clock) -> None:
+    with Progress("train", 30, "steps", stream) as progress:
+        clock.now = 20.0
+        progress(20)
+        progress(30)
+    assert not stream.getvalue().endswith("\n\n")
+
+
+@pytest.mark.parametrize("columns", [20, 37])
+def test_the_live_line_never_wraps(clock: Clock, columns: int) -> None:
+    """A terminal wraps after its last column, and then redraws only the rest of the line."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(theirs, "w") as stream:
+        progress = Progress("train", 30, "steps", stream)
+        clock.now = 1.0
+        progress(10, "a figure that is far too long to be shown")
+        shown = os.read(ours, 1000).decode()
+    os.close(ours)
+    assert shown.removeprefix(tracking.CLEAR_LINE).startswith("train ")
+    assert len(shown.removeprefix(tracking.CLEAR_LINE)) == columns - 1
+
+
+def test_a_line_says_what_the_stream_can(clock: Clock) -> None:
+    content = io.BytesIO()
+    stream = io.TextIOWrapper(content, encoding="ascii")
+    Progress("collect", 3, "frames", stream)(3, "λ 0.5")
+    assert content.getvalue().endswith(b"? 0.5\n")
+
+
+@pytest.mark.parametrize("how", ["broken", "closed", "none"])
+def test_a_stream_that_is_gone_stops_nothing(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w", buffering=1)
+    if how == "closed":
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", None if how == "none" else stream)
+    with Progress("collect", 3, "frames") as progress:
+        progress(3)
+    tracking._tell("something")
+    if how == "broken":
+        with pytest.raises(BrokenPipeError):
+            stream.close()
+
+
+@pytest.mark.parametrize(
+    ("stream", "told"),
+    [(Terminal(), "\r\x1b[2Ke2c: something\n"), (io.StringIO(), "e2c: something\n")],
+)
+def test_a_sentence_takes_the_place_of_the_live_line(
+    stream: io.StringIO, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    tracking._tell("something")
+    assert stream.getvalue() == told
+
+
 def test_metrics_are_kept_as_json_lines(tmp_path: Path) -> None:
     rows: list[dict[str, float]] = [{"step": 1, "loss": 0.1 + 0.2}, {"round": 1, "share": 0.5}]
     tracker = Tracker(tmp_path, "off", {})
@@ -110,78 +217,113 @@ def test_a_row_is_kept_as_it_was(tmp_path: Path) -> None:
     assert tracker.history == [{"step": 1.0}]
 
 
-def test_without_wandb_it_is_not_even_imported(
+def test_without_wandb_nothing_of_it_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr(tracking, "_start_process", lambda: pytest.fail("it is off"))
     tracker = Tracker(tmp_path, "off", {})
     tracker.log({"step": 1})
     tracker.close({})
+    tracker.abandon()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-WANDB = """
-import sys, time
-from pathlib import Path
-from unittest.mock import MagicMock
-import numpy as np
-from e2c.pictures import loss_curves, save_figure
-from e2c.tracking import Tracker
-folder = Path(sys.argv[1])
-import wandb
-started = time.perf_counter()
-tracker = Tracker(folder, sys.argv[2], {"seed": 0, "model": {"latent_dim": 3}})
-print(time.perf_counter() - started)
-tracker.log({"step": 1, "loss": 2.0})
-save_figure(loss_curves([{"step": 1, "lr": 1.0}]), folder / "losses.png")
-tracker.image("losses", folder / "losses.png")
-tracker.close({"steps": 1})
-"""
+# ---------------------------------------------------------------------------------- runs that go on
 
 
-MODES = {
-    "offline": ("offline", {}),
-    "nobody logged in": ("online", {}),
-    "no answer": ("online", {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}),
-}
-"""How wandb is asked for, in homes that hold no login; nothing here can reach a network."""
+ROWS: list[dict[str, float]] = [
+    {"step": 100, "loss": 2.5},
+    {"round": 1, "share": 0.5},
+    {"step": 200},
+]
 
 
-@pytest.fixture(scope="module")
-def wandb_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Done]]:
-    """One run in each of `MODES`, side by side, since they mostly wait."""
-
-    def use(mode: str, environment: dict[str, str]) -> tuple[Path, Done]:
-        home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("run")
-        return folder, python("-c", WANDB, str(folder), mode, HOME=str(home), **environment)
-
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(MODES, pool.map(use, *zip(*MODES.values(), strict=True)), strict=True))
+def begun(folder: Path) -> Path:
+    tracker = Tracker(folder, "off", {})
+    for row in ROWS:
+        tracker.log(row)
+    return tracker.path
 
 
-@pytest.mark.parametrize("name", MODES)
-def test_wandb_without_login_or_network_keeps_the_run_in_its_folder(
-    wandb_runs: dict[str, tuple[Path, Done]], name: str
+def test_a_resumed_run_keeps_the_rows_up_to_its_state(tmp_path: Path) -> None:
+    path = begun(tmp_path)
+    tracker = Tracker(tmp_path, "off", {}, keep=2)
+    assert tracker.rows == 2
+    assert tracker.history == ROWS[:2]
+    assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS[:2]
+    tracker.log({"step": 300})
+    assert tracker.rows == 3
+    assert json.loads(path.read_text().splitlines()[-1]) == {"step": 300}
+
+
+def test_a_row_that_was_cut_short_is_not_kept(tmp_path: Path) -> None:
+    path = begun(tmp_path)
+    with path.open("a") as file:
+        file.write('{"step": 4')
+    assert Tracker(tmp_path, "off", {}, keep=3).history == ROWS
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_without_rows_to_keep_it_begins_anew(tmp_path: Path) -> None:
+    path = begun(tmp_path)
+    assert Tracker(tmp_path, "off", {}).rows == 0
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"step": 1}\n',
+        '{"step": 1}\n{"step": 2',
+        '{"step": 1}\n{"step": 2\n',
+        '{"step": 1}\n[2]\n',
+        '{"step": 1}\n{"step": "2"}\n',
+        '{"step": 1}\n' + "[" * 100_000 + "\n",
+        "\udcff\n\udcff\n",
+    ],
+)
+def test_rows_that_are_missing_or_damaged_are_refused_and_left(
+    tmp_path: Path, content: str
 ) -> None:
-    """Nothing is asked and nothing fails; online falls back in time, and says so in one line."""
-    folder, done = wandb_runs[name]
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 15, "ten seconds, and what a busy machine adds"
-    told = [line for line in done.stderr.splitlines() if not line.startswith("wandb: ")]
-    if name == "offline":
-        assert done.stderr == ""
-    else:
-        assert len(told) == 1
-        assert told[0].startswith("e2c: wandb goes offline (")
-    assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
-    assert json.loads((folder / "metrics.jsonl").read_text()) == {"step": 1, "loss": 2.0}
+    path, written = tmp_path / "metrics.jsonl", content.encode("utf-8", "surrogateescape")
+    path.write_bytes(written)
+    with pytest.raises(E2CError, match=r"metrics\.jsonl holds .*; put the file back or start"):
+        Tracker(tmp_path, "off", {}, keep=2)
+    assert path.read_bytes() == written
 
 
-def test_wandb_is_told_never_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question would stop a run that nobody watches; on a terminal wandb asks by default."""
-    fake = MagicMock()
-    fake.errors.Error = fake.errors.UsageError = RuntimeError
-    fake.login.return_value = False
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    Tracker(tmp_path, "online", {})
-    assert fake.login.call_args.kwargs["prompt"] is False
-    assert [call.kwargs["mode"] for call in fake.init.call_args_list] == ["offline"]
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(E2CError, match=r"holds 0 rows, where the run to go on with had written 1"):
+        Tracker(tmp_path, "off", {}, keep=1)
+
+
+def test_what_is_not_finite_is_null_in_the_file_and_nan_in_the_history(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, "off", {})
+    tracker.log({"step": 1, "loss": math.nan, "lr": math.inf})
+    assert tracker.path.read_text() == '{"step": 1, "loss": null, "lr": null}\n'
+    (row,) = Tracker(tmp_path, "off", {}, keep=1).history
+    assert row["step"] == 1
+    assert math.isnan(row["loss"])
+    assert loss_curves([row, {"step": 2, "loss": 1.0}]).axes
+
+
+def test_a_row_is_written_at_once_and_in_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed leaves whole rows, and a reader sees no half of one."""
+    tracker = Tracker(tmp_path, "off", {})
+    written: list[bytes] = []
+    monkeypatch.setattr(Path, "open", lambda *_: open_raw(tmp_path / "m", written))
+    tracker.log({"step": 1, "loss": 0.5})
+    assert written == [b'{"step": 1, "loss": 0.5}\n']
+
+
+def open_raw(path: Path, written: list[bytes]) -> io.TextIOWrapper:
+    """A text file whose calls of the system's ``write`` are kept."""
+
+    class Raw(io.FileIO):
+        def write(self, content: Any, /) -> int:
+            written.append(bytes(content))
+            return super().write(content)
+
+    return io.TextIOWrapper(io.BufferedWriter(Raw(path, "a")))
