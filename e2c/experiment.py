@@ -40,7 +40,7 @@ LOG_EVERY = 100
 """Optimiser steps averaged into one row of metrics."""
 KEEP_EVERY = 200
 """Optimiser steps between states that training can go back to, or on from."""
-SAVE_SECONDS = 10.0
+SAVE_SECONDS = 5.0
 """Such a state is written at most this often, and at the end of each phase."""
 
 

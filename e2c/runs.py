@@ -30,6 +30,7 @@ EPISODES = "episodes.npz"
 VIDEO = "swing_up.mp4"
 REPORT = "report.html"
 PICTURES = "pictures"
+LOCK = ".lock"
 
 TRAINED = Path(__file__).parent / "trained" / "pendulum"
 """Run folder of the trained model that comes with the project."""
@@ -95,7 +96,7 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
             in it has ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock_file = folder / ".lock"
+    lock_file = folder / LOCK
     with lock_file.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,7 +115,7 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
         try:
             yield
         finally:
-            if [path.name for path in folder.iterdir()] == [lock_file.name]:
+            if [path.name for path in folder.iterdir()] == [LOCK]:
                 lock_file.unlink()
                 folder.rmdir()
 

@@ -14,6 +14,7 @@ import pytest
 from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
 import envs
+from benchmarks.kills import untimed
 from e2c import checkpoint, dataset, experiment, runs
 from e2c.config import Recipe, from_dict
 from e2c.dataset import Dataset
@@ -21,7 +22,6 @@ from e2c.errors import E2CError
 from e2c.training import Trainer
 
 RECIPE = Recipe(CONFIG, seed=3)
-TIMED = {"seconds", "plan_ms_median", "plan_ms_p99", "sessions", "resumed"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,20 +33,6 @@ def _short() -> Any:
         patch.setattr(experiment, "LOG_EVERY", 2)
         patch.setattr(experiment, "SAVE_SECONDS", 0.0)
         yield
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """Everything that a run leaves behind, but for what is timed."""
-    told = (runs.REPORT, ".lock")
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in told]
-    return {path.relative_to(folder).as_posix(): _untimed(path) for path in files}
-
-
-def _untimed(path: Path) -> Any:
-    if path.suffix != ".json":
-        return path.read_bytes()
-    content = json.loads(path.read_text())
-    return {key: value for key, value in content.items() if key not in TIMED}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +77,7 @@ def test_a_run_interrupted_anywhere_ends_as_if_it_had_not_been(
             experiment.train(RECIPE, tmp_path / "run")
     if not runs.finished(tmp_path / "run"):
         experiment.train(RECIPE, tmp_path / "run")
-    assert results(tmp_path / "run") == results(ended)
+    assert untimed(tmp_path / "run") == untimed(ended)
     assert not (tmp_path / "run" / runs.STATE).exists()
 
 
@@ -121,7 +107,7 @@ def test_data_that_changed_meanwhile_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_another_recipe_is_refused(ended: Path) -> None:
-    before = results(ended)
+    before = untimed(ended)
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rounds=2))
     for recipe, told in (
         (dataclasses.replace(RECIPE, seed=4), "seed is 3, not 4"),
@@ -130,7 +116,7 @@ def test_the_folder_of_another_recipe_is_refused(ended: Path) -> None:
     ):
         with pytest.raises(E2CError, match=rf"another recipe \({told}\); choose another --out"):
             experiment.train(recipe, ended)
-    assert results(ended) == before
+    assert untimed(ended) == before
 
 
 def test_a_run_that_has_ended_is_never_written_over(ended: Path) -> None:
@@ -235,7 +221,7 @@ def test_a_process_that_is_stopped_goes_on(
     if number != signal.SIGKILL:
         assert told.endswith("e2c: Stopped; the same command goes on from here.\n")
     assert python("train.py", "--out", str(folder), *TYPED).returncode == 0
-    assert results(folder) == results(typed)
+    assert untimed(folder) == untimed(typed)
     again = python("train.py", "--out", str(folder), *TYPED)
     assert again.returncode == 0
     assert "this run has ended" in again.stdout
@@ -244,5 +230,5 @@ def test_a_process_that_is_stopped_goes_on(
 def test_a_run_is_repeated_from_its_configuration(typed: Path, tmp_path: Path) -> None:
     done = python("train.py", "--config", str(typed / "config.yaml"), "--out", str(tmp_path / "r"))
     assert done.returncode == 0, done.stderr
-    assert results(tmp_path / "r") == results(typed)
+    assert untimed(tmp_path / "r") == untimed(typed)
     assert dataset.load(tmp_path / "r" / "data" / "first.npz").transitions == 50

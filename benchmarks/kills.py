@@ -1,0 +1,155 @@
+"""Is a run that is killed anywhere, and started again, the run that nobody killed? Compared.
+
+python -m benchmarks.kills                  # 50 runs, each killed once or twice, two at a time
+python -m benchmarks.kills --count 0        # only tell what is there
+
+A short run is trained from nothing as a reference; then again and again, killed with SIGKILL at
+random moments, started again with the same command until it ends, and compared file by file, byte
+by byte, but for wall-clock times. Every case leaves one JSON file in ``benchmarks/results/kills``,
+and a finished case is never repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from e2c import runs
+from e2c.errors import E2CError, run_command, write_whole
+from e2c.provenance import provenance
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results" / "kills"
+SHORT = [
+    *("--seed", "0", "--model.encoder-hidden", "128", "128", "--model.decoder-hidden", "64", "64"),
+    *("--data.transitions", "1000", "--optimiser.steps", "1000", "--data.rounds", "2"),
+    *("--optimiser.steps-per-round", "200", "--data.episodes-per-round", "2"),
+    *("--evaluation.episodes", "4"),
+]
+"""A run of half a minute that goes through everything a run goes through."""
+OF_ITS_TIME = {"seconds", "plan_ms_median", "plan_ms_p99", "sessions", "resumed", "commit"}
+"""What may differ between two runs of one recipe in their JSON files."""
+
+
+@dataclass(frozen=True)
+class Kills:
+    """Kill runs, let them go on, compare; then tell how many were identical."""
+
+    count: int = 50
+    """Cases."""
+    jobs: int = 2
+    """Cases at once."""
+    seed: int = 0
+    """Of the moments."""
+
+    def __call__(self) -> None:
+        """Work through the cases that are missing."""
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        missing = [case for case in range(self.count) if not _path(case).exists()]
+        if missing:
+            self._work_through(missing)
+        cases = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("case_*.json"))]
+        kills = sum(len(case["kills"]) for case in cases)
+        identical = sum(case["identical"] for case in cases)
+        print(f"{identical} of {len(cases)} runs identical, after {kills} kills")
+        if identical < len(cases):
+            raise E2CError("A run that was killed ended otherwise; see its file in the results.")
+
+    def _work_through(self, missing: list[int]) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            started = time.perf_counter()
+            if code := _start(folder / "reference").wait():
+                raise E2CError(f"The reference ended with status {code}; see its message above.")
+            seconds = time.perf_counter() - started
+            expected = untimed(folder / "reference")
+            with ThreadPoolExecutor(self.jobs) as pool:
+
+                def work(case: int) -> None:
+                    _write(case, self._case(case, folder / str(case), seconds, expected))
+
+                list(pool.map(work, missing))
+
+    def _case(
+        self, number: int, folder: Path, seconds: float, expected: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Kill a run once or twice, let it end, compare."""
+        rng = np.random.default_rng([self.seed, number])
+        moments = rng.uniform(0, seconds, rng.integers(1, 3))
+        kills = [_kill(folder, moment) for moment in moments]
+        status = _start(folder).wait()
+        found = untimed(folder) if status == 0 else {}
+        differ = sorted(
+            name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name)
+        )
+        print(f"{time.strftime('%H:%M:%S')} case {number}: {kills}, {differ or 'identical'}")
+        return {
+            **{"case": number, "seed": self.seed, "kills": kills, "status": status},
+            **{"identical": not differ, "differ": differ, "reference_seconds": seconds},
+            **provenance(),
+        }
+
+
+def untimed(folder: Path) -> dict[str, Any]:
+    """Everything that a run leaves behind, by its name, but for what tells of time."""
+    left_out = {runs.REPORT, runs.LOCK}
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in left_out]
+    return {path.relative_to(folder).as_posix(): _content(path) for path in files}
+
+
+def _content(path: Path) -> Any:
+    if path.suffix != ".json":
+        return path.read_bytes()
+    content = json.loads(path.read_text())
+    return {key: value for key, value in content.items() if key not in OF_ITS_TIME}
+
+
+def _start(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "train.py", "--out", str(folder), *SHORT]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet)
+
+
+def _kill(folder: Path, moment: float) -> dict[str, Any]:
+    """Start a run, kill it after ``moment`` seconds, and say how far it had come."""
+    process = _start(folder)
+    try:
+        process.wait(moment)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    last = [name for name in _MILESTONES if name in files]
+    return {"after_seconds": moment, "status": process.returncode, "had": last}
+
+
+_MILESTONES = (
+    *(runs.CONFIG, "data/first.npz", runs.STATE, "metrics.jsonl", "data/round_1.npz"),
+    *("data/round_2.npz", "checkpoint.safetensors", runs.EVALUATION, runs.VIDEO, runs.EPISODES),
+    *(runs.PICTURES, runs.SUMMARY, runs.REPORT),
+)
+
+
+def _path(case: int) -> Path:
+    return RESULTS / f"case_{case:02}.json"
+
+
+def _write(case: int, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=1) + "\n"
+    write_whole(_path(case), lambda aside: aside.write_text(text))
+
+
+if __name__ == "__main__":
+    run_command(lambda: tyro.cli(Kills)())

@@ -1,0 +1,92 @@
+"""What it costs that a run can go on, tells how it goes and reports: seconds of one real run.
+
+python -m benchmarks.overhead --json benchmarks/results/overhead.json
+
+A whole run is trained with the default preset, and the time is taken inside of it: of keeping and
+writing states, of metrics and progress, of the report; so that the shares do not depend on what
+else the machine does. Evaluating and filming are no overhead: they were asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import tyro
+
+from e2c import experiment, runs, tracking
+from e2c.config import Recipe
+from e2c.errors import run_command, write_whole
+from e2c.provenance import provenance
+from e2c.training import Trainer
+
+PARTS: dict[str, list[tuple[Any, str]]] = {
+    "resume": [(experiment.Run, "save_state"), (Trainer, "keep")],
+    "tell": [(tracking.Tracker, "log"), (tracking.Progress, "__call__"), (experiment, "_figure")],
+    "report": [(experiment, "write_report")],
+}
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Train one run with the default preset and tell what its trustworthiness cost."""
+
+    seed: int = 0
+    """Of the run."""
+    json: Path | None = None
+    """File to write the figures to."""
+
+    def __call__(self) -> None:
+        """Measure, write, tell."""
+        with tempfile.TemporaryDirectory() as name, parts_timed() as seconds:
+            run = experiment.train(Recipe(seed=self.seed), Path(name) / "run")
+            report = (Path(name) / "run" / runs.REPORT).stat().st_size
+        training = run.seconds["train"] + run.seconds["own"] + run.seconds["collect"]
+        bare = training - seconds["resume"] - seconds["tell"]
+        figures = {
+            "seconds": dict(seconds),
+            "bare_training_seconds": bare,
+            "share": sum(seconds.values()) / bare,
+            "report_bytes": report,
+            "run_seconds": run.seconds,
+        }
+        print(json.dumps(figures, indent=1))
+        if self.json is not None:
+            text = json.dumps({**figures, "seed": self.seed, **provenance()}, indent=1) + "\n"
+            self.json.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.json, lambda aside: aside.write_text(text))
+
+
+@contextlib.contextmanager
+def parts_timed() -> Iterator[dict[str, float]]:
+    """Sum up the seconds that the parts take meanwhile."""
+    seconds: dict[str, float] = defaultdict(float)
+
+    def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                seconds[part] += time.perf_counter() - started
+
+        return call
+
+    with contextlib.ExitStack() as stack:
+        for part, functions in PARTS.items():
+            for owner, name in functions:
+                replaced = timed(part, getattr(owner, name))
+                stack.enter_context(mock.patch.object(owner, name, replaced))
+        yield seconds
+
+
+if __name__ == "__main__":
+    run_command(lambda: tyro.cli(Overhead)())
