@@ -250,19 +250,14 @@ class _Wandb:
         if mode == "off":
             return
         self._patience = PATIENCE[mode]
-        about = {
-            "folder": str(folder),
-            "mode": mode,
-            "run_id": _run_id(folder, resumed),
-            "config": dict(config),
-            "command": sys.argv,
-            "process": os.getpid(),
-        }
+        about = wandb_process.Beginning(
+            str(folder), mode, _run_id(folder, resumed), dict(config), sys.argv, os.getpid()
+        )
         try:
             self._process, self._socket = _start_process()
         except OSError as error:
             _tell(f"wandb is off, since its process did not start ({error}); the run goes on.")
-        self.send("begin", about)
+        self.send("begin", vars(about))
 
     def send(self, kind: str, content: Any) -> None:
         """Hand over a request, as `e2c.wandb_process.serve` knows them, and do not wait for it."""

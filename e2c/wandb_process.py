@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,27 @@ REQUEST_SECONDS = 2.5
 Tell = Callable[[str], object]
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What a run begins with.
+
+    Attributes:
+        folder: of the run; wandb's files go to its ``wandb``.
+        mode: as the user asked for.
+        run_id: by which wandb knows the run; one that exists is gone on with.
+        config: the run's configuration.
+        command: the command line that is running.
+        process: its process, whose use of the machine is recorded.
+    """
+
+    folder: str
+    mode: Literal["offline", "online"]
+    run_id: str
+    config: dict[str, Any]
+    command: list[str]
+    process: int
+
+
 class Late(BaseException):
     """A request took too long; not an Exception, which wandb would take for its own."""
 
@@ -34,12 +56,12 @@ def serve(requests: Iterator[str], tell: Tell) -> None:
     """Begin a run as the first request says and do the others, up to ``finish`` or the end.
 
     Args:
-        requests: lines of JSON. ``begin`` has `begin`'s parameters; ``log`` a row of metrics;
+        requests: lines of JSON. ``begin`` a `Beginning`; ``log`` a row of metrics;
             ``image`` and ``video`` names and paths; ``table`` names, each with its columns and
             data; ``summary`` the last figures; ``finish`` the exit status of the run.
         tell: told one sentence for the user at a time.
     """
-    run, status, late = begin(**json.loads(next(requests))[1], tell=tell), 1, False
+    run, status, late = begin(Beginning(**json.loads(next(requests))[1]), tell), 1, False
     axes: set[str] = set()
     for kind, content in map(json.loads, requests):
         if kind == "finish":
@@ -58,68 +80,56 @@ def serve(requests: Iterator[str], tell: Tell) -> None:
         tell(f"wandb did not take everything in time; {remedy(run)}.")
 
 
-def begin(
-    folder: str,
-    mode: str,
-    run_id: str,
-    config: dict[str, Any],
-    command: list[str],
-    process: int,
-    tell: Tell,
-) -> Any:
-    """Start a wandb run; without a login or a server that answers, in its offline mode.
+def begin(about: Beginning, tell: Tell) -> Any:
+    """Start a wandb run and tell where it is.
 
-    Args:
-        folder: of the run; wandb's files go to its ``wandb``.
-        mode: ``offline`` or ``online``.
-        run_id: by which wandb knows the run; one that exists is gone on with.
-        config: the run's configuration.
-        command: the command line that is running.
-        process: its process, whose use of the machine is recorded.
-        tell: told where the run is.
+    Online, without a login or a server that answers, it is started in wandb's offline mode.
     """
     # wandb's reports on its own faults wait twenty seconds for a server that does not answer
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    sys.argv[:] = command
-    settings = wandb.Settings(
-        console="off",
-        silent=True,
-        program=command[0],
-        x_stats_pid=process,
-        init_timeout=NETWORK_SECONDS,
-        finish_timeout=NETWORK_SECONDS,
-        finish_timeout_raises=True,
-    )
-
-    def start(mode: Literal["offline", "online"]) -> Any:
-        wandb.setup(settings=settings)
-        if mode == "online" and not wandb.login(prompt=False, verify=False):
-            raise ConnectionError("nobody is logged in")
-        return wandb.init(
-            id=run_id,
-            resume="allow",
-            project=os.environ.get("WANDB_PROJECT", "e2c"),
-            name=os.environ.get("WANDB_NAME", Path(folder).resolve().name),
-            dir=folder,
-            config=config,
-            mode=mode,
-            settings=settings,
-        )
-
+    sys.argv[:] = about.command
     why = ""
-    if mode == "online":
+    if about.mode == "online":
         try:
-            run = start("online")
+            run = start(about, "online")
             tell(f"wandb: {run.url}")
             return run
         except Exception as error:
             why = f" goes offline, since {reason(error)}"
             wandb.teardown()  # the run that did not begin would keep its id
-    run = start("offline")
+    run = start(about, "offline")
     tell(f"wandb{why}: {remedy(run)}.")
     return run
+
+
+def start(about: Beginning, mode: Literal["offline", "online"]) -> Any:
+    """Start a wandb run that asks and prints nothing and waits for no server for long."""
+    import wandb
+
+    settings = wandb.Settings(
+        console="off",
+        silent=True,
+        program=about.command[0],
+        x_stats_pid=about.process,
+        init_timeout=NETWORK_SECONDS,
+        finish_timeout=NETWORK_SECONDS,
+        finish_timeout_raises=True,
+    )
+    wandb.setup(settings=settings)
+    if mode == "online" and not wandb.login(prompt=False, verify=False):
+        raise ConnectionError("nobody is logged in")
+    return wandb.init(
+        id=about.run_id,
+        resume="allow",
+        project=os.environ.get("WANDB_PROJECT", "e2c"),
+        name=os.environ.get("WANDB_NAME", Path(about.folder).resolve().name),
+        dir=about.folder,
+        config=about.config,
+        mode=mode,
+        settings=settings,
+    )
 
 
 def send(run: Any, kind: str, content: Any, axes: set[str]) -> None:

@@ -297,12 +297,22 @@ def test_requests_become_calls(wandb: Wandb) -> None:
     assert wandb.login.call_count == 0, "offline, nobody needs to be known"
 
 
-def test_wandb_is_told_never_to_ask(wandb: Wandb) -> None:
-    """A question would stop a run that nobody watches; on a terminal wandb asks by default."""
+def test_wandb_is_told_never_to_ask_and_what_costs_time(
+    wandb: Wandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question would stop a run that nobody watches; on a terminal wandb asks by default.
+
+    Unless it is silent, wandb asks the server for the user's name and waits; and it waits for the
+    server that takes reports on its faults.
+    """
+    monkeypatch.delenv("WANDB_ERROR_REPORTING")
     wandb.login.return_value = False
-    wandb_process.begin("run", "online", "x", {}, ["train.py"], 1, lambda _: None)
-    assert wandb.login.call_args.kwargs["prompt"] is False
+    about = wandb_process.Beginning("run", "online", "x", {}, ["train.py"], 1)
+    wandb_process.begin(about, lambda _: None)
+    assert wandb.login.call_args.kwargs == {"prompt": False, "verify": False}
     assert [call.kwargs["mode"] for call in wandb.init.call_args_list] == ["offline"]
+    assert wandb.Settings.call_args.kwargs["silent"] is True
+    assert os.environ["WANDB_ERROR_REPORTING"] == "false"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no\nsuch thing"), BrokenPipeError(), TypeError()])
@@ -385,6 +395,7 @@ def test_a_process_that_hangs_is_stopped(
 ) -> None:
     script.write_text("import time; time.sleep(1000)")
     tracker, process = tracked(tmp_path)
+    assert os.getsid(process.pid) == process.pid, "Ctrl-C is not for it"
     tracker.close({"steps": 1})
     assert process.poll() is not None
     assert capsys.readouterr().err == (
