@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 from base64 import b64decode, b64encode
@@ -412,6 +413,15 @@ def test_films_are_shown_side_by_side(tmp_path: Path) -> None:
     assert "No film" in found.text
 
 
+def test_films_beyond_what_a_page_can_hold_are_left_out(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / name, film=True) for name in ("first", "second", "third")]
+    for folder in folders[:2]:
+        with (folder / runs.VIDEO).open("ab") as file:
+            file.truncate(2 * MAX_EMBEDDED_BYTES // 3)
+    assert len(page(*folders).all("video")) == 2
+    assert (tmp_path / "page.html").stat().st_size < 1.4 * MAX_EMBEDDED_BYTES
+
+
 def test_equal_runs_differ_in_nothing(tmp_path: Path) -> None:
     found = page(make_run(tmp_path / "first"), make_run(tmp_path / "second"))
     assert "In nothing that is recorded" in found.text
@@ -461,6 +471,7 @@ def test_lines_of_one_chart_share_their_axes() -> None:
     [
         ([0, 100], "linear", {"0", "25", "50", "75", "100"}),
         ([-2, 3], "linear", {"−2", "0", "2"}),
+        ([1, 4], "whole", {"1", "2", "3", "4"}),
         ([1, 20], "log", {"1", "2", "5", "10", "20"}),
         ([1e-6, 1e2], "log", {"0.0001", "0.01", "1", "100"}),
         ([-4, 7], "turns", {"−π", "0", "π", "2π"}),
@@ -485,14 +496,25 @@ def test_any_values_have_an_axis(values: list[float], kind: str) -> None:
     assert len(axis.ticks()) < 20
 
 
+def test_a_log_axis_does_not_reach_down_to_nothing() -> None:
+    assert 1e-14 < charts.axis([1e-300, 1e-6, 1.0], 10, 110, "log").low < 1e-6
+
+
 def test_a_log_axis_is_for_more_than_a_decade_above_zero() -> None:
     def labels(*values: float) -> set[str]:
         line = charts.Line("a", range(len(values)), values, 0)
         return {tick.label for tick in charts.chart("t", "step", [line]).y_ticks}
 
     assert "100" in labels(1.0, 1e4)
-    assert "2500" in labels(-1.0, 1e4)
+    assert "2500" in labels(-1.0, 1.0, 1e4)
     assert "100" in labels(0.0, 1.0, 1e4), "what is zero has no place there"
+
+
+def test_shares_keep_their_axis() -> None:
+    line = charts.Line("a", [1, 2, 3], [0.0, 0.0, 0.0], 0)
+    drawn = charts.chart("t", "round", [line], charts.SHARES)
+    assert {"0", "1"} < {tick.label for tick in drawn.y_ticks}
+    assert {tick.label for tick in drawn.x_ticks} == {"1", "2", "3"}
 
 
 def test_long_lines_are_thinned() -> None:
@@ -539,7 +561,7 @@ def hostile(about: dict[str, Any], results: dict[str, Any]) -> None:
 
 def hostile_runs(folder: Path) -> tuple[Path, Path]:
     """Two runs that differ, in a folder with a name as bad as a file system allows."""
-    bad = folder / HOSTILE.replace("/", "\\")
+    bad = folder / (HOSTILE.replace("/", "\\") + os.fsdecode(b"\xff"))
     return make_run(bad / "a", hostile, film=True), make_run(bad / "b")
 
 

@@ -42,7 +42,7 @@ def write_report(runs: Sequence[Path], path: Path) -> None:
     found = [read_run(folder) for folder in runs]
     page = _run_page(found[0]) if len(found) == 1 else _comparison_page(found)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda aside: aside.write_bytes(page.encode("utf-8", "replace")))
+    write_whole(path, lambda aside: aside.write_text(page, "utf-8"))
 
 
 def _run_page(run: Run) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from e2c.config import Config, to_dict
 from e2c.pictures import LOSS_TERMS
-from e2c.report.charts import Chart, Line, chart
+from e2c.report.charts import SHARES, Chart, Line, chart
 from e2c.report.folder import Run
 
 OWN = {
@@ -82,7 +82,7 @@ def _everything(run: Run) -> dict[str, Any]:
     """Return all that made a run, by dotted names."""
     summary = run.summary
     made = {"seed": summary["seed"], **dict(_leaves(summary["config"]))}
-    made |= {f"data, part {k}": part["sha256"] for k, part in enumerate(summary["data"])}
+    made |= {f"data, part {k}": part["sha256"][:16] for k, part in enumerate(summary["data"], 1)}
     for part in ("versions", "machine"):
         made |= {f"{part}.{name}": value for name, value in summary[part].items()}
     return {**made, "commit": summary["commit"]}
@@ -139,7 +139,7 @@ def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
 def own_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
     """Draw how well the agent did in the rounds that it learned from."""
     return [
-        chart(title, "round", lines)
+        chart(title, "round", lines, SHARES)
         for figure, title in OWN.items()
         if (lines := _lines(runs, names, "round", figure))
     ]
