@@ -217,17 +217,17 @@ def _from_json(path: Path, line: str) -> dict[str, float]:
 
 
 def _read_rows(path: Path, count: int) -> list[str]:
-    """Read the first ``count`` whole lines."""
+    """Read the first ``count`` lines."""
     try:
-        whole = path.read_text("utf-8", "replace").split("\n")[:-1]
+        found = path.read_text("utf-8", "replace").splitlines()
     except FileNotFoundError:
-        whole = []
-    if len(whole) < count:
+        found = []
+    if len(found) < count:
         raise E2CError(
-            f"{path} holds {len(whole)} rows, where the run to go on with had written {count}; put "
+            f"{path} holds {len(found)} rows, where the run to go on with had written {count}; put "
             "the file back or start the run anew in another folder."
         )
-    return whole[:count]
+    return found[:count]
 
 
 # ------------------------------------------------------------------------------------------- wandb
