@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -222,7 +223,7 @@ def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
     Raises:
         E2CError: for anything that the user can put right.
     """
-    recipe = replace(check_recipe(recipe), data=tuple(str(Path(p).resolve()) for p in recipe.data))
+    recipe = replace(check_recipe(recipe), data=tuple(map(os.path.abspath, recipe.data)))
     env, place = make_env(recipe.config.env), checkpoint.find_device(recipe.device)
     torch.set_num_threads(recipe.threads)
     with runs.claimed(folder, recipe):

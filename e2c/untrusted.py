@@ -45,11 +45,16 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("its JSON is nested too deeply") from None
 
 
+def one_line(text: str) -> str:
+    """Return ``text`` as one line, without what a terminal cannot or should not be told."""
+    spaced = (" " if c.isspace() else c for c in text)
+    return "".join(c if c.isprintable() else "?" for c in spaced)
+
+
 def shown(thing: object) -> str:
-    """Return what a sentence tells of a thing: one line, printable, and not for ever."""
+    """Return what a sentence tells of a thing: one line, and not for ever."""
     text = " ".join(str(thing).split()).rstrip(".") or repr(thing)
-    plain = "".join(c if c.isprintable() else "?" for c in text[:300])
-    return plain if len(text) <= 300 else plain + "..."
+    return one_line(text if len(text) <= 300 else text[:300] + "...")
 
 
 def brief(value: object) -> str:
