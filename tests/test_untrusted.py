@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2c.untrusted import brief, one_line, ordinary_size, parse_json, read_bytes, shown
+from e2c.untrusted import (
+    brief,
+    conform,
+    one_line,
+    ordinary_size,
+    parse_json,
+    read_bytes,
+    shown,
+)
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
@@ -56,6 +64,35 @@ def test_any_text_is_json_or_refused(text: str | bytes) -> None:
     except ValueError:
         return
     assert not isinstance(value, float) or math.isfinite(value)
+
+
+SHAPE = {"count": int, "names?": [str], "times": {"total": float, str: float}, "any": {}}
+RIGHT = {"count": 3, "names": ["a"], "times": {"total": 1, "more": 0.5}, "any": {"a": [1]}}
+
+
+@pytest.mark.parametrize("more", [{}, {"names": None}, {"names": []}, {"surplus": "x"}])
+def test_a_value_of_the_shape_is_returned(more: dict[str, Any]) -> None:
+    value = {**RIGHT, **more}
+    assert conform(value, SHAPE) is value
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"count": 3.0}, "its content / count is 3.0, not of type int"),
+        ({"count": True}, "its content / count is True, not of type int"),
+        ({"count": 10**101}, "its content / count is a number above 1e+100"),
+        ({"count": None}, "its content has no 'count'"),
+        ({"names": "a"}, "its content / names is a, not of type list"),
+        ({"names": ["a", 3]}, "its content / names / 1 is 3, not of type str"),
+        ({"times": {"more": 1.0}}, "its content / times has no 'total'"),
+        ({"times": {"total": 1.0, "more": "x"}}, "times / more is x, not of type float"),
+        ({"any": []}, r"its content / any is \[\], not of type dict"),
+    ],
+)
+def test_where_a_value_is_of_another_shape_is_told(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told.replace("+", r"\+")):
+        conform({**RIGHT, **more}, SHAPE)
 
 
 @given(st.text(st.characters()) | st.binary())
