@@ -691,7 +691,7 @@ def test_the_film_stands_still_for_who_wants_less_motion(
     film = Opened(browser, pages["run"], reduced_motion="reduce").page.locator("video")
     film.scroll_into_view_if_needed()
     film.page.wait_for_function("film => film.readyState >= 3", arg=film.element_handle())
-    assert film.evaluate("film => film.paused && !film.autoplay && film.currentTime == 0")
+    assert film.evaluate("film => film.paused && film.currentTime == 0")
 
 
 def test_an_episode_is_chosen_by_pointer_and_by_keyboard(
@@ -712,6 +712,16 @@ def test_an_episode_is_chosen_by_pointer_and_by_keyboard(
     oracles = opened.page.locator(".plane svg .oracle")
     seen = oracles.evaluate_all("all => all.map(e => getComputedStyle(e).visibility)")
     assert seen.count("visible") == 1
+    assert opened.complaints == []
+
+
+def test_a_command_is_copied_with_one_press(browser: Browser, pages: dict[str, Path]) -> None:
+    opened = Opened(browser, pages["run"], permissions=["clipboard-read", "clipboard-write"])
+    command = opened.page.locator("pre").first
+    command.get_by_role("button", name="Copy").click()
+    command.get_by_role("button", name="Copied").wait_for()
+    copied = opened.page.evaluate("navigator.clipboard.readText()")
+    assert copied == command.locator("code").inner_text()
     assert opened.complaints == []
 
 

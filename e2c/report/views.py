@@ -124,7 +124,7 @@ def _figures(run: Run) -> dict[str, Any]:
 
 
 def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{share:.0%}"
+    return None if share is None else f"{100 * share:.3g}%"
 
 
 def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:

@@ -3,7 +3,6 @@
 // Films play by themselves, but not for who asked for less motion.
 if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
   for (const film of document.querySelectorAll("video")) {
-    film.autoplay = false;
     film.pause();
   }
 }
