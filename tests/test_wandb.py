@@ -227,6 +227,12 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run(sessions: Sessions, tmp_pat
     assert anew.said != second.said
 
 
+def test_a_run_that_is_begun_anew_is_another_wandb_run(tmp_path: Path) -> None:
+    first = tracking._run_id(tmp_path, resumed=False)
+    assert tracking._run_id(tmp_path, resumed=True) == first
+    assert tracking._run_id(tmp_path, resumed=False) != first
+
+
 @pytest.mark.parametrize(
     ("name", "value", "mode"),
     [
@@ -319,7 +325,7 @@ def test_wandb_is_told_never_to_ask_and_what_costs_time(
 def test_a_wandb_that_fails_is_left_alone(wandb: Wandb, error: Exception) -> None:
     run = wandb.init.return_value
     run.log.side_effect = error
-    told = wandb.serve(("log", {"step": 1}), ("log", {"step": 2}), ("finish", 0))
+    told = wandb.serve(*[("log", {"step": i}) for i in range(2000)], ("finish", 0))
     reason = "no" if str(error) else type(error).__name__
     assert told == [PLACE, f"wandb is off from here on, since {reason}; the run goes on."]
     assert run.log.call_count == 1
