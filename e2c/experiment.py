@@ -33,6 +33,7 @@ from e2c.report import write_report
 from e2c.runs import RunState
 from e2c.tracking import Progress, Tracker, WandbMode
 from e2c.training import Phase, Trainer, TrainingState
+from e2c.untrusted import shown
 from e2c.video import Film, swing_up_frames, write_video
 from envs.collect import BatchEnv, Controller, Rollouts, collect_restarts, record
 from envs.core import PixelEnv
@@ -258,11 +259,22 @@ def _begin(
     if state is None:
         run.seconds["collect"] = time.perf_counter() - started
     else:
-        trainer.restore(state.training)
+        _restore(trainer, state.training, folder)
         run.phase, run.seconds = state.phase, dict(state.seconds)
         run.sessions = [*state.sessions, *run.sessions]
     run.save_state(trainer.state())
     return run
+
+
+def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
+    """Let training go on from ``state``, or say that it is not of this run."""
+    try:
+        trainer.restore(state)
+    except (ValueError, RuntimeError) as error:
+        raise E2CError(
+            f"{folder / runs.STATE} is not the state of this run ({shown(error)}); remove {folder} "
+            "and train again."
+        ) from None
 
 
 def _first_data(recipe: Recipe, spec: ProblemSpec) -> list[Dataset]:

@@ -7,13 +7,14 @@ then goes back to the last state that was kept, with a smaller step size, a boun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from e2c.checkpoint import compare
 from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.dataset import Windows
 from e2c.errors import E2CError
@@ -161,8 +162,9 @@ class Trainer:
         """Go on from ``state``: every step to come is, bit for bit, what it would have been.
 
         Raises:
-            KeyError, RuntimeError: when it is the state of another model.
+            ValueError: when it is the state of another model.
         """
+        compare(state.tensors, self._wanted(state.tensors))
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "adam": {}, "generator": {}}
         for name, value in state.tensors.items():
             kind, _, rest = name.partition("/")
@@ -179,6 +181,16 @@ class Trainer:
         self.first, self.level = state.first, state.level
         self.skipped, self.scale = state.skipped, state.scale
         self.recoveries = list(state.recoveries)
+
+    def _wanted(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors like those of a state, with moments where ``found`` has any."""
+        wanted = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        wanted |= {f"generator/{name}": g.get_state() for name, g in self.generators.items()}
+        for name, parameter in self.model.named_parameters():
+            moments = {f"adam/{kind}/{name}": parameter.data for kind in ("exp_avg", "exp_avg_sq")}
+            moments[f"adam/step/{name}"] = torch.zeros(())
+            wanted |= moments if moments.keys() & found.keys() else {}
+        return wanted
 
     def _recover(self, reason: str, phase: Phase) -> None:
         """Go back to the state that was kept, with a smaller step."""
