@@ -25,7 +25,8 @@ from e2c.errors import E2CError
 from e2c.pictures import LOSS_TERMS
 from e2c.report import MAX_EMBEDDED_BYTES, charts, write_report
 from e2c.report.episodes import MOST_EPISODES, TASKS, phase_plane
-from e2c.report.folder import Episodes
+from e2c.report.folder import Episodes, Run
+from e2c.report.views import own_charts
 from e2c.video import write_video
 
 RNG = np.random.default_rng(5)
@@ -236,6 +237,7 @@ def test_states_of_another_task_have_neutral_names(tmp_path: Path, n: int) -> No
     assert "upright" not in found.text
     assert len(found.with_class("plane")) == (n > 1)
     assert ("second state component" in found.text) == (n > 1)
+    assert "were not kept" not in found.text
     assert not found.with_class("goal")
 
 
@@ -360,6 +362,13 @@ def test_an_oracle_of_other_episodes_is_refused(tmp_path: Path, shape: tuple[int
         write_report([folder], tmp_path / "page.html")
 
 
+def test_episodes_of_no_state_are_refused(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    write_episodes(folder, STATES[..., :0], STATES[..., :0])
+    with pytest.raises(E2CError, match=r"\(5, 31, 0\)"):
+        write_report([folder], tmp_path / "page.html")
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_a_folder_without_a_run_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
@@ -404,6 +413,12 @@ def test_a_comparison_begins_with_what_differs(tmp_path: Path) -> None:
     assert "Success 80% 25%" in text
     lines = [a for a in found.all("path") if "line" in a.get("class", "")]
     assert len([a for a in lines if "colour-1" in a["class"]]) >= len(LOSS_TERMS)
+
+
+def test_many_runs_look_different(tmp_path: Path) -> None:
+    found = page(*[make_run(tmp_path / str(number)) for number in range(9)])
+    legend = [a["class"] for a in found.all("path") if a["d"] == "M2 4H26"][:9]
+    assert len(set(legend)) == 9
 
 
 def test_films_are_shown_side_by_side(tmp_path: Path) -> None:
@@ -510,9 +525,9 @@ def test_a_log_axis_is_for_more_than_a_decade_above_zero() -> None:
     assert "100" in labels(0.0, 1.0, 1e4), "what is zero has no place there"
 
 
-def test_shares_keep_their_axis() -> None:
-    line = charts.Line("a", [1, 2, 3], [0.0, 0.0, 0.0], 0)
-    drawn = charts.chart("t", "round", [line], charts.SHARES)
+def test_rounds_are_whole_and_their_shares_keep_their_axis() -> None:
+    rows = [{"round": k, "own_success_rate": 0.0} for k in (1, 2, 3)]
+    (drawn,) = own_charts([Run(Path("run"), {}, rows, None, None, None, {})], ["run"])
     assert {"0", "1"} < {tick.label for tick in drawn.y_ticks}
     assert {tick.label for tick in drawn.x_ticks} == {"1", "2", "3"}
 
