@@ -223,6 +223,7 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run(sessions: Sessions, tmp_pat
     assert second.said == sessions["online"].said
     asked = sessions.server.asked[before:]
     assert {about["name"] for operation, about in asked if operation == "UpsertBucket"} == {name}
+    assert "RunResumeStatus" in [operation for operation, _ in asked]
     anew = session(tmp_path, "online", sessions.server.url)
     assert anew.said != second.said
 
