@@ -218,10 +218,7 @@ def _from_json(path: Path, line: str) -> dict[str, float]:
 
 def _read_rows(path: Path, count: int) -> list[str]:
     """Read the first ``count`` lines."""
-    try:
-        found = path.read_text("utf-8", "replace").splitlines()
-    except FileNotFoundError:
-        found = []
+    found = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
     if len(found) < count:
         raise E2CError(
             f"{path} holds {len(found)} rows, where the run to go on with had written {count}; put "
