@@ -30,8 +30,9 @@ CLEAR_LINE = "\r\x1b[2K"
 LOG_SECONDS = 10.0
 """A log gets a line this often; a terminal's live line is redrawn ten times a second."""
 
-PATIENCE = {"online": 10.0, "offline": 60.0}
-"""A run waits this long for wandb and then goes on without it [s]; offline, no network is slow."""
+PATIENCE = {"online": 9.0, "offline": 60.0}
+"""A run waits this long for wandb, and a second for its process to end [s]; then it goes on without
+it. Offline, no network is slow, only the machine."""
 
 
 # ---------------------------------------------------------------------------------------- terminal

@@ -370,6 +370,16 @@ def test_a_request_that_takes_too_long_is_interrupted(
     run.finish.assert_called_once_with(0)
 
 
+def test_what_is_not_sent_at_the_end_is_told_of(wandb: Wandb) -> None:
+    wandb.init.return_value.finish.side_effect = TimeoutError
+    assert wandb.serve(("finish", 0)) == [
+        PLACE,
+        "wandb did not take everything in time; 'wandb sync run/wandb/offline-run-x' uploads it.",
+    ]
+    assert wandb.Settings.call_args.kwargs["finish_timeout_raises"] is True
+    wandb.teardown.assert_called_once()
+
+
 def test_the_stop_button_stops_the_run(wandb: Wandb, monkeypatch: pytest.MonkeyPatch) -> None:
     kill = MagicMock()
     monkeypatch.setattr(os, "kill", kill)
