@@ -652,9 +652,8 @@ def _write_trajectories(
     path: Path, spec: ProblemSpec, rollouts: Rollouts, ideal: Rollouts | None
 ) -> None:
     """Keep what the agent and the oracle did from the same starts."""
-    kept: dict[str, NDArray[Any]] = {"states": rollouts.states, "actions": rollouts.actions}
-    if ideal is not None:
-        kept["oracle_states"] = ideal.states
+    oracle_states = rollouts.states[:0] if ideal is None else ideal.states
+    kept = {"states": rollouts.states, "actions": rollouts.actions, "oracle_states": oracle_states}
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays.write(path, kept, {"schema": "e2c-episodes-1", "env": spec.env, "dt": spec.dt})
 
