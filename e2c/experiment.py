@@ -145,10 +145,10 @@ def collect(
     episodes = -(-transitions // length)
     controller = None if agent is None else noisy(agent, exploration, rng)
     frames = (length + env.frames_per_observation) / length
-    progress = Progress("collect", int(episodes * length * frames), "frames")
-    rollouts = collect_restarts(
-        env, episodes, length, rng, controller, lambda done, _: progress(int(done * frames))
-    )
+    with Progress("collect", int(episodes * length * frames), "frames") as progress:
+        rollouts = collect_restarts(
+            env, episodes, length, rng, controller, lambda done, _: progress(int(done * frames))
+        )
     source = {"seed": seed, "controller": "random" if agent is None else "agent"}
     return as_dataset(
         rollouts, problem_spec(env_id, env), {**source, "restarts": True, "length": length}
@@ -531,8 +531,8 @@ def evaluate(
     )
 
     def closed_loop(name: str, controller: Controller, batch: BatchEnv) -> Rollouts:
-        progress = Progress(name, episodes * spec.episode_steps, "steps")
-        return record(batch, controller, spec.episode_steps, lambda n, _: progress(n), push)
+        with Progress(name, episodes * spec.episode_steps, "steps") as progress:
+            return record(batch, controller, spec.episode_steps, lambda n, _: progress(n), push)
 
     started = time.perf_counter()
     agent.reset()
@@ -652,8 +652,11 @@ def _write_trajectories(
     path: Path, spec: ProblemSpec, rollouts: Rollouts, ideal: Rollouts | None
 ) -> None:
     """Keep what the agent and the oracle did from the same starts."""
-    oracle_states = rollouts.states[:0] if ideal is None else ideal.states
-    kept = {"states": rollouts.states, "actions": rollouts.actions, "oracle_states": oracle_states}
+    kept: dict[str, NDArray[Any]] = {
+        "states": rollouts.states,
+        "actions": rollouts.actions,
+        "oracle_states": rollouts.states[:0] if ideal is None else ideal.states,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays.write(path, kept, {"schema": "e2c-episodes-1", "env": spec.env, "dt": spec.dt})
 
