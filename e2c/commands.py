@@ -140,10 +140,12 @@ class Evaluate:
         _within(1, 256, threads=self.threads)
         _within(0, 2**63 - 1, seed=self.seed)
         _within(0, 1e4, frame_noise=self.disturbance.frame_noise)
+        _within(0, 1, black_frames=self.disturbance.black_frames)
         _within(-1e4, 1e4, kick=self.disturbance.kick)
         _ends_in(".json", json=self.outputs.json)
         _ends_in(".mp4", video=self.outputs.video)
         _ends_in(".png", picture=self.outputs.picture)
+        _ends_in(".npz", trajectories=self.outputs.trajectories)
         torch.set_num_threads(self.threads)
         agent = load_agent(self.run, self.device)
         results = experiment.evaluate_and_film(

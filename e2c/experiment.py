@@ -489,6 +489,8 @@ class Disturbance:
     """External push [N m] for 0.25 s, 6 s into the episode."""
     frame_noise: float = 0.0
     """Standard deviation of Gaussian noise on the frames [grey levels of 255]."""
+    black_frames: float = 0.0
+    """Share of the frames that the camera returns black."""
 
     def push(self, dt: float, shape: tuple[int, int]) -> Callable[[int], ArrayLike | None]:
         """Return the external force at each step: the kick, or none."""
@@ -496,11 +498,14 @@ class Disturbance:
         return lambda t: np.full(shape, self.kick) if self.kick and first <= t < last else None
 
     def look(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return the frames as the agent gets them."""
-        if not self.frame_noise:
-            return frames
-        noise = self.frame_noise * rng.standard_normal(frames.shape)
-        return np.clip(np.rint(frames + noise), 0, 255).astype(np.uint8)
+        """Return observations ``[B, C, H, W]`` as the agent gets them."""
+        if self.frame_noise:
+            noise = self.frame_noise * rng.standard_normal(frames.shape)
+            frames = np.clip(np.rint(frames + noise), 0, 255).astype(np.uint8)
+        if self.black_frames:
+            seen = rng.random(frames.shape[:2]) >= self.black_frames
+            frames = frames * seen[..., None, None]
+        return frames
 
 
 def evaluate(
@@ -540,8 +545,12 @@ def evaluate(
     rollouts = closed_loop("evaluate", lambda x: agent.act(disturbance.look(x, noise)), batch)
     seconds = time.perf_counter() - started
     scores = score(env, rollouts.states, rollouts.actions)
-    results = {**scores.summary(), "episodes": scores.rows(), "seconds": seconds}
-    results |= {"troubled_plans": agent.troubles}
+    results = {
+        **scores.summary(),
+        "faults": {kind: int(counts.sum()) for kind, counts in agent.faults.items()},
+        "episodes": scores.rows(**agent.faults),
+        "seconds": seconds,
+    }
     ideal = None
     if oracle:
         batch = BatchEnv(env, starts)

@@ -235,6 +235,7 @@ def test_disturbances_change_the_world_and_not_the_agent(run: Path) -> None:
         Disturbance(mass=1.3),
         Disturbance(length=1.1),
         Disturbance(frame_noise=20.0),
+        Disturbance(black_frames=0.5),
     ):
         results, disturbed, _ = experiment.evaluate(agent, 2, 7, disturbance, oracle=False)
         assert (disturbed.states[:, -1] != calm.states[:, -1]).any(), disturbance
@@ -270,6 +271,20 @@ def test_noise_on_frames_has_the_deviation_asked_for() -> None:
     assert Disturbance().look(frames, np.random.default_rng(0)) is frames
     black = Disturbance(frame_noise=10.0).look(0 * frames, np.random.default_rng(0))
     assert black.max() < 80, "it does not wrap around"
+
+
+def test_black_frames_are_as_many_as_asked_for_and_counted(run: Path) -> None:
+    frames = np.full((500, 2, 4, 4), 7, np.uint8)
+    seen = Disturbance(black_frames=0.25).look(frames, np.random.default_rng(0))
+    assert set(np.unique(seen)) == {0, 7}
+    black = (seen == 0).all((-2, -1))
+    np.testing.assert_array_equal(black, (seen == 0).any((-2, -1)))
+    assert black.mean() == pytest.approx(0.25, abs=0.03)
+    results, *_ = experiment.evaluate(
+        load_agent(run), 3, 7, Disturbance(black_frames=1.0), oracle=False
+    )
+    assert results["faults"]["blind"] == 3 * STEPS
+    assert [row["faults"]["blind"] for row in results["episodes"]] == [STEPS] * 3
 
 
 def test_exploration_is_a_share_of_the_limits(run: Path) -> None:

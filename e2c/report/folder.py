@@ -39,7 +39,7 @@ EVALUATION: Shape = {
     "oracle_time_in_goal?": float,
     "plan_ms_median?": float,
     "plan_ms_p99?": float,
-    "troubled_plans?": int,
+    "faults?": {str: int},
     "start_seed?": int,
     "disturbance?": {},
     "episodes": [{"start": [float], "success": bool, "time_in_goal": float, "faults?": {str: int}}],

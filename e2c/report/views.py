@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -169,10 +168,8 @@ def error_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
 
 def faults(run: Run) -> dict[str, int]:
     """Count the control steps of the evaluation at which something went wrong, by kind."""
-    total: Counter[str] = Counter()
-    for row in (run.evaluation or {}).get("episodes", []):
-        total.update(row.get("faults") or {})
-    return dict(total)
+    found: dict[str, int] = (run.evaluation or {}).get("faults") or {}
+    return {kind: count for kind, count in found.items() if count}
 
 
 def disturbances(evaluation: Mapping[str, Any]) -> dict[str, Any]:
