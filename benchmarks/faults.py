@@ -347,12 +347,11 @@ def struck(agent: Agent, fault: Fault) -> Iterator[None]:
 def evaluate_struck(agent: Agent, seed: int, fault: Fault) -> Outcome:
     """Evaluate ``agent``, struck by ``fault``."""
     with struck(agent, fault):
-        _, rollouts, _ = experiment.evaluate(agent, EPISODES, seed, oracle=False)
+        results, rollouts, _ = experiment.evaluate(agent, EPISODES, seed, oracle=False)
     low, high = agent.spec.control_low, agent.spec.control_high
     within = (rollouts.actions >= low) & (rollouts.actions <= high)
     sound = bool(within.all() and np.isfinite(rollouts.states).all())
-    record = {kind: int(count.sum()) for kind, count in agent.faults.items()}
-    signs = CLOSED_LOOP[fault.kind]
+    record, signs = results["faults"], CLOSED_LOOP[fault.kind]
     return Outcome(sound, not signs or any(record[sign] for sign in signs), record)
 
 
