@@ -30,7 +30,7 @@ MAX_BYTES = 2 * 2**30
 """Larger files are refused unread."""
 MAX_HEADER = 2**20
 """Longer headers are refused unparsed; that of the default model has 4 thousand bytes."""
-MAX_STEPS = 100_000
+MAX_STEPS = 10_000
 """Episodes described as longer are refused."""
 _REMEDY = "train again or copy the file again"
 _TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.uint8: "U8"}

@@ -77,6 +77,18 @@ def problem_spec(env_id: str, env: PixelEnv) -> ProblemSpec:
     )
 
 
+def check_task(agent: Agent, env_id: str, env: PixelEnv) -> None:
+    """Raise an E2CError unless ``env`` is, but for its duration, what ``agent`` was trained on."""
+    here = replace(problem_spec(env_id, env), episode_steps=agent.spec.episode_steps)
+    differ = [name for name, value in vars(here).items() if value != vars(agent.spec)[name]]
+    if differ:
+        name = differ[0]
+        raise E2CError(
+            f"The agent was trained where {name} was {vars(agent.spec)[name]!r}, and here it is "
+            f"{vars(here)[name]!r}; choose an agent of this task, or train one."
+        )
+
+
 def as_dataset(rollouts: Rollouts, spec: ProblemSpec, source: Mapping[str, Any]) -> Dataset:
     """Turn recorded rollouts into a dataset with its provenance."""
     parameters = {
@@ -142,6 +154,8 @@ def collect(
         exploration: the noise on the agent's actions, as a share of the limits.
     """
     env, rng = make_env(env_id), np.random.default_rng(seed)
+    if agent is not None:
+        check_task(agent, env_id, env)
     episodes = -(-transitions // length)
     controller = None if agent is None else noisy(agent, exploration, rng)
     frames = (length + env.frames_per_observation) / length
@@ -528,6 +542,7 @@ def evaluate(
         The results, ready for JSON; the agent's episodes; and the oracle's, if it ran.
     """
     disturbance, spec = disturbance or Disturbance(), agent.spec
+    check_task(agent, spec.env, make_env(spec.env))
     env = make_env(spec.env, mass=disturbance.mass, length=disturbance.length)
     starts = env.sample_starts(np.random.default_rng(seed), episodes)
     noise, push = (

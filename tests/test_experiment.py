@@ -16,6 +16,7 @@ import envs
 from e2c import checkpoint, dataset, experiment, runs, training
 from e2c.agent import Agent, load_agent
 from e2c.config import EvaluationConfig, Recipe, from_dict
+from e2c.errors import E2CError
 from e2c.experiment import Disturbance
 from e2c.objectives import LossTerms, e2c_terms
 from e2c.video import swing_up_frames
@@ -321,6 +322,18 @@ def test_an_agent_may_collect(run: Path) -> None:
     agent.reset()
     again = experiment.collect(ENV, 10, 5, 3, agent, 0.1)
     assert data.content_hash == again.content_hash
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("dt", 0.1), ("control_high", (7.0,)), ("observation_shape", (2, 48, 46))]
+)
+def test_an_agent_of_another_task_is_refused(run: Path, name: str, value: Any) -> None:
+    agent = load_agent(run)
+    agent.spec = dataclasses.replace(agent.spec, **{name: value})
+    with pytest.raises(E2CError, match=rf"The agent was trained where {name} was .*, and here it"):
+        experiment.collect(ENV, 9, 3, 0, agent, 0.0)
+    with pytest.raises(E2CError, match=rf"The agent was trained where {name} was .*, and here it"):
+        experiment.evaluate(agent, 2, 0)
 
 
 def test_an_agent_that_has_acted_before_collects_the_same(run: Path) -> None:
