@@ -146,6 +146,7 @@ class Evaluate:
         _ends_in(".mp4", video=self.outputs.video)
         _ends_in(".png", picture=self.outputs.picture)
         _ends_in(".npz", trajectories=self.outputs.trajectories)
+        _ends_in(".npz", trajectories=self.outputs.trajectories)
         torch.set_num_threads(self.threads)
         agent = load_agent(self.run, self.device)
         results = experiment.evaluate_and_film(

@@ -127,6 +127,7 @@ OWN = [
     ("evaluate", ["run", "--seed", "-1"], "--seed is -1; it must be at least 0."),
     ("evaluate", ["run", "--video", "new.avi"], "--video is new.avi; its name must end in .mp4."),
     ("evaluate", ["run", "--picture", "p.jpg"], "--picture is p.jpg; its name must end in .png."),
+    ("evaluate", ["run", "--trajectories", "t"], "--trajectories is t; its name must end in .npz."),
     ("evaluate", ["run", "--mass", "-1"], "The rod's mass must be a positive number; got -1.0."),
     ("evaluate", ["run", "--mass", "nan"], "The rod's mass must be a positive number; got nan."),
     ("evaluate", ["run", "--length", "0"], "The rod's length must be a positive number; got 0"),
