@@ -348,10 +348,9 @@ def _fit(run: Run, phase: Phase, name: str) -> None:
                 if trainer.done % LOG_EVERY == 0:
                     run.tracker.log(_mean(rows))
                     rows.clear()
-                if trainer.done % KEEP_EVERY == 0:
-                    trainer.keep()
-                    if time.perf_counter() - run.saved_at > SAVE_SECONDS:
-                        run.save_state(trainer.kept)
+                due = trainer.done % KEEP_EVERY == 0 and trainer.keep(windows)
+                if due and time.perf_counter() - run.saved_at > SAVE_SECONDS:
+                    run.save_state(trainer.kept)
         if rows:
             run.tracker.log(_mean(rows))
         run.model.eval()
