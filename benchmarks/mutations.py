@@ -289,13 +289,13 @@ def cases(material: Path, seed: int, numbers: Sequence[int], apart: int = 0) -> 
         apart: how many refusals, spread evenly, are repeated in processes of their own, and yielded
             a second time.
     """
-    folder, due, repeated = material.with_name("case"), 0.0, 0
-    for number in numbers:
+    folder, repeated = material.with_name("case"), 0
+    for place, number in enumerate(numbers):
         kind, line = mutate(seed, number, material, folder)
         with nothing_long():
             outcome = run_here(line, folder)
         yield Case(number, kind, line, outcome)
-        due += apart / len(numbers)
+        due = 1 + place * apart // len(numbers) if apart else 0
         if repeated < due and outcome.verdict in ("sentence", "usage"):
             repeated += 1
             mutate(seed, number, material, folder)
