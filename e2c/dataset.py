@@ -8,6 +8,7 @@ pictures and scores; `Windows`, which is all that training sees, does not have t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -75,9 +76,9 @@ class Dataset:
         """C."""
         return (len(self.frames) - self.transitions) // max(len(self.lengths), 1)
 
-    @property
+    @functools.cached_property
     def content_hash(self) -> str:
-        """SHA-256 over the shapes, the contents and the provenance."""
+        """SHA-256 over the shapes, the contents and the provenance; a dataset does not change."""
         digest = hashlib.sha256(json.dumps(self.provenance, sort_keys=True).encode())
         for name in _ARRAYS:
             array = getattr(self, name)
