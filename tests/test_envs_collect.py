@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from envs.collect import BatchEnv, collect_restarts, random_controller, record
-from envs.core import Actions, Bools, Floats, Frames, PixelEnv
+from envs.core import Actions, Bools, Component, Floats, Frames, PixelEnv
 from envs.pendulum import PendulumSwingUp
+from envs.strong_pendulum import PendulumReach
 
 E, T = 5, 7
 
@@ -19,7 +19,8 @@ class Counting(PixelEnv):
     Three frames to an observation, and two controls, so that no size is mistaken for another.
     """
 
-    state_dim = 3
+    components = tuple(Component(name, "1") for name in ("episode", "step", "control"))
+    goal_sentence = "Count beyond 15"
     frames_per_observation = 3
     frame_shape = (2, 4)
 
@@ -31,6 +32,9 @@ class Counting(PixelEnv):
 
     def previous(self, states: Floats) -> Floats:
         return states - [0, 1, 0]
+
+    def noise_unit(self) -> Floats:
+        return np.ones(3)
 
     def draw(self, states: Floats) -> Frames:
         frames = np.zeros((len(states), 2, 4), np.uint8)
@@ -47,15 +51,6 @@ class Counting(PixelEnv):
 
     def is_goal(self, states: Floats) -> Bools:
         return states[..., 1] > 15
-
-    def reward(self, states: Floats, actions: NDArray[np.floating]) -> Floats:
-        return np.zeros(states.shape[:-1])
-
-    def coordinates(self, states: Floats) -> Floats:
-        return states
-
-    def from_coordinates(self, coordinates: Floats) -> Floats:
-        return coordinates
 
     def picture(self, state: Floats, action: Actions) -> Frames:
         return np.zeros((2, 2, 3), np.uint8)
@@ -110,6 +105,18 @@ def test_the_generator_decides_everything() -> None:
     np.testing.assert_array_equal(one.frames, again.frames)
     np.testing.assert_array_equal(one.actions, again.actions)
     assert (one.actions != other.actions).any()
+
+
+def test_noise_comes_from_the_generator_and_a_restart_is_a_step_like_any_other() -> None:
+    env = PendulumReach(state_noise=1.0)
+    one, again, other = (collect_restarts(env, E, T, np.random.default_rng(s)) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.states, again.states)
+    assert (one.states[:, 1:] != other.states[:, 1:]).all()
+    drawn = np.random.default_rng(1)
+    before, actions = env.sample_states(drawn, E), drawn.uniform(-0.65, 0.65, (E, 1))
+    np.testing.assert_array_equal(one.frames[:, 0], env.draw(before))
+    off = (one.states[:, 0] - env.advance(before, actions)) / env.noise_unit()
+    assert 0.1 < np.abs(off).mean() < 3
 
 
 def test_random_torques_fill_the_limits() -> None:
