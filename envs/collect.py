@@ -69,7 +69,8 @@ class BatchEnv:
         self.env, self.generators = env, generators
         self.states: Floats = np.array(states, np.float64)
         """The present states, ``[B, n]``."""
-        self.observations: Frames = env.observe(states) if observations is None else observations
+        seen = env.observe(self.states) if observations is None else observations
+        self.observations: Frames = seen
         """What the camera shows, ``uint8 [B, C, H, W]``."""
 
     def step(self, actions: ArrayLike, external: ArrayLike | None = None) -> Frames:

@@ -52,6 +52,8 @@ class Simulator:
         Each row advances by its own number of ``steps [N]``, or all by the same. A state that is
         not finite, or has diverged, becomes NaN and stays so.
         """
+        if len(states) == 0:  # which MuJoCo's roll-out does not survive
+            return states.copy()
         sound = (np.abs(states) < _DIVERGED).all(axis=1, keepdims=True)
         full = np.zeros((len(states), 1 + self.state_dim))  # MuJoCo's: time, qpos, qvel
         np.copyto(full[:, 1:], states, where=sound)

@@ -1,7 +1,8 @@
 """The camera: from positions to grey frames, by pure functions on the processor.
 
 A pixel's brightness falls from 255 to 0 over one pixel of distance across an outline, so that any
-move, however small, moves brightness. Frames come out bit for bit the same in any batch.
+move, however small, moves brightness. Frames come out bit for bit the same in any batch; what is
+not at a finite position is not seen.
 """
 
 import math
@@ -109,11 +110,18 @@ def capsules(
         ``uint8 [N, *shape]``.
     """
     frames = np.zeros((len(starts), *shape), np.uint8)
+    starts, ends = _findable(starts), _findable(ends)
     for first in range(0, len(starts), _CHUNK):
         part = slice(first, first + _CHUNK)
         for s in range(starts.shape[1]):
             _add_capsule(frames[part], starts[part, s], ends[part, s], radius)
     return frames
+
+
+def _findable(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Put what is not a finite position [px] far outside of every frame, where nobody sees it."""
+    far = -1e6
+    return np.where(np.abs(positions) < -far, positions, far)
 
 
 def _add_capsule(
@@ -198,6 +206,7 @@ def boxes(
         ``uint8 [N, *shape]``.
     """
     frames = np.zeros((len(centres), *shape), np.uint8)
+    centres = _findable(centres)
     corner, *pixels = _window(centres - half, 2 * np.array(half), shape)
     rows, columns = (_overlap(centres[:, axis, None], half[axis], pixels[axis]) for axis in (0, 1))
     covered = 255.0 * rows[:, :, None] * columns[:, None, :] + 0.5

@@ -158,6 +158,12 @@ def test_a_step_is_the_same_alone_and_in_a_batch(env: PixelEnv, rng: np.random.G
         np.testing.assert_array_equal(env.draw(states[one]), frames[one])
 
 
+def test_no_episodes_are_a_batch_too(env: PixelEnv, rng: np.random.Generator) -> None:
+    none = env.sample_starts(rng, 0)
+    assert env.advance(none, np.zeros((0, env.control_dim))).shape == (0, env.state_dim)
+    assert env.observe(none).shape == (0, *env.observation_space.shape)
+
+
 def test_the_batch_and_the_gym_interface_agree(env: PixelEnv, rng: np.random.Generator) -> None:
     starts, steps = env.sample_starts(rng, 3), 12
     actions = rng.uniform(-3, 3, (steps, 3, env.control_dim))
@@ -280,6 +286,9 @@ def test_a_diverged_state_is_nan_and_leaves_its_neighbours_alone(env: PixelEnv) 
     after = env.advance(states, np.zeros((3, env.control_dim)))
     assert np.isnan(after[1]).all()
     assert np.isfinite(after[[0, 2]]).all()
+    with np.errstate(invalid="ignore"):
+        frames = env.observe(after)
+    np.testing.assert_array_equal(frames[[0, 2]], env.observe(after[[0, 2]]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
