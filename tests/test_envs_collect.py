@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from envs.collect import BatchEnv, collect_restarts, random_controller, record
+from envs.collect import BatchEnv, Rollouts, collect_restarts, random_controller, record
 from envs.core import Actions, Bools, Component, Floats, Frames, PixelEnv
 from envs.pendulum import PendulumSwingUp
 from envs.strong_pendulum import PendulumReach
@@ -107,11 +107,20 @@ def test_the_generator_decides_everything() -> None:
     assert (one.actions != other.actions).any()
 
 
+def step_noise(env: PixelEnv, rollouts: Rollouts) -> Floats:
+    """What was added after each recorded step, in units ``[E T, n]``."""
+    before, after = rollouts.states[:, :-1], rollouts.states[:, 1:]
+    moved = env.advance(before.reshape(E * T, -1), rollouts.actions.reshape(E * T, -1))
+    return (after.reshape(E * T, -1) - moved) / env.noise_unit()
+
+
 def test_noise_comes_from_the_generator_and_a_restart_is_a_step_like_any_other() -> None:
     env = PendulumReach(state_noise=1.0)
     one, again, other = (collect_restarts(env, E, T, np.random.default_rng(s)) for s in (1, 1, 2))
     np.testing.assert_array_equal(one.states, again.states)
-    assert (one.states[:, 1:] != other.states[:, 1:]).all()
+    noise, another = (step_noise(env, rollouts) for rollouts in (one, other))
+    assert 0.7 < noise.std() < 1.3
+    assert len(np.unique(np.concatenate([noise, another]).round(6))) == 2 * E * T * 2
     drawn = np.random.default_rng(1)
     before, actions = env.sample_states(drawn, E), drawn.uniform(-0.65, 0.65, (E, 1))
     np.testing.assert_array_equal(one.frames[:, 0], env.draw(before))
