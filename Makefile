@@ -1,9 +1,11 @@
 # Two commands matter: `make demo` and `make test`. Both make .venv first, from a bare Python >= 3.11.
+# `make model` trains the model that comes with the package anew, with small networks.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+TRAINED := e2c/trained/pendulum
 
-.PHONY: demo test clean
+.PHONY: demo test model clean
 
 demo: $(DEMO)/run.json
 	@echo "Open $(CURDIR)/$(DEMO)/report.html; the video alone is $(DEMO)/swing_up.mp4."
@@ -19,6 +21,13 @@ clean:
 
 $(DEMO)/run.json: | .venv/installed
 	$(BIN)/python train.py --seed 0 --evaluation.episodes 100 --out $(DEMO)
+
+model: .venv/installed
+	$(BIN)/python train.py --seed 0 --out runs/model --evaluation.episodes 100 \
+	  --model.encoder-hidden 128 128 --model.decoder-hidden 64 64
+	mkdir -p $(TRAINED)
+	cp runs/model/checkpoint.safetensors runs/model/config.yaml runs/model/evaluation.json \
+	  runs/model/run.json $(TRAINED)
 
 # torch is pinned: on Linux a bare `torch` may bring gigabytes of CUDA libraries along.
 .venv/installed: setup.cfg pyproject.toml

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,7 +61,7 @@ class Kills:
         if missing:
             self._work_through(missing)
         cases = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("case_*.json"))]
-        kills = sum(len(case["kills"]) for case in cases)
+        kills = sum(kill["status"] == -signal.SIGKILL for case in cases for kill in case["kills"])
         identical = sum(case["identical"] for case in cases)
         print(f"{identical} of {len(cases)} runs identical, after {kills} kills")
         if identical < len(cases):
@@ -87,13 +88,14 @@ class Kills:
         """Kill a run once or twice, let it end, compare."""
         rng = np.random.default_rng([self.seed, number])
         moments = rng.uniform(0, seconds, rng.integers(1, 3))
-        kills = [_kill(folder, moment) for moment in moments]
+        kills = [_kill(folder, moment) for moment in moments.tolist()]
         status = _start(folder).wait()
         found = untimed(folder) if status == 0 else {}
         differ = sorted(
             name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name)
         )
-        print(f"{time.strftime('%H:%M:%S')} case {number}: {kills}, {differ or 'identical'}")
+        told = ", ".join(f"{kill['after_seconds']:.1f} s ({kill['last']})" for kill in kills)
+        print(f"case {number}: killed after {told}: {differ or 'identical'}", flush=True)
         return {
             **{"case": number, "seed": self.seed, "kills": kills, "status": status},
             **{"identical": not differ, "differ": differ, "reference_seconds": seconds},
@@ -123,16 +125,19 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _kill(folder: Path, moment: float) -> dict[str, Any]:
-    """Start a run, kill it after ``moment`` seconds, and say how far it had come."""
+    """Start a run, kill it after ``moment`` seconds, and name the last file that was there."""
     process = _start(folder)
     try:
         process.wait(moment)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    last = [name for name in _MILESTONES if name in files]
-    return {"after_seconds": moment, "status": process.returncode, "had": last}
+    last = [name for name in _MILESTONES if (folder / name).exists()]
+    return {
+        "after_seconds": moment,
+        "status": process.returncode,
+        "last": (last or ["nothing"])[-1],
+    }
 
 
 _MILESTONES = (

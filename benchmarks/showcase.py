@@ -1,7 +1,7 @@
 """The pictures of the README, from a run: ``python -m benchmarks.showcase runs/demo``.
 
 Writes the film of one episode (.mp4, and small and animated for the page), the angles of 100
-episodes, and the run's own pictures, into ``docs``.
+episodes, the run's own pictures, and how its report looks in Chromium, into ``docs``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import torch
 import tyro
+from playwright.sync_api import sync_playwright
 
-from e2c import experiment
+from e2c import experiment, runs
 from e2c.agent import load_agent
-from e2c.errors import run_command, write_whole
+from e2c.errors import E2CError, run_command, write_whole
 from e2c.video import swing_up_frames, write_video
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -46,9 +47,28 @@ class Showcase:
         frames = list(swing_up_frames(film))
         write_video(DOCS / "swing_up.mp4", frames, 1 / agent.spec.dt)
         write_whole(DOCS / "swing_up.webp", lambda aside: _animate(aside, frames, agent.spec.dt))
+        photograph(self.run / runs.REPORT, DOCS / "report.png")
         for name in SHOWN:
             shutil.copy(self.run / "pictures" / f"{name}.png", DOCS / f"{name}.png")
         print(f"written: {', '.join(sorted(path.name for path in DOCS.iterdir()))}")
+
+
+def photograph(page: Path, picture: Path) -> None:
+    """Open a page in headless Chromium, let its film run for a while, and take a picture.
+
+    Raises:
+        E2CError: when there is no such browser.
+    """
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        raise E2CError("There is no Chromium on the PATH to look at the report with; install one.")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        sheet = chromium.new_page(viewport={"width": 1200, "height": 1500})
+        sheet.goto(page.resolve().as_uri())
+        sheet.wait_for_timeout(4000)
+        write_whole(picture, lambda aside: sheet.screenshot(path=aside))
+        chromium.close()
 
 
 def _animate(path: Path, frames: list[np.ndarray], dt: float) -> None:

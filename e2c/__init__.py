@@ -1,13 +1,14 @@
 """Embed to Control: control from pixels.
 
 >>> import e2c
->>> agent = e2c.load_agent("runs/pendulum")          # doctest: +SKIP
+>>> agent = e2c.load_agent(e2c.TRAINED)              # doctest: +SKIP
 >>> agent.reset()                                    # doctest: +SKIP
 >>> torque = agent.act(observation)                  # doctest: +SKIP
 """
 
 from e2c.agent import Agent, load_agent
 from e2c.errors import E2CError
+from e2c.runs import TRAINED
 
 __version__ = "0.1.0"
-__all__ = ["Agent", "E2CError", "__version__", "load_agent"]
+__all__ = ["TRAINED", "Agent", "E2CError", "__version__", "load_agent"]

@@ -144,11 +144,6 @@ class Agent:
         counts = {"blind": self._blind, "lost": self.planner.lost, **ended}
         return {kind: count.cpu().numpy() for kind, count in counts.items()}
 
-    @property
-    def troubles(self) -> int:
-        """Plans since the reset that were not finite or not positive definite."""
-        return int(self._ended[:, Status.NOT_FINITE :].sum())
-
     def _begin(self, batch: int) -> None:
         """Forget the last plan, and count anew for ``batch`` episodes."""
         self.plan = None

@@ -30,7 +30,7 @@ MAX_BYTES = 2 * 2**30
 """Larger files are refused unread."""
 MAX_HEADER = 2**20
 """Longer headers are refused unparsed; that of the default model has 4 thousand bytes."""
-MAX_STEPS = 100_000
+MAX_STEPS = 10_000
 """Episodes described as longer are refused."""
 _REMEDY = "train again or copy the file again"
 _TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.uint8: "U8"}
@@ -167,14 +167,19 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any]) -> tuple[E2C, Co
         raise ValueError(f"the goal is {_kind(goal)}, not an observation")
     with torch.device("meta"):
         model = build_model(config.model, spec, goal.numpy(), seed=0)
-    wanted, found = model.state_dict(), tensors
-    for name in sorted(wanted.keys() | found.keys()):
-        if _kind(wanted.get(name)) != _kind(found.get(name)):
-            raise ValueError(f"{name!r} is {_kind(found.get(name))}, not {_kind(wanted.get(name))}")
+    compare(tensors, model.state_dict())
     if not torch.equal(tensors["transition.control_scale"], spec.control_scale):
         raise ValueError("the unit of its controls is not their limit")
     model.load_state_dict(tensors, assign=True)
     return model, config, spec
+
+
+def compare(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError unless tensors have the names, types and shapes of those wanted."""
+    for name in sorted(wanted.keys() | found.keys()):
+        there, right = _kind(found.get(name)), _kind(wanted.get(name))
+        if there != right:
+            raise ValueError(f"{name!r} is {there}, not {right}")
 
 
 def _kind(tensor: Tensor | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from e2c.config import PRESETS, Config, Recipe, check_recipe
 from e2c.errors import E2CError, run_command
 from e2c.report import write_report
 from e2c.tracking import WandbMode
+from e2c.untrusted import one_line
 
 T = TypeVar("T")
 
@@ -47,15 +49,17 @@ class Collect:
 
     def __call__(self) -> None:
         """Record, write and tell."""
-        _at_least(1, transitions=self.transitions, episode_length=self.episode_length)
-        _at_least(0, seed=self.seed, exploration=self.exploration)
+        _within(1, 1e7, transitions=self.transitions)
+        _within(1, 1e5, episode_length=self.episode_length)
+        _within(0, 1000, exploration=self.exploration)
+        _within(0, 2**63 - 1, seed=self.seed)
         _ends_in(".npz", out=self.out)
         agent = None if self.agent is None else load_agent(self.agent)
         data = experiment.collect(
             self.env, self.transitions, self.episode_length, self.seed, agent, self.exploration
         )
         data.save(self.out)
-        print(f"{self.out}: {data.transitions} transitions, sha256 {data.content_hash[:16]}")
+        _tell(f"{self.out}: {data.transitions} transitions, sha256 {data.content_hash[:16]}")
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,13 @@ class Train:
 
     def __call__(self) -> None:
         """Train and tell."""
-        data = tuple(str(path.resolve()) for path in self.data)
+        data = tuple(os.path.abspath(path) for path in self.data)
         recipe = check_recipe(Recipe(self.config, self.seed, data, self.device, self.threads))
         if runs.finished(self.out) and runs.read_recipe(self.out / runs.CONFIG) == recipe:
-            print(f"{self.out}: this run has ended; next: python evaluate.py {self.out}")
+            _tell(f"{self.out}: this run has ended; next: python evaluate.py {self.out}")
             return
         run = experiment.train(recipe, self.out, self.wandb)
-        print(
+        _tell(
             f"{self.out}: trained on {run.transitions} transitions in "
             f"{run.seconds['total']:.0f} s, told in {self.out / runs.REPORT}; "
             f"next: python evaluate.py {self.out}"
@@ -132,12 +136,18 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Evaluate, write and tell."""
-        _at_least(1, episodes=self.episodes, threads=self.threads)
-        torch.set_num_threads(self.threads)
-        _at_least(0, seed=self.seed, frame_noise=self.disturbance.frame_noise)
-        _at_least(-math.inf, kick=self.disturbance.kick)
+        _within(1, 1e4, episodes=self.episodes)
+        _within(1, 256, threads=self.threads)
+        _within(0, 2**63 - 1, seed=self.seed)
+        _within(0, 1e4, frame_noise=self.disturbance.frame_noise)
+        _within(0, 1, black_frames=self.disturbance.black_frames)
+        _within(-1e4, 1e4, kick=self.disturbance.kick)
+        _ends_in(".json", json=self.outputs.json)
         _ends_in(".mp4", video=self.outputs.video)
         _ends_in(".png", picture=self.outputs.picture)
+        _ends_in(".npz", trajectories=self.outputs.trajectories)
+        _ends_in(".npz", trajectories=self.outputs.trajectories)
+        torch.set_num_threads(self.threads)
         agent = load_agent(self.run, self.device)
         results = experiment.evaluate_and_film(
             agent, self.episodes, self.seed, self.disturbance, self.oracle, self.outputs
@@ -145,10 +155,10 @@ class Evaluate:
         shown = ("success_rate", "time_in_goal", "oracle_success_rate", "oracle_time_in_goal")
         for key in (*shown, "steps_to_goal_median", "plan_ms_median", "plan_ms_p99"):
             if key in results:
-                print(f"{key:<22} {results[key]}")
+                _tell(f"{key:<22} {results[key]}")
         for path in vars(self.outputs).values():
             if path is not None:
-                print(f"written: {path}")
+                _tell(f"written: {path}")
 
 
 @dataclass(frozen=True)
@@ -165,7 +175,7 @@ class Demo:
 
     def __call__(self) -> None:
         """Run one episode, write and tell."""
-        _at_least(0, seed=self.seed)
+        _within(0, 2**63 - 1, seed=self.seed)
         _ends_in(".mp4", out=self.out)
         torch.set_num_threads(1)
         outputs = experiment.Outputs(video=self.out)
@@ -173,7 +183,7 @@ class Demo:
             load_agent(runs.TRAINED), 1, self.seed, experiment.Disturbance(), False, outputs
         )
         ended = "swung up and stayed" if results["success_rate"] else "did not stay upright"
-        print(
+        _tell(
             f"From images alone it {ended}: {results['time_in_goal']:.0%} of the time in the goal, "
             f"{results['plan_ms_median']:.1f} ms for a control step; written: {self.out}"
         )
@@ -199,7 +209,7 @@ class Report:
         single = len(self.runs) == 1
         out = self.out or (self.runs[0] / runs.REPORT if single else Path("comparison.html"))
         write_report(self.runs, out)
-        print(f"written: {out}")
+        _tell(f"written: {out}")
 
 
 def collect_command() -> NoReturn:
@@ -238,8 +248,8 @@ def _parse(kind: Callable[..., T], default: Callable[[], Any] | None = None) -> 
 def _starting_point() -> Train:
     """Look for ``--preset`` and ``--config`` first: they decide the other options' defaults."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset")
-    parser.add_argument("--config", type=Path)
+    parser.add_argument("--preset", nargs="?")
+    parser.add_argument("--config", nargs="?", type=Path)
     found: Any = parser.parse_known_args(sys.argv[1:])[0]
     if found.config is None:
         preset: Any = found.preset or "default"
@@ -253,6 +263,11 @@ def _starting_point() -> Train:
     return Train(tyro.MISSING, repeat=found.config, **values)
 
 
+def _tell(text: str) -> None:
+    """Print one line, whatever the names of files are made of."""
+    print(one_line(text))
+
+
 def _ends_in(suffix: str, **paths: Path | None) -> None:
     """Raise an E2CError for the first path that is given and ends otherwise."""
     for name, path in paths.items():
@@ -260,10 +275,13 @@ def _ends_in(suffix: str, **paths: Path | None) -> None:
             raise E2CError(f"--{name} is {path}; its name must end in {suffix}.")
 
 
-def _at_least(low: float, **values: float) -> None:
-    """Raise an E2CError for the first value below ``low``."""
+def _within(low: float, high: float, **values: float) -> None:
+    """Raise an E2CError for the first value that is not finite, below ``low`` or above ``high``."""
     for name, value in values.items():
+        option = f"--{name.replace('_', '-')} is {value}"
         if not math.isfinite(value):
-            raise E2CError(f"--{name.replace('_', '-')} is {value}; it must be a finite number.")
+            raise E2CError(f"{option}; it must be a finite number.")
         if value < low:
-            raise E2CError(f"--{name.replace('_', '-')} is {value}; it must be at least {low}.")
+            raise E2CError(f"{option}; it must be at least {low:g}.")
+        if value > high:
+            raise E2CError(f"{option}; it must be at most {high:g}.")

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from e2c.untrusted import one_line
+
 
 class E2CError(Exception):
     """A mistake or a mishap outside of the program, whose message is for the user.
@@ -43,6 +45,10 @@ def run_command(
         where = f" ({error.filename})" if error.filename else ""
         reason = error.strerror or str(error) or type(error).__name__
         _exit(f"The system said '{reason}'{where}: free space or choose another path.", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        _exit("Memory does not suffice for this: choose smaller numbers, or free memory.", 2)
     except KeyboardInterrupt as stop:
         _exit(stopped, 143 if isinstance(stop, Terminated) else 130)
     finally:
@@ -72,6 +78,11 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell the lack of memory, which torch calls a RuntimeError, from the program's faults."""
+    return isinstance(error, MemoryError) or "allocate" in str(error)
+
+
 def _exit(sentence: str, status: int) -> NoReturn:
-    print(f"e2c: {sentence}", file=sys.stderr)
+    print(f"e2c: {one_line(sentence)}", file=sys.stderr)
     sys.exit(status)

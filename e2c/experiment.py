@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from e2c.report import write_report
 from e2c.runs import RunState
 from e2c.tracking import Progress, Tracker, WandbMode
 from e2c.training import Phase, Trainer, TrainingState
+from e2c.untrusted import shown
 from e2c.video import Film, swing_up_frames, write_video
 from envs.collect import BatchEnv, Controller, Rollouts, collect_restarts, record
 from envs.core import PixelEnv
@@ -73,6 +75,18 @@ def problem_spec(env_id: str, env: PixelEnv) -> ProblemSpec:
         dt=env.dt,
         episode_steps=envs.ENVIRONMENTS[env_id].max_episode_steps,
     )
+
+
+def check_task(agent: Agent, env_id: str, env: PixelEnv) -> None:
+    """Raise an E2CError unless ``env`` is, but for its duration, what ``agent`` was trained on."""
+    here = replace(problem_spec(env_id, env), episode_steps=agent.spec.episode_steps)
+    differ = [name for name, value in vars(here).items() if value != vars(agent.spec)[name]]
+    if differ:
+        name = differ[0]
+        raise E2CError(
+            f"The agent was trained where {name} was {vars(agent.spec)[name]!r}, and here it is "
+            f"{vars(here)[name]!r}; choose an agent of this task, or train one."
+        )
 
 
 def as_dataset(rollouts: Rollouts, spec: ProblemSpec, source: Mapping[str, Any]) -> Dataset:
@@ -140,13 +154,15 @@ def collect(
         exploration: the noise on the agent's actions, as a share of the limits.
     """
     env, rng = make_env(env_id), np.random.default_rng(seed)
+    if agent is not None:
+        check_task(agent, env_id, env)
     episodes = -(-transitions // length)
     controller = None if agent is None else noisy(agent, exploration, rng)
     frames = (length + env.frames_per_observation) / length
-    progress = Progress("collect", int(episodes * length * frames), "frames")
-    rollouts = collect_restarts(
-        env, episodes, length, rng, controller, lambda done, _: progress(int(done * frames))
-    )
+    with Progress("collect", int(episodes * length * frames), "frames") as progress:
+        rollouts = collect_restarts(
+            env, episodes, length, rng, controller, lambda done, _: progress(int(done * frames))
+        )
     source = {"seed": seed, "controller": "random" if agent is None else "agent"}
     return as_dataset(
         rollouts, problem_spec(env_id, env), {**source, "restarts": True, "length": length}
@@ -222,7 +238,7 @@ def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
     Raises:
         E2CError: for anything that the user can put right.
     """
-    recipe = replace(check_recipe(recipe), data=tuple(str(Path(p).resolve()) for p in recipe.data))
+    recipe = replace(check_recipe(recipe), data=tuple(map(os.path.abspath, recipe.data)))
     env, place = make_env(recipe.config.env), checkpoint.find_device(recipe.device)
     torch.set_num_threads(recipe.threads)
     with runs.claimed(folder, recipe):
@@ -257,11 +273,22 @@ def _begin(
     if state is None:
         run.seconds["collect"] = time.perf_counter() - started
     else:
-        trainer.restore(state.training)
+        _restore(trainer, state.training, folder)
         run.phase, run.seconds = state.phase, dict(state.seconds)
         run.sessions = [*state.sessions, *run.sessions]
     run.save_state(trainer.state())
     return run
+
+
+def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
+    """Let training go on from ``state``, or say that it is not of this run."""
+    try:
+        trainer.restore(state)
+    except (ValueError, RuntimeError) as error:
+        raise E2CError(
+            f"{folder / runs.STATE} is not the state of this run ({shown(error)}); remove {folder} "
+            "and train again."
+        ) from None
 
 
 def _first_data(recipe: Recipe, spec: ProblemSpec) -> list[Dataset]:
@@ -321,10 +348,9 @@ def _fit(run: Run, phase: Phase, name: str) -> None:
                 if trainer.done % LOG_EVERY == 0:
                     run.tracker.log(_mean(rows))
                     rows.clear()
-                if trainer.done % KEEP_EVERY == 0:
-                    trainer.keep()
-                    if time.perf_counter() - run.saved_at > SAVE_SECONDS:
-                        run.save_state(trainer.kept)
+                due = trainer.done % KEEP_EVERY == 0 and trainer.keep(windows)
+                if due and time.perf_counter() - run.saved_at > SAVE_SECONDS:
+                    run.save_state(trainer.kept)
         if rows:
             run.tracker.log(_mean(rows))
         run.model.eval()
@@ -476,6 +502,8 @@ class Disturbance:
     """External push [N m] for 0.25 s, 6 s into the episode."""
     frame_noise: float = 0.0
     """Standard deviation of Gaussian noise on the frames [grey levels of 255]."""
+    black_frames: float = 0.0
+    """Share of the frames that the camera returns black."""
 
     def push(self, dt: float, shape: tuple[int, int]) -> Callable[[int], ArrayLike | None]:
         """Return the external force at each step: the kick, or none."""
@@ -483,11 +511,14 @@ class Disturbance:
         return lambda t: np.full(shape, self.kick) if self.kick and first <= t < last else None
 
     def look(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return the frames as the agent gets them."""
-        if not self.frame_noise:
-            return frames
-        noise = self.frame_noise * rng.standard_normal(frames.shape)
-        return np.clip(np.rint(frames + noise), 0, 255).astype(np.uint8)
+        """Return observations ``[B, C, H, W]`` as the agent gets them."""
+        if self.frame_noise:
+            noise = self.frame_noise * rng.standard_normal(frames.shape)
+            frames = np.clip(np.rint(frames + noise), 0, 255).astype(np.uint8)
+        if self.black_frames:
+            seen = rng.random(frames.shape[:2]) >= self.black_frames
+            frames = frames * seen[..., None, None]
+        return frames
 
 
 def evaluate(
@@ -510,6 +541,7 @@ def evaluate(
         The results, ready for JSON; the agent's episodes; and the oracle's, if it ran.
     """
     disturbance, spec = disturbance or Disturbance(), agent.spec
+    check_task(agent, spec.env, make_env(spec.env))
     env = make_env(spec.env, mass=disturbance.mass, length=disturbance.length)
     starts = env.sample_starts(np.random.default_rng(seed), episodes)
     noise, push = (
@@ -518,8 +550,8 @@ def evaluate(
     )
 
     def closed_loop(name: str, controller: Controller, batch: BatchEnv) -> Rollouts:
-        progress = Progress(name, episodes * spec.episode_steps, "steps")
-        return record(batch, controller, spec.episode_steps, lambda n, _: progress(n), push)
+        with Progress(name, episodes * spec.episode_steps, "steps") as progress:
+            return record(batch, controller, spec.episode_steps, lambda n, _: progress(n), push)
 
     started = time.perf_counter()
     agent.reset()
@@ -527,8 +559,12 @@ def evaluate(
     rollouts = closed_loop("evaluate", lambda x: agent.act(disturbance.look(x, noise)), batch)
     seconds = time.perf_counter() - started
     scores = score(env, rollouts.states, rollouts.actions)
-    results = {**scores.summary(), "episodes": scores.rows(), "seconds": seconds}
-    results |= {"troubled_plans": agent.troubles}
+    results = {
+        **scores.summary(),
+        "faults": {kind: int(counts.sum()) for kind, counts in agent.faults.items()},
+        "episodes": scores.rows(**agent.faults),
+        "seconds": seconds,
+    }
     ideal = None
     if oracle:
         batch = BatchEnv(env, starts)
@@ -639,9 +675,11 @@ def _write_trajectories(
     path: Path, spec: ProblemSpec, rollouts: Rollouts, ideal: Rollouts | None
 ) -> None:
     """Keep what the agent and the oracle did from the same starts."""
-    kept: dict[str, NDArray[Any]] = {"states": rollouts.states, "actions": rollouts.actions}
-    if ideal is not None:
-        kept["oracle_states"] = ideal.states
+    kept: dict[str, NDArray[Any]] = {
+        "states": rollouts.states,
+        "actions": rollouts.actions,
+        "oracle_states": rollouts.states[:0] if ideal is None else ideal.states,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays.write(path, kept, {"schema": "e2c-episodes-1", "env": spec.env, "dt": spec.dt})
 

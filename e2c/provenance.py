@@ -26,12 +26,14 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Name the commit of the checkout that this package runs from, '+' if it was changed since."""
-    folder = Path(__file__).parent
+    """Name the commit of the checkout that this package runs from, '+' if it was changed since.
+
+    A package that is installed in a checkout of something else is not of that commit.
+    """
+    file = Path(__file__)
     try:
-        git = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
-        git += ["--exclude=*"]
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        _git(file, "ls-files", "--error-unmatch", file.name)
+        return _git(file, "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"
 
@@ -58,3 +60,9 @@ def _processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _git(file: Path, *arguments: str) -> str:
+    """Ask git something in the folder of a file."""
+    git = ["git", "-C", str(file.parent), *arguments]
+    return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()

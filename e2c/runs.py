@@ -21,6 +21,7 @@ from e2c import checkpoint
 from e2c.config import Recipe, check_recipe, from_dict, leaves, to_dict
 from e2c.errors import E2CError, write_whole
 from e2c.training import TrainingState
+from e2c.untrusted import Shape, conform, shown
 
 CONFIG = "config.yaml"
 SUMMARY = "run.json"
@@ -36,8 +37,10 @@ TRAINED = Path(__file__).parent / "trained" / "pendulum"
 """Run folder of the trained model that comes with the project."""
 
 SCHEMA = "e2c-state-1"
-MAX_CONFIG_BYTES = 1_000_000
-"""A configuration file larger than this is refused unread."""
+MAX_CONFIG_BYTES = 50_000
+"""A configuration file larger than this is refused unread: YAML is slow to read."""
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
+"""What its reader raises for a file that is none."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,8 @@ def read_recipe(path: Path) -> Recipe:
     try:
         values = yaml.safe_load(path.read_text())
         return check_recipe(from_dict(values, Recipe))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise E2CError(f"{path} is not readable as YAML ({reason}); correct it.") from None
+    except _NO_YAML as error:
+        raise E2CError(f"{path} is not readable as YAML ({shown(error)}); correct it.") from None
     except E2CError as error:
         raise E2CError(f"{path}: {error}") from None
 
@@ -167,11 +169,41 @@ def load_state(folder: Path) -> RunState | None:
     path = folder / STATE
     if not path.exists():
         return None
-    tensors, about = checkpoint.read_tensors(path, SCHEMA, f"remove {folder} and train again")
+    remedy = f"remove {folder} and train again"
+    tensors, about = checkpoint.read_tensors(path, SCHEMA, remedy)
     try:
+        conform(about, _STANDS)
         training = TrainingState(**{**about["training"], "tensors": tensors})
-        return RunState(**{**about, "training": training})
-    except (TypeError, KeyError, AttributeError) as error:
+        return _possible(RunState(**{**about, "training": training}))
+    except (TypeError, ValueError) as error:
         raise E2CError(
-            f"{path} does not say where its run stands ({error}); remove {folder} and train again."
+            f"{path} does not say where its run stands ({shown(error)}); {remedy}."
         ) from None
+
+
+_STANDS: Shape = {
+    "training": {
+        "step": int,
+        "done": int,
+        "first": float,
+        "level": float,
+        "skipped": int,
+        "scale": float,
+        "recoveries": [{"step": int, "learning_rate": float, "reason": str}],
+    },
+    "phase": int,
+    "rows": int,
+    "seconds": {str: float},
+    "data": [str],
+    "sessions": [{}],
+}
+"""What a state's file says beside its tensors."""
+
+
+def _possible(state: RunState) -> RunState:
+    """Return ``state`` if a run can stand there, or raise a ValueError."""
+    training = state.training
+    counts = (state.phase, state.rows, training.step, training.done, training.skipped)
+    if min(counts) < 0 or not state.data or not 0 < training.scale <= 1:
+        raise ValueError("no run can stand there")
+    return state

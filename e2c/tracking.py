@@ -30,8 +30,9 @@ CLEAR_LINE = "\r\x1b[2K"
 LOG_SECONDS = 10.0
 """A log gets a line this often; a terminal's live line is redrawn ten times a second."""
 
-PATIENCE = {"online": 10.0, "offline": 60.0}
-"""A run waits this long for wandb and then goes on without it [s]; offline, no network is slow."""
+PATIENCE = {"online": 9.0, "offline": 60.0}
+"""A run waits this long for wandb, and a second for its process to end [s]; then it goes on without
+it. Offline, no network is slow, only the machine."""
 
 
 # ---------------------------------------------------------------------------------------- terminal
@@ -217,17 +218,14 @@ def _from_json(path: Path, line: str) -> dict[str, float]:
 
 
 def _read_rows(path: Path, count: int) -> list[str]:
-    """Read the first ``count`` whole lines."""
-    try:
-        whole = path.read_text("utf-8", "replace").split("\n")[:-1]
-    except FileNotFoundError:
-        whole = []
-    if len(whole) < count:
+    """Read the first ``count`` lines."""
+    found = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
+    if len(found) < count:
         raise E2CError(
-            f"{path} holds {len(whole)} rows, where the run to go on with had written {count}; put "
+            f"{path} holds {len(found)} rows, where the run to go on with had written {count}; put "
             "the file back or start the run anew in another folder."
         )
-    return whole[:count]
+    return found[:count]
 
 
 # ------------------------------------------------------------------------------------------- wandb

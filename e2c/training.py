@@ -7,18 +7,19 @@ then goes back to the last state that was kept, with a smaller step size, a boun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from e2c.checkpoint import compare
 from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.dataset import Windows
 from e2c.errors import E2CError
 from e2c.model import E2C
-from e2c.objectives import draw_times, e2c_terms
+from e2c.objectives import LossTerms, draw_times, e2c_terms
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Training has diverged after this many skipped steps in a row."""
@@ -72,6 +73,10 @@ class TrainingState:
     scale: float
     recoveries: list[dict[str, Any]]
 
+    def is_finite(self) -> bool:
+        """Whether there is neither NaN nor infinity in it."""
+        return all(bool(tensor.isfinite().all()) for tensor in self.tensors.values())
+
 
 class Trainer:
     """Adam on the E2C objective; keeps its moments and its generator from phase to phase.
@@ -116,7 +121,7 @@ class Trainer:
         Raises:
             E2CError: when training diverges more than `MAX_RECOVERIES` times.
         """
-        self.keep()
+        self.kept = self.state()
         in_a_row = 0
         while self.done < phase.steps:
             progress = self.done / phase.steps
@@ -128,13 +133,18 @@ class Trainer:
                 in_a_row = 0
             elif self.level > WORST * self.first:
                 self._recover(f"what it drew was {WORST} times as bad as the mean image", phase)
+            elif self.done == phase.steps and not self._is_sound(windows):
+                self._recover("its last step left a model that cannot be used", phase)
             elif row:
                 yield row
         self.done = 0
 
-    def keep(self) -> None:
-        """Keep the present state as the one to go back to."""
-        self.kept = self.state()
+    def keep(self, windows: Windows) -> bool:
+        """Keep the present state as the one to go back to, if it is sound; say whether."""
+        sound = self._is_sound(windows)
+        if sound:
+            self.kept = self.state()
+        return sound
 
     def state(self) -> TrainingState:
         """Copy the present state."""
@@ -161,8 +171,9 @@ class Trainer:
         """Go on from ``state``: every step to come is, bit for bit, what it would have been.
 
         Raises:
-            KeyError, RuntimeError: when it is the state of another model.
+            ValueError: when it is the state of another model.
         """
+        compare(state.tensors, self._wanted(state.tensors))
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "adam": {}, "generator": {}}
         for name, value in state.tensors.items():
             kind, _, rest = name.partition("/")
@@ -179,6 +190,16 @@ class Trainer:
         self.first, self.level = state.first, state.level
         self.skipped, self.scale = state.skipped, state.scale
         self.recoveries = list(state.recoveries)
+
+    def _wanted(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors like those of a state, with moments where ``found`` has any."""
+        wanted = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        wanted |= {f"generator/{name}": g.get_state() for name, g in self.generators.items()}
+        for name, parameter in self.model.named_parameters():
+            moments = {f"adam/{kind}/{name}": parameter.data for kind in ("exp_avg", "exp_avg_sq")}
+            moments[f"adam/step/{name}"] = torch.zeros(())
+            wanted |= moments if moments.keys() & found.keys() else {}
+        return wanted
 
     def _recover(self, reason: str, phase: Phase) -> None:
         """Go back to the state that was kept, with a smaller step."""
@@ -208,16 +229,29 @@ class Trainer:
         warm = min(1.0, (progress + 1 / phase.steps) / 0.02)
         return float(self.scale * phase.learning_rate * warm * decay ** max(0.0, 2 * progress - 1))
 
+    def _terms(
+        self, windows: Windows, batches: torch.Generator, noise: torch.Generator
+    ) -> LossTerms:
+        """Return the loss terms of a batch."""
+        times = draw_times(self.objective.horizon, self.objective.targets, batches)
+        x, u = windows.sample(self.options.batch_size, times, batches)
+        return e2c_terms(self.model, x, u, times, noise)
+
+    @torch.no_grad()
+    def _is_sound(self, windows: Windows) -> bool:
+        """Look at one more batch, since no step so far shows what the last one did."""
+        noise = torch.Generator(self.device).manual_seed(self.step)
+        terms = self._terms(windows, torch.Generator().manual_seed(self.step), noise)
+        drawn = terms.reconstruction.item() + terms.prediction.item()
+        return self.state().is_finite() and drawn <= WORST * (self.first or drawn)
+
     def _update(
         self, windows: Windows, latent_weight: float | None, learning_rate: float
     ) -> dict[str, float]:
         """Take one step; an empty row says that it was skipped."""
         self.step, self.done = self.step + 1, self.done + 1
         weight = self.objective.latent_weight if latent_weight is None else latent_weight
-        batches, noise = self.generators["batches"], self.generators["noise"]
-        times = draw_times(self.objective.horizon, self.objective.targets, batches)
-        x, u = windows.sample(self.options.batch_size, times, batches)
-        terms = e2c_terms(self.model, x, u, times, noise)
+        terms = self._terms(windows, self.generators["batches"], self.generators["noise"])
         loss = terms.total(weight)
         self.adam.zero_grad()
         loss.backward()

@@ -5,8 +5,16 @@ from __future__ import annotations
 import json
 import math
 import reprlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+MAX_NUMBER = 1e100
+"""Nothing measured is larger, and drawings can calculate with it."""
+Shape = type | Sequence[Any] | Mapping[Any, Any]
+"""What a JSON value must be: a type; ``[shape]``, a list of such; ``{name: shape}``, a mapping with
+these names at least, where a name that ends in ``?`` may be missing or null, and every value is of
+the shape at ``str``, if there is one."""
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -45,11 +53,26 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("its JSON is nested too deeply") from None
 
 
+def conform(value: Any, shape: Shape) -> Any:
+    """Return ``value``, parsed JSON, if it is of ``shape``.
+
+    Raises:
+        ValueError: where it is not, or a number is beyond `MAX_NUMBER`.
+    """
+    _check(value, shape, "its content")
+    return value
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` as one line, without what a terminal cannot or should not be told."""
+    spaced = (" " if c.isspace() else c for c in text)
+    return "".join(c if c.isprintable() else "?" for c in spaced)
+
+
 def shown(thing: object) -> str:
-    """Return what a sentence tells of a thing: one line, printable, and not for ever."""
+    """Return what a sentence tells of a thing: one line, and not for ever."""
     text = " ".join(str(thing).split()).rstrip(".") or repr(thing)
-    plain = "".join(c if c.isprintable() else "?" for c in text[:300])
-    return plain if len(text) <= 300 else plain + "..."
+    return one_line(text if len(text) <= 300 else text[:300] + "...")
 
 
 def brief(value: object) -> str:
@@ -68,3 +91,36 @@ def _finite(text: str) -> float:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{shown(text)} is not a finite number")
+
+
+def _check(value: Any, shape: Shape, where: str) -> None:
+    """Raise a ValueError that says where ``value`` is not of ``shape``."""
+    if isinstance(shape, type):
+        _check_type(value, shape, where)
+    elif isinstance(shape, Mapping):
+        _check_type(value, dict, where)
+        _check_mapping(value, shape, where)
+    else:
+        _check_type(value, list, where)
+        for number, item in enumerate(value):
+            _check(item, shape[0], f"{where} / {number}")
+
+
+def _check_mapping(value: Mapping[str, Any], shape: Mapping[Any, Any], where: str) -> None:
+    for name, wanted in shape.items():
+        if name is str:
+            for key, item in value.items():
+                _check(item, wanted, f"{where} / {key}")
+        elif value.get(key := name.removesuffix("?")) is not None:
+            _check(value[key], wanted, f"{where} / {key}")
+        elif key == name:
+            raise ValueError(f"{where} has no {name!r}")
+
+
+def _check_type(value: Any, kind: type, where: str) -> None:
+    allowed = (int, float) if kind is float else kind
+    boolean = isinstance(value, bool) and kind in (int, float)
+    if boolean or not isinstance(value, allowed):
+        raise ValueError(f"{where} is {shown(value)}, not of type {kind.__name__}")
+    if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
+        raise ValueError(f"{where} is a number above {MAX_NUMBER}")

@@ -149,11 +149,13 @@ def shift(dynamics: Dynamics, plan: Plan) -> tuple[Tensor, Tensor]:
     """Move a plan on by one step: controls ``[B, T, m]`` and states ``[B, T+1, n]``.
 
     The last control is repeated, not zeroed: near a goal that must be held against a force it is
-    the holding control.
+    the holding control. Where it leads to nothing finite, the last state is repeated too.
     """
     u, x = plan.controls[:, -1], plan.states[:, -1]
+    following = dynamics.step(x, u)
+    following = following.where(following.isfinite(), x)
     controls = torch.cat((plan.controls[:, 1:], u[:, None]), 1)
-    return controls, torch.cat((plan.states[:, 1:], dynamics.step(x, u)[:, None]), 1)
+    return controls, torch.cat((plan.states[:, 1:], following[:, None]), 1)
 
 
 def _finite(plan: Plan, x0: Tensor) -> Plan:

@@ -40,7 +40,7 @@ def test_actions_are_within_the_limits(spec: ProblemSpec, batch: int | None) -> 
         assert action.dtype == np.float32
         assert (action >= np.array(spec.control_low, np.float32)).all()
         assert (action <= np.array(spec.control_high, np.float32)).all()
-    assert agent.troubles == 0
+    assert not any(count.any() for count in agent.faults.values())
 
 
 def test_the_limits_are_used() -> None:
@@ -160,9 +160,9 @@ def test_plans_that_fail_are_counted() -> None:
     agent = Agent(model, SPEC, OPTIONS)
     actions = agent.act(images(5))
     assert np.isfinite(actions).all()
-    assert agent.troubles == 5
+    assert agent.faults["not_finite"].tolist() == [1] * 5
     agent.reset()
-    assert agent.troubles == 0
+    assert not any(count.any() for count in agent.faults.values())
 
 
 def darkened(x: NDArray[np.uint8], episodes: list[int], frame: int, grey: int) -> NDArray[np.uint8]:

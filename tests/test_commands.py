@@ -127,6 +127,7 @@ OWN = [
     ("evaluate", ["run", "--seed", "-1"], "--seed is -1; it must be at least 0."),
     ("evaluate", ["run", "--video", "new.avi"], "--video is new.avi; its name must end in .mp4."),
     ("evaluate", ["run", "--picture", "p.jpg"], "--picture is p.jpg; its name must end in .png."),
+    ("evaluate", ["run", "--trajectories", "t"], "--trajectories is t; its name must end in .npz."),
     ("evaluate", ["run", "--mass", "-1"], "The rod's mass must be a positive number; got -1.0."),
     ("evaluate", ["run", "--mass", "nan"], "The rod's mass must be a positive number; got nan."),
     ("evaluate", ["run", "--length", "0"], "The rod's length must be a positive number; got 0"),
@@ -135,6 +136,11 @@ OWN = [
     ("evaluate", ["run", "--kick", "nan"], "--kick is nan; it must be a finite number."),
     ("evaluate", ["run", "--kick", "inf"], "--kick is inf; it must be a finite number."),
     ("evaluate", ["run", "--device", "cuda:77"], "There is no device 'cuda:77' here; available"),
+    ("evaluate", ["run", "--episodes", "10001"], "--episodes is 10001; it must be at most 10000."),
+    ("evaluate", ["run", "--json", "r.txt"], "--json is r.txt; its name must end in .json."),
+    ("evaluate", ["a\nb"], "The run folder a b does not exist"),
+    ("train", ["--out", "new", "--data", "loop"], "There is no dataset file"),
+    ("train", ["--out", "new", "--threads", "257"], "threads is 257; it must be at most 256."),
     ("evaluate", ["run", "--json", "data.npz/new.json"], "data.npz"),
     ("evaluate", ["run", "--json", "run"], "run"),
     ("evaluate", ["run", "--video", "data.npz/new.mp4"], "data.npz"),
@@ -152,6 +158,7 @@ def test_a_mistake_ends_in_one_sentence_and_changes_nothing(
     dataset.Dataset(data.frames, two, data.states, data.lengths, data.provenance).save(
         here / "controls.npz"
     )
+    (here / "loop").symlink_to("loop")
     (here / "broken").mkdir()
     (here / "broken" / checkpoint.NAME).write_bytes(b"not a checkpoint")
     before = contents(here)
@@ -171,6 +178,7 @@ PARSED = [
     ("train", ["--out", "new", "--model.latent-dim", "many"], "latent-dim"),
     ("train", ["--out", "new", "--model.activation", "tanh"], "relu"),
     ("train", ["--out", "new", "--preset"], "--preset"),
+    ("train", ["--out", "new", "--config"], "--config"),
     ("train", ["--out", "new", "--wandb", "maybe"], "offline"),
     ("collect", [], "--out"),
     ("collect", ["--out", "new.npz", "--transition", "5"], "--transitions"),
@@ -347,6 +355,16 @@ def test_stopping_is_told_with_its_own_status(
     outcome = command("collect", "--out", "new.npz")
     assert outcome.status == 130
     assert outcome.err == "e2c: Stopped; files already written are whole.\n"
+
+
+@pytest.mark.parametrize("allocate", [np.empty, torch.empty])
+def test_a_lack_of_memory_is_told(
+    monkeypatch: pytest.MonkeyPatch, command: Callable[..., Outcome], allocate: Any
+) -> None:
+    monkeypatch.setattr(experiment, "collect", lambda *_: allocate(10**14))
+    outcome = command("collect", "--out", "new.npz")
+    assert outcome.status == 2
+    assert outcome.err.startswith("e2c: Memory does not suffice for this: choose smaller numbers")
 
 
 def test_a_fault_of_the_program_is_not_hidden(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

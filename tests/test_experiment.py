@@ -16,6 +16,7 @@ import envs
 from e2c import checkpoint, dataset, experiment, runs, training
 from e2c.agent import Agent, load_agent
 from e2c.config import EvaluationConfig, Recipe, from_dict
+from e2c.errors import E2CError
 from e2c.experiment import Disturbance
 from e2c.objectives import LossTerms, e2c_terms
 from e2c.video import swing_up_frames
@@ -235,6 +236,7 @@ def test_disturbances_change_the_world_and_not_the_agent(run: Path) -> None:
         Disturbance(mass=1.3),
         Disturbance(length=1.1),
         Disturbance(frame_noise=20.0),
+        Disturbance(black_frames=0.5),
     ):
         results, disturbed, _ = experiment.evaluate(agent, 2, 7, disturbance, oracle=False)
         assert (disturbed.states[:, -1] != calm.states[:, -1]).any(), disturbance
@@ -272,6 +274,20 @@ def test_noise_on_frames_has_the_deviation_asked_for() -> None:
     assert black.max() < 80, "it does not wrap around"
 
 
+def test_black_frames_are_as_many_as_asked_for_and_counted(run: Path) -> None:
+    frames = np.full((500, 2, 4, 4), 7, np.uint8)
+    seen = Disturbance(black_frames=0.25).look(frames, np.random.default_rng(0))
+    assert set(np.unique(seen)) == {0, 7}
+    black = (seen == 0).all((-2, -1))
+    np.testing.assert_array_equal(black, (seen == 0).any((-2, -1)))
+    assert black.mean() == pytest.approx(0.25, abs=0.03)
+    results, *_ = experiment.evaluate(
+        load_agent(run), 3, 7, Disturbance(black_frames=1.0), oracle=False
+    )
+    assert results["faults"]["blind"] == 3 * STEPS
+    assert [row["faults"]["blind"] for row in results["episodes"]] == [STEPS] * 3
+
+
 def test_exploration_is_a_share_of_the_limits(run: Path) -> None:
     class Still:
         spec = checkpoint.load(run)[2]
@@ -306,6 +322,18 @@ def test_an_agent_may_collect(run: Path) -> None:
     agent.reset()
     again = experiment.collect(ENV, 10, 5, 3, agent, 0.1)
     assert data.content_hash == again.content_hash
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("dt", 0.1), ("control_high", (7.0,)), ("observation_shape", (2, 48, 46))]
+)
+def test_an_agent_of_another_task_is_refused(run: Path, name: str, value: Any) -> None:
+    agent = load_agent(run)
+    agent.spec = dataclasses.replace(agent.spec, **{name: value})
+    with pytest.raises(E2CError, match=rf"The agent was trained where {name} was .*, and here it"):
+        experiment.collect(ENV, 9, 3, 0, agent, 0.0)
+    with pytest.raises(E2CError, match=rf"The agent was trained where {name} was .*, and here it"):
+        experiment.evaluate(agent, 2, 0)
 
 
 def test_an_agent_that_has_acted_before_collects_the_same(run: Path) -> None:

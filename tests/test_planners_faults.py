@@ -210,6 +210,18 @@ def test_a_plan_kept_meanwhile_moves_on_and_repeats_its_last_control() -> None:
         assert bool(plan.cost.isinf().all())
 
 
+def test_dynamics_that_fail_once_cost_one_plan() -> None:
+    control, system, cost = controller()
+    x = starts()
+    control.plan(x, cost)
+    system.fault = "step is NaN"
+    control.plan(x, cost)
+    system.fault = ""
+    for _ in range(T + 2):
+        assert bool(control.plan(x, cost).cost.isfinite().all())
+    assert control.lost.tolist() == [1] * B
+
+
 def test_a_cost_of_some_problems_is_theirs() -> None:
     g = torch.Generator().manual_seed(5)
     goal, reference = torch.randn(B, 3, generator=g), torch.randn(B, 2, generator=g)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 from base64 import b64decode, b64encode
@@ -24,7 +25,8 @@ from e2c.errors import E2CError
 from e2c.pictures import LOSS_TERMS
 from e2c.report import MAX_EMBEDDED_BYTES, charts, write_report
 from e2c.report.episodes import MOST_EPISODES, TASKS, phase_plane
-from e2c.report.folder import Episodes
+from e2c.report.folder import Episodes, Run
+from e2c.report.views import own_charts
 from e2c.video import write_video
 
 RNG = np.random.default_rng(5)
@@ -70,7 +72,7 @@ def evaluation(states: NDArray[np.float64], success: NDArray[np.bool_]) -> dict[
         "oracle_success_rate": 1.0,
         "oracle_time_in_goal": 0.61,
         "episodes": rows,
-        "troubled_plans": 4,
+        "faults": {"blind": 13, "lost": 2, "not_finite": 0},
         "plan_ms_median": 5.25,
         "plan_ms_p99": 6.5,
         "start_seed": 1000,
@@ -177,7 +179,6 @@ def test_what_happened_on_the_way_is_told(tmp_path: Path) -> None:
         "1 divergences",
         "200 0.0005 the loss was not finite",
         "1 times interrupted",
-        "4 plans of the evaluation",
         "13 control steps of the evaluation: blind",
         "2 control steps of the evaluation: lost",
         "disturbed: kick 2.5",
@@ -235,6 +236,7 @@ def test_states_of_another_task_have_neutral_names(tmp_path: Path, n: int) -> No
     assert "upright" not in found.text
     assert len(found.with_class("plane")) == (n > 1)
     assert ("second state component" in found.text) == (n > 1)
+    assert "were not kept" not in found.text
     assert not found.with_class("goal")
 
 
@@ -359,6 +361,13 @@ def test_an_oracle_of_other_episodes_is_refused(tmp_path: Path, shape: tuple[int
         write_report([folder], tmp_path / "page.html")
 
 
+def test_episodes_of_no_state_are_refused(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    write_episodes(folder, STATES[..., :0], STATES[..., :0])
+    with pytest.raises(E2CError, match=r"\(5, 31, 0\)"):
+        write_report([folder], tmp_path / "page.html")
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_a_folder_without_a_run_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
@@ -405,11 +414,26 @@ def test_a_comparison_begins_with_what_differs(tmp_path: Path) -> None:
     assert len([a for a in lines if "colour-1" in a["class"]]) >= len(LOSS_TERMS)
 
 
+def test_many_runs_look_different(tmp_path: Path) -> None:
+    found = page(*[make_run(tmp_path / str(number)) for number in range(9)])
+    legend = [a["class"] for a in found.all("path") if a["d"] == "M2 4H26"][:9]
+    assert len(set(legend)) == 9
+
+
 def test_films_are_shown_side_by_side(tmp_path: Path) -> None:
     first = make_run(tmp_path / "first", film=True)
     found = page(first, make_run(tmp_path / "second"), make_run(tmp_path / "third", film=True))
     assert len(found.all("video")) == 2
     assert "No film" in found.text
+
+
+def test_films_beyond_what_a_page_can_hold_are_left_out(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / name, film=True) for name in ("first", "second", "third")]
+    for folder in folders[:2]:
+        with (folder / runs.VIDEO).open("ab") as file:
+            file.truncate(2 * MAX_EMBEDDED_BYTES // 3)
+    assert len(page(*folders).all("video")) == 2
+    assert (tmp_path / "page.html").stat().st_size < 1.4 * MAX_EMBEDDED_BYTES
 
 
 def test_equal_runs_differ_in_nothing(tmp_path: Path) -> None:
@@ -461,6 +485,7 @@ def test_lines_of_one_chart_share_their_axes() -> None:
     [
         ([0, 100], "linear", {"0", "25", "50", "75", "100"}),
         ([-2, 3], "linear", {"−2", "0", "2"}),
+        ([1, 4], "whole", {"1", "2", "3", "4"}),
         ([1, 20], "log", {"1", "2", "5", "10", "20"}),
         ([1e-6, 1e2], "log", {"0.0001", "0.01", "1", "100"}),
         ([-4, 7], "turns", {"−π", "0", "π", "2π"}),
@@ -485,14 +510,25 @@ def test_any_values_have_an_axis(values: list[float], kind: str) -> None:
     assert len(axis.ticks()) < 20
 
 
+def test_a_log_axis_does_not_reach_down_to_nothing() -> None:
+    assert 1e-14 < charts.axis([1e-300, 1e-6, 1.0], 10, 110, "log").low < 1e-6
+
+
 def test_a_log_axis_is_for_more_than_a_decade_above_zero() -> None:
     def labels(*values: float) -> set[str]:
         line = charts.Line("a", range(len(values)), values, 0)
         return {tick.label for tick in charts.chart("t", "step", [line]).y_ticks}
 
     assert "100" in labels(1.0, 1e4)
-    assert "2500" in labels(-1.0, 1e4)
+    assert "2500" in labels(-1.0, 1.0, 1e4)
     assert "100" in labels(0.0, 1.0, 1e4), "what is zero has no place there"
+
+
+def test_rounds_are_whole_and_their_shares_keep_their_axis() -> None:
+    rows = [{"round": k, "own_success_rate": 0.0} for k in (1, 2, 3)]
+    (drawn,) = own_charts([Run(Path("run"), {}, rows, None, None, None, {})], ["run"])
+    assert {"0", "1"} < {tick.label for tick in drawn.y_ticks}
+    assert {tick.label for tick in drawn.x_ticks} == {"1", "2", "3"}
 
 
 def test_long_lines_are_thinned() -> None:
@@ -539,7 +575,7 @@ def hostile(about: dict[str, Any], results: dict[str, Any]) -> None:
 
 def hostile_runs(folder: Path) -> tuple[Path, Path]:
     """Two runs that differ, in a folder with a name as bad as a file system allows."""
-    bad = folder / HOSTILE.replace("/", "\\")
+    bad = folder / (HOSTILE.replace("/", "\\") + os.fsdecode(b"\xff"))
     return make_run(bad / "a", hostile, film=True), make_run(bad / "b")
 
 
@@ -669,7 +705,7 @@ def test_the_film_stands_still_for_who_wants_less_motion(
     film = Opened(browser, pages["run"], reduced_motion="reduce").page.locator("video")
     film.scroll_into_view_if_needed()
     film.page.wait_for_function("film => film.readyState >= 3", arg=film.element_handle())
-    assert film.evaluate("film => film.paused && !film.autoplay && film.currentTime == 0")
+    assert film.evaluate("film => film.paused && film.currentTime == 0")
 
 
 def test_an_episode_is_chosen_by_pointer_and_by_keyboard(
@@ -690,6 +726,16 @@ def test_an_episode_is_chosen_by_pointer_and_by_keyboard(
     oracles = opened.page.locator(".plane svg .oracle")
     seen = oracles.evaluate_all("all => all.map(e => getComputedStyle(e).visibility)")
     assert seen.count("visible") == 1
+    assert opened.complaints == []
+
+
+def test_a_command_is_copied_with_one_press(browser: Browser, pages: dict[str, Path]) -> None:
+    opened = Opened(browser, pages["run"], permissions=["clipboard-read", "clipboard-write"])
+    command = opened.page.locator("pre").first
+    command.get_by_role("button", name="Copy").click()
+    command.get_by_role("button", name="Copied").wait_for()
+    copied = opened.page.evaluate("navigator.clipboard.readText()")
+    assert copied == command.locator("code").inner_text()
     assert opened.complaints == []
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
 import envs
@@ -168,6 +170,94 @@ def test_a_configuration_file_is_checked(text: str, told: str, tmp_path: Path) -
         runs.read_recipe(tmp_path / "config.yaml")
     assert told in str(caught.value)
     assert "config.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["seed: !!bool maybe", "seed: !!int ''", "seed: !!timestamp x", "seed: 0x" + "f" * 9999]
+)
+def test_what_the_reader_of_yaml_stumbles_over_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(E2CError, match=r"config\.yaml is not readable as YAML \(.*; correct it\.$"):
+        runs.read_recipe(tmp_path / "config.yaml")
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was interrupted when its first phase was done."""
+    folder = tmp_path_factory.mktemp("runs") / "begun"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "_own_round", lambda run: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            experiment.train(RECIPE, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("phase", -1),
+        ("phase", 1.0),
+        ("phase", True),
+        ("rows", -1),
+        ("rows", "7"),
+        ("rows", 7),
+        ("data", []),
+        ("data", ["x"]),
+        ("data", {"first": "x"}),
+        ("seconds", {"total": "x"}),
+        ("sessions", [3]),
+        ("sessions", None),
+        ("training", {}),
+        ("more", 1),
+        ("step", -1),
+        ("done", -(10**9)),
+        ("scale", 0),
+        ("scale", 1.5),
+        ("recoveries", [{}]),
+    ],
+)
+def test_a_state_in_which_no_run_can_be_is_refused(
+    begun: Path, tmp_path: Path, name: str, value: Any
+) -> None:
+    folder = shutil.copytree(begun, tmp_path / "run")
+    tensors, about = checkpoint.read_tensors(folder / runs.STATE, runs.SCHEMA, "")
+    inner = {"training": {**about["training"], name: value}}
+    changed = inner if name in about["training"] else {name: value}
+    checkpoint.write_tensors(
+        folder / runs.STATE,
+        tensors,
+        {**about, **changed},
+        runs.SCHEMA,
+    )
+    with pytest.raises(E2CError) as caught:
+        experiment.train(RECIPE, folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("model/goal", None),
+        ("model/latent_variance", torch.ones(3)),
+        ("generator/noise", torch.zeros(7, dtype=torch.uint8)),
+        ("generator/batches", torch.full((5056,), 255, dtype=torch.uint8)),
+        ("adam/exp_avg/encoder.net.0.bias", torch.zeros(3)),
+        ("adam/exp_avg_sq/encoder.net.0.bias", None),
+        ("adam/step/encoder.net.0.bias", torch.zeros(())[None]),
+        ("adam/step/nothing", torch.zeros(())),
+        ("surplus", torch.zeros(2)),
+    ],
+)
+def test_the_state_of_another_model_is_refused(
+    begun: Path, tmp_path: Path, name: str, tensor: torch.Tensor | None
+) -> None:
+    folder = shutil.copytree(begun, tmp_path / "run")
+    tensors, about = checkpoint.read_tensors(folder / runs.STATE, runs.SCHEMA, "")
+    changed = {**tensors, name: tensor}
+    kept = {key: value for key, value in changed.items() if value is not None}
+    checkpoint.write_tensors(folder / runs.STATE, kept, about, runs.SCHEMA)
+    with pytest.raises(E2CError, match=rf"{runs.STATE} is not the state of this run .*; remove"):
+        experiment.train(RECIPE, folder)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign"])

@@ -203,7 +203,7 @@ def test_a_divergence_goes_back_to_the_kept_state_with_a_smaller_step() -> None:
     trainer = Trainer(model, OBJECTIVE, OPTIMISER, 0)
     rows = trainer.run(poisoned(5, 6, 7), Phase(8, 1e-2, ramp=False))
     seen = [next(rows) for _ in range(2)]
-    trainer.keep()
+    assert trainer.keep(windows())
     kept = weights(model).clone()
     seen += [next(rows) for _ in range(2)]
     assert not torch.equal(weights(model), kept)
@@ -229,6 +229,46 @@ def test_a_model_that_draws_worse_than_the_mean_image_has_diverged() -> None:
     assert trainer.recoveries
     assert all("as bad as the mean image" in told["reason"] for told in trainer.recoveries)
     assert trainer.level < 1.1 * trainer.first
+
+
+SPOILT = {"NaN weights": math.nan, "infinite weights": math.inf, "huge weights": 1e6}
+
+
+@pytest.mark.parametrize("value", SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_state_is_not_kept(value: float) -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    list(trainer.run(windows(), Phase(3, 1e-3, ramp=False)))
+    before = trainer.kept
+    with torch.no_grad():
+        next(trainer.model.decoder.parameters()).fill_(value)
+    assert not trainer.keep(windows())
+    assert trainer.kept is before
+
+
+def test_moments_that_are_not_finite_are_not_kept() -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    list(trainer.run(windows(), Phase(3, 1e-3, ramp=False)))
+    trainer.adam.state[next(trainer.model.parameters())]["exp_avg_sq"].fill_(math.inf)
+    assert not trainer.keep(windows())
+
+
+@pytest.mark.parametrize("value", SPOILT.values(), ids=SPOILT)
+def test_a_last_step_that_spoils_the_model_is_taken_back(value: float) -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    step, calls = trainer.adam.step, itertools.count(1)
+
+    def spoil(*_: Any) -> None:
+        step()
+        if next(calls) == 5:
+            with torch.no_grad():
+                next(trainer.model.decoder.parameters()).fill_(value)
+
+    trainer.adam.step = spoil  # type: ignore[assignment, method-assign]
+    rows = list(trainer.run(windows(), Phase(5, 1e-3, ramp=False)))
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 1, 2, 3, 4, 5]
+    assert weights(trainer.model).abs().max() < 10
+    (told,) = trainer.recoveries
+    assert "last step" in told["reason"]
 
 
 def test_divergence_without_end_ends_training_with_the_remedy() -> None:

@@ -223,8 +223,15 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run(sessions: Sessions, tmp_pat
     assert second.said == sessions["online"].said
     asked = sessions.server.asked[before:]
     assert {about["name"] for operation, about in asked if operation == "UpsertBucket"} == {name}
+    assert "RunResumeStatus" in [operation for operation, _ in asked]
     anew = session(tmp_path, "online", sessions.server.url)
     assert anew.said != second.said
+
+
+def test_a_run_that_is_begun_anew_is_another_wandb_run(tmp_path: Path) -> None:
+    first = tracking._run_id(tmp_path, resumed=False)
+    assert tracking._run_id(tmp_path, resumed=True) == first
+    assert tracking._run_id(tmp_path, resumed=False) != first
 
 
 @pytest.mark.parametrize(
@@ -319,7 +326,7 @@ def test_wandb_is_told_never_to_ask_and_what_costs_time(
 def test_a_wandb_that_fails_is_left_alone(wandb: Wandb, error: Exception) -> None:
     run = wandb.init.return_value
     run.log.side_effect = error
-    told = wandb.serve(("log", {"step": 1}), ("log", {"step": 2}), ("finish", 0))
+    told = wandb.serve(*[("log", {"step": i}) for i in range(2000)], ("finish", 0))
     reason = "no" if str(error) else type(error).__name__
     assert told == [PLACE, f"wandb is off from here on, since {reason}; the run goes on."]
     assert run.log.call_count == 1
@@ -361,6 +368,16 @@ def test_a_request_that_takes_too_long_is_interrupted(
     ]
     run.summary.update.assert_called_once_with({"a": 1})
     run.finish.assert_called_once_with(0)
+
+
+def test_what_is_not_sent_at_the_end_is_told_of(wandb: Wandb) -> None:
+    wandb.init.return_value.finish.side_effect = TimeoutError
+    assert wandb.serve(("finish", 0)) == [
+        PLACE,
+        "wandb did not take everything in time; 'wandb sync run/wandb/offline-run-x' uploads it.",
+    ]
+    assert wandb.Settings.call_args.kwargs["finish_timeout_raises"] is True
+    wandb.teardown.assert_called_once()
 
 
 def test_the_stop_button_stops_the_run(wandb: Wandb, monkeypatch: pytest.MonkeyPatch) -> None:

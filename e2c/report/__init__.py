@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -42,17 +42,19 @@ def write_report(runs: Sequence[Path], path: Path) -> None:
     found = [read_run(folder) for folder in runs]
     page = _run_page(found[0]) if len(found) == 1 else _comparison_page(found)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda aside: aside.write_bytes(page.encode("utf-8", "replace")))
+    write_whole(path, lambda aside: aside.write_text(page, "utf-8"))
 
 
 def _run_page(run: Run) -> str:
     """Lay out the page of a single run."""
-    names, task = [run.folder.name], task_of(run)
-    film, *pictures = _embedded([("video/mp4", run.film), *_pngs(run.pictures.values())])
+    names = _names([run.folder])
+    pngs = [("image/png", content) for content in run.pictures.values()]
+    film, *pictures = _embedded([("video/mp4", run.film), *pngs])
     return _render(
         "run.html",
         run=run,
-        task=task,
+        name=names[0],
+        task=task_of(run),
         film=film,
         pictures=dict(zip(run.pictures, pictures, strict=True)),
         commands=_commands(run.folder),
@@ -78,6 +80,7 @@ def _evaluated(run: Run) -> dict[str, Any]:
         "rows": rows[:MOST_EPISODES],
         "disturbances": views.disturbances(run.evaluation),
         "columns": views.extra_columns(rows),
+        "kept": same,
         "starts": start_map(run.evaluation, task),
         "plane": phase_plane(run.episodes, task) if run.episodes and same else None,
         "chosen": failed[0] if failed else 0,
@@ -119,18 +122,16 @@ def _commands(folder: Path) -> dict[str, str]:
     }
 
 
-def _pngs(pictures: Iterable[bytes]) -> list[tuple[str, bytes | None]]:
-    return [("image/png", content) for content in pictures]
-
-
 def _embedded(media: Sequence[tuple[str, bytes | None]]) -> list[Markup | None]:
     """Return data URIs of ``(type, content)``, as long as there is room for them in the page."""
     addresses: list[Markup | None] = []
     left = MAX_EMBEDDED_BYTES
     for kind, content in media:
-        fits = content is not None and len(content) <= left
-        addresses.append(_data_uri(kind, content) if content is not None and fits else None)
-        left -= len(content) if content is not None and fits else 0
+        if content is None or len(content) > left:
+            addresses.append(None)
+        else:
+            addresses.append(_data_uri(kind, content))
+            left -= len(content)
     return addresses
 
 

@@ -45,7 +45,8 @@ class Axis:
         high: the value at ``end``.
         start: a length.
         end: a length.
-        kind: ``linear``, ``log``, or ``turns`` for angles [rad] with ticks at multiples of pi.
+        kind: ``linear``, ``whole`` with ticks at whole numbers only, ``log``, or ``turns`` for
+            angles [rad] with ticks at multiples of pi.
     """
 
     low: float
@@ -76,10 +77,10 @@ class Axis:
         """Return what chooses the ticks; a log axis of few decades gets some between them."""
         if self.kind == "turns":
             return MultipleLocator(math.pi)
-        if self.kind == "linear":
-            return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
-        few = self.high < 100 * self.low
-        return LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=5)
+        if self.kind == "log":
+            few = self.high < 100 * self.low
+            return LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=5)
+        return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=self.kind == "whole")
 
     def _label(self, value: float) -> str:
         if self.kind != "turns":
@@ -99,6 +100,10 @@ def axis(values: ArrayLike, start: float, end: float, kind: str = "linear") -> A
         return Axis(low / room, high * room, start, end, kind)
     room = 0.04 * (high - low) or max(abs(high), 1.0) / 20
     return Axis(low - room, high + room, start, end, kind)
+
+
+SHARES = Axis(-0.04, 1.04, BOTTOM, TOP)
+"""The vertical axis of a chart of shares."""
 
 
 def trace(x: Floats, y: Floats) -> Markup:
@@ -171,14 +176,19 @@ class Chart:
     y_ticks: Sequence[Tick]
 
 
-def chart(title: str, below: str, lines: Sequence[Line]) -> Chart:
-    """Lay out a chart of one line or more; values of more than a decade get a log axis."""
+def chart(title: str, below: str, lines: Sequence[Line], y: Axis | None = None) -> Chart:
+    """Lay out a chart.
+
+    Args:
+        title: its heading.
+        below: what the horizontal axis counts.
+        lines: at least one.
+        y: the vertical axis; by default it holds all values, on a log scale where they span more
+            than a decade.
+    """
     lines = [_thinned(line) for line in lines]
-    values = np.concatenate([np.asarray(line.y, np.float64) for line in lines])
-    positive = values[values > 0]
-    log = positive.size > 1 and values.min() >= 0 and 10 * positive.min() < positive.max()
-    x = axis(np.concatenate([line.x for line in lines]), LEFT, RIGHT)
-    y = axis(values, BOTTOM, TOP, "log" if log else "linear")
+    x = axis(np.concatenate([line.x for line in lines]), LEFT, RIGHT, "whole")
+    y = y or _upright(np.concatenate([np.asarray(line.y, np.float64) for line in lines]))
     return Chart(
         title,
         below,
@@ -187,6 +197,12 @@ def chart(title: str, below: str, lines: Sequence[Line]) -> Chart:
         x.ticks(),
         y.ticks(),
     )
+
+
+def _upright(values: Floats) -> Axis:
+    positive = values[values > 0]
+    log = positive.size > 1 and not (values < 0).any() and 10 * positive.min() < positive.max()
+    return axis(values, BOTTOM, TOP, "log" if log else "linear")
 
 
 def _thinned(line: Line) -> Line:

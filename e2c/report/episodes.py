@@ -100,8 +100,7 @@ class PhasePlane:
 
 def task_of(run: Run) -> Task:
     """Return how a run's states are shown."""
-    env = run.summary["config"].get("env")
-    return TASKS.get(env, ANY_TASK) if isinstance(env, str) else ANY_TASK
+    return TASKS.get(run.summary["config"]["env"], ANY_TASK)
 
 
 def start_map(evaluation: Mapping[str, Any], task: Task) -> StartMap | None:

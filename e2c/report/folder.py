@@ -13,14 +13,9 @@ from numpy.typing import NDArray
 
 from e2c import arrays, runs
 from e2c.errors import E2CError
-from e2c.untrusted import parse_json, read_bytes, shown
+from e2c.untrusted import MAX_NUMBER, Shape, conform, parse_json, read_bytes, shown
 
 T = TypeVar("T")
-Shape = type | Sequence[Any] | Mapping[Any, Any]
-"""What a JSON value must be: a type; ``[shape]``, a list of such; ``{name: shape}``, a mapping with
-these names at least, where a name that ends in ``?`` may be missing or null, and every value is of
-the shape at ``str``, if there is one."""
-
 SUMMARY: Shape = {
     "seed": int,
     "config": {"env": str},
@@ -44,13 +39,11 @@ EVALUATION: Shape = {
     "oracle_time_in_goal?": float,
     "plan_ms_median?": float,
     "plan_ms_p99?": float,
-    "troubled_plans?": int,
+    "faults?": {str: int},
     "start_seed?": int,
     "disturbance?": {},
     "episodes": [{"start": [float], "success": bool, "time_in_goal": float, "faults?": {str: int}}],
 }
-MAX_NUMBER = 1e100
-"""Nothing measured is larger, and drawings can calculate with it."""
 METRICS = "metrics.jsonl"
 STATES = ("float64", 3)
 EPISODES = {"states": STATES, "actions": ("float32", 3), "oracle_states": STATES}
@@ -145,19 +138,14 @@ def _bytes(path: Path) -> bytes:
 
 
 def _json(path: Path, shape: Shape) -> Any:
-    return _checked(parse_json(_bytes(path)), shape)
-
-
-def _checked(value: Any, shape: Shape) -> Any:
-    _check(value, shape, "its content")
-    return value
+    return conform(parse_json(_bytes(path)), shape)
 
 
 def _metrics(path: Path) -> list[Mapping[str, float]]:
     """Read rows of metrics, where null stands for what was not finite."""
-    rows = [_checked(parse_json(line), {}) for line in _bytes(path).splitlines()]
+    rows = [conform(parse_json(line), {}) for line in _bytes(path).splitlines()]
     filled = [{name: math.nan if x is None else x for name, x in row.items()} for row in rows]
-    return [_checked(row, ROW) for row in filled]
+    return [conform(row, ROW) for row in filled]
 
 
 def _episodes(path: Path) -> Episodes:
@@ -182,36 +170,3 @@ def _media(path: Path, offset: int, mark: bytes) -> bytes:
     if not content.startswith(mark, offset):
         raise ValueError(f"it is no {path.suffix} file")
     return content
-
-
-def _check(value: Any, shape: Shape, where: str) -> None:
-    """Raise a ValueError that says where ``value`` is not of ``shape``."""
-    if isinstance(shape, type):
-        _check_type(value, shape, where)
-    elif isinstance(shape, Mapping):
-        _check_type(value, dict, where)
-        _check_mapping(value, shape, where)
-    else:
-        _check_type(value, list, where)
-        for number, item in enumerate(value):
-            _check(item, shape[0], f"{where} / {number}")
-
-
-def _check_mapping(value: Mapping[str, Any], shape: Mapping[Any, Any], where: str) -> None:
-    for name, wanted in shape.items():
-        if name is str:
-            for key, item in value.items():
-                _check(item, wanted, f"{where} / {key}")
-        elif value.get(key := name.removesuffix("?")) is not None:
-            _check(value[key], wanted, f"{where} / {key}")
-        elif key == name:
-            raise ValueError(f"{where} has no {name!r}")
-
-
-def _check_type(value: Any, kind: type, where: str) -> None:
-    allowed = (int, float) if kind is float else kind
-    boolean = isinstance(value, bool) and kind in (int, float)
-    if boolean or not isinstance(value, allowed):
-        raise ValueError(f"{where} is {shown(value)}, not of type {kind.__name__}")
-    if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
-        raise ValueError(f"{where} is a number above {MAX_NUMBER}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from e2c.config import Config, to_dict
 from e2c.pictures import LOSS_TERMS
-from e2c.report.charts import Chart, Line, chart
+from e2c.report.charts import SHARES, Chart, Line, chart
 from e2c.report.folder import Run
 
 OWN = {
@@ -82,7 +81,7 @@ def _everything(run: Run) -> dict[str, Any]:
     """Return all that made a run, by dotted names."""
     summary = run.summary
     made = {"seed": summary["seed"], **dict(_leaves(summary["config"]))}
-    made |= {f"data, part {k}": part["sha256"] for k, part in enumerate(summary["data"])}
+    made |= {f"data, part {k}": part["sha256"][:16] for k, part in enumerate(summary["data"], 1)}
     for part in ("versions", "machine"):
         made |= {f"{part}.{name}": value for name, value in summary[part].items()}
     return {**made, "commit": summary["commit"]}
@@ -124,7 +123,7 @@ def _figures(run: Run) -> dict[str, Any]:
 
 
 def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{share:.0%}"
+    return None if share is None else f"{100 * share:.3g}%"
 
 
 def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
@@ -139,7 +138,7 @@ def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
 def own_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
     """Draw how well the agent did in the rounds that it learned from."""
     return [
-        chart(title, "round", lines)
+        chart(title, "round", lines, SHARES)
         for figure, title in OWN.items()
         if (lines := _lines(runs, names, "round", figure))
     ]
@@ -169,10 +168,8 @@ def error_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
 
 def faults(run: Run) -> dict[str, int]:
     """Count the control steps of the evaluation at which something went wrong, by kind."""
-    total: Counter[str] = Counter()
-    for row in (run.evaluation or {}).get("episodes", []):
-        total.update(row.get("faults") or {})
-    return dict(total)
+    found: dict[str, int] = (run.evaluation or {}).get("faults") or {}
+    return {kind: count for kind, count in found.items() if count}
 
 
 def disturbances(evaluation: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 // Films play by themselves, but not for who asked for less motion.
 if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
   for (const film of document.querySelectorAll("video")) {
-    film.autoplay = false;
     film.pause();
   }
 }
@@ -39,6 +38,7 @@ function nearest(parts, event) {
   return parts.reduce((best, part) => (distance(part) < distance(best) ? part : best));
 }
 
+// The arrow keys of the table's radio buttons click, too.
 if (table) {
   for (const part of document.querySelectorAll(".plane [data-episode], tr[data-episode]")) {
     part.addEventListener("click", () => choose(part.dataset.episode));
@@ -47,7 +47,6 @@ if (table) {
   map?.addEventListener("click", (event) => {
     choose(nearest([...map.querySelectorAll("[data-episode]")], event).dataset.episode);
   });
-  table.addEventListener("change", (event) => choose(event.target.value));
   choose(table.querySelector("input:checked").value);
 }
 

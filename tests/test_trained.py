@@ -1,0 +1,48 @@
+"""The trained model that comes with the project: small, as documented, and it swings up."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+from tiny import ROOT
+
+import e2c
+from e2c import commands, experiment, runs
+from e2c.config import PRESETS
+
+
+def test_it_swings_up_from_images_alone() -> None:
+    results, *_ = experiment.evaluate(e2c.load_agent(e2c.TRAINED), 3, 5, oracle=False)
+    assert results["success_rate"] == 1
+    assert results["time_in_goal"] > 0.6
+
+
+def test_it_is_small_and_made_by_the_command_that_is_documented() -> None:
+    assert sum(path.stat().st_size for path in e2c.TRAINED.iterdir()) < 3_000_000
+    recipe = runs.read_recipe(e2c.TRAINED / runs.CONFIG)
+    model = recipe.config.model
+    typed = " ".join((ROOT / "Makefile").read_text().replace("\\\n", " ").split())
+    assert (
+        f"train.py --seed {recipe.seed} --out runs/model "
+        f"--evaluation.episodes {recipe.config.evaluation.episodes} "
+        f"--model.encoder-hidden {' '.join(map(str, model.encoder_hidden))} "
+        f"--model.decoder-hidden {' '.join(map(str, model.decoder_hidden))} mkdir"
+    ) in typed
+    default = PRESETS["default"]
+    assert recipe.config.objective == default.objective
+    assert recipe.config.optimiser == default.optimiser
+    assert recipe.config.data == default.data
+
+
+def test_the_demo_films_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["e2c-demo"])
+    with pytest.raises(SystemExit) as ended:
+        commands.demo_command()
+    assert ended.value.code == 0
+    assert "swung up and stayed" in capsys.readouterr().out
+    reader = cv2.VideoCapture("swing_up.mp4")
+    assert reader.get(cv2.CAP_PROP_FRAME_COUNT) >= 200
+    assert [path.name for path in tmp_path.iterdir()] == ["swing_up.mp4"]
