@@ -35,7 +35,15 @@ from e2c.tracking import Progress, Tracker, WandbMode
 from e2c.training import Phase, Trainer, TrainingState
 from e2c.untrusted import shown
 from e2c.video import Film, swing_up_frames, write_video
-from envs.collect import BatchEnv, Controller, Rollouts, collect_restarts, record
+from envs.collect import (
+    BatchEnv,
+    Controller,
+    Rollouts,
+    collect_restarts,
+    random_controller,
+    record,
+    restart,
+)
 from envs.core import PixelEnv
 
 LOG_EVERY = 100
@@ -60,8 +68,11 @@ def make_env(env_id: str, **kwargs: Any) -> PixelEnv:
         return envs.make(env_id, **given)
     except ValueError as error:
         raise E2CError(str(error)) from None
-    except TypeError:
-        raise E2CError(f"{env_id} takes no parameter {', '.join(given)}; leave it out.") from None
+    except TypeError as error:
+        unknown = [name for name in given if f"{name!r}" in str(error)]
+        raise E2CError(
+            f"{env_id} takes no parameter {', '.join(unknown or given)}; leave it out."
+        ) from None
 
 
 def problem_spec(env_id: str, env: PixelEnv) -> ProblemSpec:
@@ -125,9 +136,9 @@ def wrapped(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     return (angles + np.pi) % (2 * np.pi) - np.pi
 
 
-def noisy(agent: Agent, std: float, rng: np.random.Generator) -> Controller:
-    """Let ``agent`` begin episodes, with Gaussian noise of ``std``, a share of each limit."""
-    agent.reset()
+def noisy(agent: Agent, batch: BatchEnv, std: float, rng: np.random.Generator) -> Controller:
+    """Let ``agent`` begin a batch, with Gaussian noise of ``std``, a share of each limit."""
+    agent.reset(goal=batch.goals())
     scale = std * agent.spec.control_scale.numpy()
 
     def act(observations: NDArray[np.uint8]) -> ArrayLike:
@@ -157,12 +168,12 @@ def collect(
     if agent is not None:
         check_task(agent, env_id, env)
     episodes = -(-transitions // length)
-    controller = None if agent is None else noisy(agent, exploration, rng)
+    batch = restart(env, episodes, rng)
+    random = random_controller(env, rng)
+    controller = random if agent is None else noisy(agent, batch, exploration, rng)
     frames = (length + env.frames_per_observation) / length
     with Progress("collect", int(episodes * length * frames), "frames") as progress:
-        rollouts = collect_restarts(
-            env, episodes, length, rng, controller, lambda done, _: progress(int(done * frames))
-        )
+        rollouts = record(batch, controller, length, lambda done, _: progress(int(done * frames)))
     source = {"seed": seed, "controller": "random" if agent is None else "agent"}
     return as_dataset(
         rollouts, problem_spec(env_id, env), {**source, "restarts": True, "length": length}
@@ -376,9 +387,9 @@ def _own_round(run: Run) -> None:
     options, number = run.config.data, run.phase
     with run.timed("own"):
         rng = np.random.default_rng([run.recipe.seed, number])
-        starts = run.env.sample_starts(rng, options.episodes_per_round)
-        controller = noisy(run.agent, options.exploration, rng)
-        rollouts = record(BatchEnv(run.env, starts), controller, run.spec.episode_steps)
+        batch = BatchEnv(run.env, run.env.sample_starts(rng, options.episodes_per_round))
+        controller = noisy(run.agent, batch, options.exploration, rng)
+        rollouts = record(batch, controller, run.spec.episode_steps)
         source = {"seed": run.recipe.seed, "round": number, "controller": "agent"}
         own = as_dataset(rollouts, run.spec, {**source, "restarts": False})
         own.save(_data_file(run.folder, number))
@@ -499,11 +510,27 @@ class Disturbance:
     length: float | None = None
     """Length of the real system [m]; the model has learned the task's own."""
     kick: float = 0.0
-    """External push [N m] for 0.25 s, 6 s into the episode."""
+    """External push for 0.25 s, 6 s into the episode; in the unit of the controls."""
     frame_noise: float = 0.0
     """Standard deviation of Gaussian noise on the frames [grey levels of 255]."""
     black_frames: float = 0.0
     """Share of the frames that the camera returns black."""
+    state_noise: float = 0.0
+    """Standard deviation of the noise added to the state after each step, in the task's unit."""
+
+    def world(self, spec: ProblemSpec) -> PixelEnv:
+        """Build the task as it is disturbed.
+
+        Raises:
+            E2CError: for a disturbance that it does not know, or that would not come.
+        """
+        if self.kick and (lasts := spec.episode_steps * spec.dt) <= 6.0:
+            raise E2CError(
+                f"--kick comes 6 s into an episode, and one of {spec.env} lasts {lasts:g} s; "
+                "leave it out."
+            )
+        noise = self.state_noise or None
+        return make_env(spec.env, mass=self.mass, length=self.length, state_noise=noise)
 
     def push(self, dt: float, shape: tuple[int, int]) -> Callable[[int], ArrayLike | None]:
         """Return the external force at each step: the kick, or none."""
@@ -542,20 +569,23 @@ def evaluate(
     """
     disturbance, spec = disturbance or Disturbance(), agent.spec
     check_task(agent, spec.env, make_env(spec.env))
-    env = make_env(spec.env, mass=disturbance.mass, length=disturbance.length)
+    env = disturbance.world(spec)
     starts = env.sample_starts(np.random.default_rng(seed), episodes)
     noise, push = (
         np.random.default_rng([seed, 1]),
         disturbance.push(env.dt, (episodes, len(spec.control_low))),
     )
 
+    def begin() -> BatchEnv:
+        return BatchEnv(env, starts, generators=np.random.default_rng([seed, 2]).spawn(episodes))
+
     def closed_loop(name: str, controller: Controller, batch: BatchEnv) -> Rollouts:
         with Progress(name, episodes * spec.episode_steps, "steps") as progress:
             return record(batch, controller, spec.episode_steps, lambda n, _: progress(n), push)
 
     started = time.perf_counter()
-    agent.reset()
-    batch = BatchEnv(env, starts)
+    batch = begin()
+    agent.reset(goal=batch.goals())
     rollouts = closed_loop("evaluate", lambda x: agent.act(disturbance.look(x, noise)), batch)
     seconds = time.perf_counter() - started
     scores = score(env, rollouts.states, rollouts.actions)
@@ -567,8 +597,8 @@ def evaluate(
     }
     ideal = None
     if oracle:
-        batch = BatchEnv(env, starts)
-        expert = Oracle(env, spec, agent.options)
+        batch = begin()
+        expert = Oracle(env, spec, agent.options, starts)
         ideal = closed_loop("oracle", lambda _: expert.act(batch.states), batch)
         best = score(env, ideal.states, ideal.actions).summary()
         results |= {f"oracle_{key}": best[key] for key in ("success_rate", "time_in_goal")}
@@ -596,15 +626,17 @@ def film_episode(agent: Agent, start: NDArray[np.float64], title: str) -> tuple[
         costs.append(float(agent.plan.cost[0]))
         return actions
 
-    agent.reset()
-    rollouts = record(BatchEnv(env, start[None]), act, spec.episode_steps)
+    batch = BatchEnv(env, start[None])
+    goals = batch.goals()
+    agent.reset(goal=goals)
+    rollouts = record(batch, act, spec.episode_steps)
     states, torques = rollouts.states[0], rollouts.actions[0]
     film = Film(
         scenes=lambda t: env.picture(states[t], torques[t]),
         observations=np.stack([rollouts.observations(t)[0] for t in range(spec.episode_steps + 1)]),
         imagined=np.stack(imagined),
         imagined_steps=steps,
-        goal=agent.model.goal.cpu().numpy(),
+        goal=goals[0],
         torques=torques[:, 0],
         torque_limit=float(spec.control_scale[0]),
         angles=wrapped(states[:, 0]),

@@ -73,6 +73,10 @@ class BatchEnv:
         self.observations: Frames = seen
         """What the camera shows, ``uint8 [B, C, H, W]``."""
 
+    def goals(self) -> Frames:
+        """Return the observations that the episodes are to reach, ``uint8 [B, C, H, W]``."""
+        return self.env.observe(self.env.goal_states(self.states))
+
     def step(self, actions: ArrayLike, external: ArrayLike | None = None) -> Frames:
         """Apply ``actions [B, m]`` for one control step; return the new `observations`.
 
@@ -120,25 +124,20 @@ def random_controller(env: PixelEnv, rng: np.random.Generator) -> Controller:
     return act
 
 
+def restart(env: PixelEnv, episodes: int, rng: np.random.Generator) -> BatchEnv:
+    """Begin ``episodes`` at random restarts drawn by ``rng``; its children draw the state noise."""
+    observations, states = env.restart(rng, episodes)
+    return BatchEnv(env, states, observations, rng.spawn(episodes))
+
+
 def collect_restarts(
     env: PixelEnv,
     episodes: int,
     length: int,
     rng: np.random.Generator,
-    controller: Controller | None = None,
-    progress: Progress | None = None,
 ) -> Rollouts:
-    """Record ``episodes`` of ``length`` steps from random restarts.
+    """Record ``episodes`` of ``length`` steps from random restarts under random controls.
 
-    Args:
-        env: the task.
-        episodes: E, all run at once.
-        length: T, the steps in each.
-        rng: draws the restarts, and then the actions where there is no controller; the state noise
-            comes from its children.
-        controller: acts; uniformly random torques by default.
-        progress: told after every step.
+    ``rng`` draws the restarts, and then the controls; the state noise comes from its children.
     """
-    observations, states = env.restart(rng, episodes)
-    batch = BatchEnv(env, states, observations, rng.spawn(episodes))
-    return record(batch, controller or random_controller(env, rng), length, progress)
+    return record(restart(env, episodes, rng), random_controller(env, rng), length)

@@ -391,11 +391,18 @@ def test_results_are_printed_as_they_are_written(
 
 
 def test_disturbances_are_options(here: Path, command: Callable[..., Outcome]) -> None:
-    options = ["--mass", "1.1", "--length", "0.9", "--kick", "2", "--frame-noise", "10"]
+    options = ["--mass", "1.1", "--length", "0.9", "--frame-noise", "10", "--state-noise", "2"]
     outcome = command("evaluate", "run", "--json", "r.json", "--episodes", "2", *options)
     assert outcome.status == 0, outcome.err
     found = json.loads((here / "r.json").read_text())["disturbance"]
-    assert found == {"mass": 1.1, "length": 0.9, "kick": 2.0, "frame_noise": 10.0}
+    asked = {"mass": 1.1, "length": 0.9, "frame_noise": 10.0, "state_noise": 2.0}
+    assert found == {"kick": 0.0, "black_frames": 0.0, **asked}
+
+
+def test_a_kick_that_would_not_come_is_refused(here: Path, command: Callable[..., Outcome]) -> None:
+    outcome = command("evaluate", "run", "--kick", "2")
+    assert outcome.status == 2
+    assert "--kick comes 6 s into an episode" in outcome.err
 
 
 def test_an_agent_collects_by_command(here: Path, command: Callable[..., Outcome]) -> None:

@@ -5,7 +5,14 @@ import time
 import numpy as np
 import pytest
 
-from envs.collect import BatchEnv, Rollouts, collect_restarts, random_controller, record
+from envs.collect import (
+    BatchEnv,
+    Rollouts,
+    collect_restarts,
+    random_controller,
+    record,
+    restart,
+)
 from envs.core import Actions, Bools, Component, Floats, Frames, PixelEnv
 from envs.pendulum import PendulumSwingUp
 from envs.strong_pendulum import PendulumReach
@@ -62,7 +69,8 @@ def counting_controller(observations: Frames) -> Floats:
 
 
 def test_frames_and_actions_are_aligned() -> None:
-    rollouts = collect_restarts(Counting(), E, T, np.random.default_rng(0), counting_controller)
+    batch = restart(Counting(), E, np.random.default_rng(0))
+    rollouts = record(batch, counting_controller, T)
     episode, clock = np.arange(E)[:, None], np.arange(T + 1)
     assert rollouts.frames.shape == (E, T + 3, 2, 4)
     assert rollouts.frames_per_observation == 3
@@ -172,13 +180,9 @@ def test_the_worlds_push_moves_the_batch() -> None:
 
 def test_progress_counts_transitions() -> None:
     told: list[tuple[int, int]] = []
-    collect_restarts(
-        PendulumSwingUp(),
-        E,
-        3,
-        np.random.default_rng(0),
-        progress=lambda done, total: told.append((done, total)),
-    )
+    env, rng = PendulumSwingUp(), np.random.default_rng(0)
+    controller = random_controller(env, rng)
+    record(restart(env, E, rng), controller, 3, lambda done, total: told.append((done, total)))
     assert told == [(5, 15), (10, 15), (15, 15)]
 
 
@@ -191,8 +195,6 @@ def test_twenty_thousand_frames_are_simulated_and_drawn_in_a_second() -> None:
 
 
 def test_a_controller_that_returns_nan_is_stopped() -> None:
-    env = PendulumSwingUp()
+    batch = restart(PendulumSwingUp(), E, np.random.default_rng(0))
     with pytest.raises(ValueError, match="Look for NaN in the controller's output"):
-        collect_restarts(
-            env, E, T, np.random.default_rng(0), lambda x: np.full((len(x), 1), np.nan)
-        )
+        record(batch, lambda x: np.full((len(x), 1), np.nan), T)

@@ -77,7 +77,7 @@ def test_coordinates_are_divided_by_their_spread(dynamics: TrueDynamics) -> None
 def test_the_oracle_swings_up_and_holds() -> None:
     env = envs.make(ENV)
     spec, starts = problem_spec(ENV, env), env.sample_starts(np.random.default_rng(0), 3)
-    batch, oracle = BatchEnv(env, starts), Oracle(env, spec, PlannerConfig())
+    batch, oracle = BatchEnv(env, starts), Oracle(env, spec, PlannerConfig(), starts)
     rollouts = record(batch, lambda _: oracle.act(batch.states), 120)
     scores = score(env, rollouts.states, rollouts.actions)
     assert scores.success.all()
