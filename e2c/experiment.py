@@ -29,6 +29,7 @@ from e2c.evaluation import Scores, score
 from e2c.model import E2C, ProblemSpec, build_model
 from e2c.oracle import Oracle
 from e2c.provenance import provenance, versions
+from e2c.quantities import Quantity
 from e2c.report import write_report
 from e2c.runs import RunState
 from e2c.tracking import Progress, Tracker, WandbMode
@@ -131,9 +132,9 @@ def load_datasets(paths: Sequence[Path], spec: ProblemSpec) -> Dataset:
     return dataset.join(loaded)
 
 
-def wrapped(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Wrap angles [rad] into -pi .. pi."""
-    return (angles + np.pi) % (2 * np.pi) - np.pi
+def quantities(env: PixelEnv) -> list[Quantity]:
+    """Return what the components of a state are."""
+    return [Quantity(**vars(component)) for component in env.components]
 
 
 def noisy(agent: Agent, batch: BatchEnv, std: float, rng: np.random.Generator) -> Controller:
@@ -480,22 +481,30 @@ def _model_figures(run: Run, fresh: Rollouts) -> tuple[NDArray[np.float64], dict
         latents.cpu().double().numpy(), rolled.cpu().double().numpy()
     )
     picked, steps = slice(0, 3), [k for k in (0, 2, 5, 10, 15, 20, 30) if k < T] + [T]
-    truth = seen[picked][:, steps, -1]
-    goal = model.encode(model.goal).mean.cpu().numpy()
+    happened = seen[picked][:, steps, -1]
     flat = latents.flatten(0, 1).cpu().numpy()
     states = fresh.states.reshape(-1, fresh.states.shape[-1])
-    lived = model.encode(run.data[-1].observations()[: run.data[-1].lengths[0] + 1]).mean
-    path = lived.cpu().numpy() if len(run.data) > 1 else None
+    truth = list(zip(quantities(run.env)[:2], states.T, strict=False))
+    goal, path = _way(run)
     return error, {
         "open_loop_error": pictures.open_loop_error(error, None, run.spec.dt),
-        "latent_space": pictures.latent_space(
-            flat, wrapped(states[:, 0]), states[:, 1], goal, path
-        ),
+        "latent_space": pictures.latent_space(flat, truth, goal, path),
         "reconstructions": pictures.reconstructions(seen[:8, 0], model.decode(latents[:8, 0])),
         "rollouts": pictures.rollout_strip(
-            truth, model.decode(rolled[picked][:, steps])[:, :, -1], steps, run.spec.dt
+            happened, model.decode(rolled[picked][:, steps])[:, :, -1], steps, run.spec.dt
         ),
     }
+
+
+def _way(run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Encode the goal and the way ``[T + 1, n]`` of the last round's first episode, if any."""
+    model, last = run.model, run.data[-1]
+    if len(run.data) == 1:
+        return model.encode(model.goal).mean.cpu().numpy(), None
+    goal = run.env.observe(run.env.goal_states(last.states[:1]))[0]
+    seen = last.observations()[: last.lengths[0] + 1]
+    encoded = [model.encode(images).mean.cpu().numpy() for images in (goal, seen)]
+    return encoded[0], encoded[1]
 
 
 # ---------------------------------------------------------------------------------------- evaluate
@@ -627,20 +636,24 @@ def film_episode(agent: Agent, start: NDArray[np.float64], title: str) -> tuple[
         return actions
 
     batch = BatchEnv(env, start[None])
-    goals = batch.goals()
+    goals, goal_value = batch.goals(), float(env.goal_states(batch.states)[0, env.plotted])
     agent.reset(goal=goals)
     rollouts = record(batch, act, spec.episode_steps)
-    states, torques = rollouts.states[0], rollouts.actions[0]
+    states, controls = rollouts.states[0], rollouts.actions[0]
+    plotted = quantities(env)[env.plotted]
     film = Film(
-        scenes=lambda t: env.picture(states[t], torques[t]),
+        scenes=lambda t: env.picture(states[t], controls[t]),
         observations=np.stack([rollouts.observations(t)[0] for t in range(spec.episode_steps + 1)]),
         imagined=np.stack(imagined),
         imagined_steps=steps,
         goal=goals[0],
-        torques=torques[:, 0],
-        torque_limit=float(spec.control_scale[0]),
-        angles=wrapped(states[:, 0]),
-        goal_band=0.2,
+        control=Quantity(**vars(env.control)),
+        controls=controls,
+        control_limit=float(spec.control_scale.max()),
+        plotted=plotted,
+        values=plotted.wrapped(states[:, env.plotted]),
+        goal_value=goal_value,
+        in_goal=env.is_goal(states),
         costs=np.array(costs),
         dt=spec.dt,
         title=title,
@@ -657,7 +670,7 @@ class Outputs:
     video: Path | None = None
     """File to film the first episode to (.mp4)."""
     picture: Path | None = None
-    """File to draw the angles of all episodes to (.png)."""
+    """File to draw all episodes to, by their distance from the goal (.png)."""
     trajectories: Path | None = None
     """File to keep the states and controls of all episodes in, and the oracle's (.npz)."""
 
@@ -676,8 +689,9 @@ def evaluate_and_film(
         E2CError: when there is no such disturbance of this task.
     """
     results, rollouts, ideal = evaluate(agent, episodes, seed, disturbance, oracle)
-    rate = f"{results['success_rate']:.0%} of {episodes} swing up and stay"
-    film, milliseconds = film_episode(agent, rollouts.states[0, 0], rate)
+    env = make_env(agent.spec.env)
+    title = f"{env.goal_sentence}: {results['success_rate']:.0%} of {episodes}"
+    film, milliseconds = film_episode(agent, rollouts.states[0, 0], title)
     results |= {
         "plan_ms_median": float(np.median(milliseconds)),
         "plan_ms_p99": float(np.percentile(milliseconds, 99)),
@@ -690,21 +704,25 @@ def evaluate_and_film(
         _write_json(outputs.json, results)
     if outputs.picture is not None:
         outputs.picture.parent.mkdir(parents=True, exist_ok=True)
-        success = np.array([row["success"] for row in results["episodes"]])
-        angles = wrapped(rollouts.states[..., 0])
-        pictures.save_figure(
-            pictures.episodes(angles, success, agent.spec.dt, film.goal_band), outputs.picture
-        )
+        pictures.save_figure(_draw_episodes(env, rollouts), outputs.picture)
     if outputs.video is not None:
         outputs.video.parent.mkdir(parents=True, exist_ok=True)
         write_video(outputs.video, swing_up_frames(film), fps=1 / agent.spec.dt)
     if outputs.trajectories is not None:
-        _write_trajectories(outputs.trajectories, agent.spec, rollouts, ideal)
+        _write_trajectories(outputs.trajectories, agent.spec, env, rollouts, ideal)
     return results
 
 
+def _draw_episodes(env: PixelEnv, rollouts: Rollouts) -> Figure:
+    """Draw how far from their goals the episodes were."""
+    goals = env.goal_states(rollouts.states[:, 0])
+    away = (rollouts.states - goals[:, None])[..., env.plotted]
+    plotted = quantities(env)[env.plotted]
+    return pictures.episodes(plotted, away, env.is_success(rollouts.states), env.dt)
+
+
 def _write_trajectories(
-    path: Path, spec: ProblemSpec, rollouts: Rollouts, ideal: Rollouts | None
+    path: Path, spec: ProblemSpec, env: PixelEnv, rollouts: Rollouts, ideal: Rollouts | None
 ) -> None:
     """Keep what the agent and the oracle did from the same starts."""
     kept: dict[str, NDArray[Any]] = {
@@ -713,7 +731,16 @@ def _write_trajectories(
         "oracle_states": rollouts.states[:0] if ideal is None else ideal.states,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays.write(path, kept, {"schema": "e2c-episodes-1", "env": spec.env, "dt": spec.dt})
+    header = {
+        "schema": "e2c-episodes-1",
+        "env": spec.env,
+        "dt": spec.dt,
+        "task": env.goal_sentence,
+        "components": [vars(component) for component in env.components],
+        "plotted": env.plotted,
+        "goals": np.unique(env.goal_states(rollouts.states[:, 0]), axis=0).tolist(),
+    }
+    arrays.write(path, kept, header)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -46,17 +46,18 @@ class CartPole(MechanicalTask):
     """
 
     asset = "cart_pole.xml"
+    goal_half_width = math.pi / 10
+    """The goal region's half width [rad]."""
     components = (
         Component("position", "m"),
-        Component("angle", "rad"),
+        Component("angle", "rad", goal_half_width),
         Component("velocity", "m/s"),
         Component("angular velocity", "rad/s"),
     )
+    control = Component("force", "N")
     goal_sentence = "Right the pole and stay within 18 degrees of upright"
     frame_shape = (80, 80)
     settle_steps = 25
-    goal_half_width = math.pi / 10
-    """The goal region's half width [rad]."""
     max_start_angle = math.pi / 8
     """An episode starts at most this far from upright [rad]."""
     max_restart_angle = math.pi / 10

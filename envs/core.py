@@ -27,12 +27,15 @@ Actions = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Component:
-    """One number of a state, for whoever plots it."""
+    """One number of a state, or what all controls are, for whoever plots it."""
 
     name: str
     """What it is, e.g. ``"angle"``."""
     unit: str
     """What it is counted in, e.g. ``"rad"``."""
+    goal_half_width: float | None = None
+    """How far the goal region reaches to either side of the goal's value, all else at the goal's;
+    None where it is not bounded, or not meant to be reached."""
 
     @property
     def is_angle(self) -> bool:
@@ -60,7 +63,10 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
     components: ClassVar[tuple[Component, ...]]
-    """What the n numbers of a state are."""
+    """What the n numbers of a state are; one at least has a goal, and the first of them is plotted
+    over time."""
+    control: ClassVar[Component]
+    """What the m controls are."""
     goal_sentence: ClassVar[str]
     """What is to be done, in a short sentence for titles and captions."""
     frames_per_observation: ClassVar[int] = 2
@@ -154,6 +160,11 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         1 in the goal region and 0 elsewhere, unless the task has its own.
         """
         return self.is_goal(states).astype(np.float64)
+
+    @property
+    def plotted(self) -> int:
+        """Index of the first component that has a goal."""
+        return [c.goal_half_width is not None for c in self.components].index(True)
 
     def restart(self, rng: np.random.Generator, n: int) -> tuple[Frames, Floats]:
         """Draw ``n`` random restarts: what the camera has seen, ``[n, C, H, W]``, and states."""

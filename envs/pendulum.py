@@ -57,10 +57,11 @@ class PendulumSwingUp(PixelEnv):
         ValueError: where mass or length is not a positive number.
     """
 
-    components = (Component("angle", "rad"), Component("velocity", "rad/s"))
-    goal_sentence = "Swing up and stay within 0.2 rad of upright"
     goal_half_width = 0.2
     """The goal region's half width [rad]."""
+    components = (Component("angle", "rad", goal_half_width), Component("velocity", "rad/s"))
+    control = Component("torque", "N m")
+    goal_sentence = "Swing up and stay within 0.2 rad of upright"
     max_start_offset = 0.1
     """An episode starts at most this far from hanging [rad]."""
     max_restart_velocity = 8.0

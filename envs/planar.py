@@ -43,17 +43,21 @@ class PlanarNavigation(PixelEnv):
             an obstacle, but not out of the world.
     """
 
-    components = tuple(
-        Component(name, "px") for name in ("row", "column", "goal row", "goal column")
+    goal_radius = 2.0
+    """The goal region's radius [px]."""
+    components = (
+        Component("row", "px", goal_radius),
+        Component("column", "px", goal_radius),
+        Component("goal row", "px"),
+        Component("goal column", "px"),
     )
+    control = Component("move", "px")
     goal_sentence = "Move into the corner that is asked for"
     frames_per_observation = 1
     frame_shape = (40, 40)
     settle_steps = 10
     goals = ((37.0, 37.0), (37.0, 3.0), (3.0, 37.0))
     """What an episode may ask for: (row, column) [px]."""
-    goal_radius = 2.0
-    """The goal region's radius [px]."""
     start_range = (3.0, 7.0)
     """An episode starts with both coordinates between these [px]."""
     max_move = 3.0

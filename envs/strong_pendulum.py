@@ -39,9 +39,10 @@ class StrongPendulum(MechanicalTask):
     """
 
     asset = "strong_pendulum.xml"
-    components = (Component("angle", "rad"), Component("velocity", "rad/s"))
     goal_half_width = math.pi / 6
     """The goal region's half width [rad]."""
+    components = (Component("angle", "rad", goal_half_width), Component("velocity", "rad/s"))
+    control = Component("torque", "N m")
     rod_length = 21.0
     """The drawn rod's length [px]."""
     rod_radius = 2.25

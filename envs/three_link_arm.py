@@ -44,14 +44,16 @@ class ThreeLinkArm(MechanicalTask):
     """
 
     asset = "three_link_arm.xml"
-    components = (
-        *(Component(joint, "rad") for joint in ("shoulder", "elbow", "wrist")),
-        *(Component(f"{joint} velocity", "rad/s") for joint in ("shoulder", "elbow", "wrist")),
-    )
-    goal_sentence = "Raise the arm and keep each link within 30 degrees of upright"
-    frame_shape = (80, 80)
     goal_half_width = math.pi / 6
     """The goal region's half width [rad], of each link."""
+    components = (
+        Component("shoulder", "rad", goal_half_width),
+        *(Component(joint, "rad") for joint in ("elbow", "wrist")),
+        *(Component(f"{joint} velocity", "rad/s") for joint in ("shoulder", "elbow", "wrist")),
+    )
+    control = Component("torque", "N m")
+    goal_sentence = "Raise the arm and keep each link within 30 degrees of upright"
+    frame_shape = (80, 80)
     start = (0.95 * math.pi, 0.65 * math.pi, 0.33 * math.pi, 0.0, 0.0, 0.0)
     """Where every episode starts."""
     link_length = 12.0

@@ -213,6 +213,19 @@ def test_a_restart_is_seen_on_the_way(env: PixelEnv, rng: np.random.Generator) -
         assert recalled.sum() < steps.sum(), "nearer to where it came from than to where it is"
 
 
+def test_goals_reach_as_far_as_is_said(env: PixelEnv) -> None:
+    start = env.sample_starts(np.random.default_rng(0), 1)
+    for i, component in enumerate(env.components):
+        if component.goal_half_width is not None:
+            for share, inside in ((0.99, True), (-0.99, True), (1.01, False), (-1.01, False)):
+                states = env.goal_states(start)
+                states[:, i] += share * component.goal_half_width
+                assert env.is_goal(states).all() == inside, (component, share)
+    assert env.components[env.plotted].goal_half_width
+    assert env.control.name
+    assert env.control.unit
+
+
 def test_the_components_are_those_of_the_state(env: PixelEnv, rng: np.random.Generator) -> None:
     names = [component.name for component in env.components]
     assert len(set(names)) == env.state_dim
