@@ -70,7 +70,7 @@ def make_env(env_id: str, **kwargs: Any) -> PixelEnv:
     except ValueError as error:
         raise E2CError(str(error)) from None
     except TypeError as error:
-        unknown = [name for name in given if f"{name!r}" in str(error)]
+        unknown = [name for name in given if f"argument {name!r}" in str(error)]
         raise E2CError(
             f"{env_id} takes no parameter {', '.join(unknown or given)}; leave it out."
         ) from None
