@@ -35,7 +35,7 @@ from e2c.runs import RunState
 from e2c.tracking import Progress, Tracker, WandbMode
 from e2c.training import Phase, Trainer, TrainingState
 from e2c.untrusted import shown
-from e2c.video import Film, swing_up_frames, write_video
+from e2c.video import Film, film_frames, write_video
 from envs.collect import (
     BatchEnv,
     Controller,
@@ -690,7 +690,7 @@ def evaluate_and_film(
     """
     results, rollouts, ideal = evaluate(agent, episodes, seed, disturbance, oracle)
     env = make_env(agent.spec.env)
-    title = f"{env.goal_sentence}: {results['success_rate']:.0%} of {episodes}"
+    title = f"{env.goal_sentence}: {results['success_rate']:.0%} succeed"
     film, milliseconds = film_episode(agent, rollouts.states[0, 0], title)
     results |= {
         "plan_ms_median": float(np.median(milliseconds)),
@@ -707,7 +707,7 @@ def evaluate_and_film(
         pictures.save_figure(_draw_episodes(env, rollouts), outputs.picture)
     if outputs.video is not None:
         outputs.video.parent.mkdir(parents=True, exist_ok=True)
-        write_video(outputs.video, swing_up_frames(film), fps=1 / agent.spec.dt)
+        write_video(outputs.video, film_frames(film), fps=1 / agent.spec.dt)
     if outputs.trajectories is not None:
         _write_trajectories(outputs.trajectories, agent.spec, env, rollouts, ideal)
     return results

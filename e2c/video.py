@@ -1,6 +1,6 @@
 """One episode as a film: what happened, what the agent saw, what it imagined, and the numbers.
 
-`swing_up_frames` composes the pictures, `write_video` makes a file of them. Whatever stays the same
+`film_frames` composes the pictures, `write_video` makes a file of them. Whatever stays the same
 from picture to picture is drawn once; a chart gains one line per control step.
 """
 
@@ -149,7 +149,7 @@ class Film:
         return self.scenes(t) if callable(self.scenes) else self.scenes[t]
 
 
-def swing_up_frames(film: Film, hold: float = 1.0) -> Iterator[Picture]:
+def film_frames(film: Film, hold: float = 1.0) -> Iterator[Picture]:
     """Compose one picture per control step, to be played at ``1 / film.dt`` per second.
 
     Args:

@@ -52,7 +52,7 @@ class ThreeLinkArm(MechanicalTask):
         *(Component(f"{joint} velocity", "rad/s") for joint in ("shoulder", "elbow", "wrist")),
     )
     control = Component("torque", "N m")
-    goal_sentence = "Raise the arm and keep each link within 30 degrees of upright"
+    goal_sentence = "Raise the arm and keep it within 30 degrees of upright"
     frame_shape = (80, 80)
     start = (0.95 * math.pi, 0.65 * math.pi, 0.33 * math.pi, 0.0, 0.0, 0.0)
     """Where every episode starts."""

@@ -19,7 +19,7 @@ from e2c.config import EvaluationConfig, Recipe, from_dict
 from e2c.errors import E2CError
 from e2c.experiment import Disturbance
 from e2c.objectives import LossTerms, e2c_terms
-from e2c.video import swing_up_frames
+from e2c.video import film_frames
 from envs.collect import BatchEnv, record, restart
 
 STEPS = 12
@@ -358,5 +358,5 @@ def test_the_shortest_plan_can_be_filmed(run: Path) -> None:
     film, milliseconds = experiment.film_episode(agent, start, "up")
     assert len(milliseconds) == STEPS
     assert len(list(film.imagined)) == STEPS
-    for frame in itertools.islice(swing_up_frames(film), 2):
+    for frame in itertools.islice(film_frames(film), 2):
         assert frame.dtype == np.uint8

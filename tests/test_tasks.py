@@ -64,6 +64,9 @@ def test_every_episode_is_asked_for_its_own_goal(
     goals = env.observe(env.goal_states(rollouts.states[:, 0]))
     np.testing.assert_array_equal(asked[0], goals)
     np.testing.assert_array_equal(asked[1], goals[1:2])
+    experiment.collect(agent.spec.env, 6, 3, 5, agent, 0.1)
+    _, states = env.restart(np.random.default_rng(5), 2)
+    np.testing.assert_array_equal(asked[2], env.observe(env.goal_states(states)))
 
 
 def test_an_agent_may_collect_and_be_filmed_and_drawn(run: Path, tmp_path: Path) -> None:

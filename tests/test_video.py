@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from e2c import video
 from e2c.quantities import Quantity
-from e2c.video import Film, swing_up_frames, write_video
+from e2c.video import Film, film_frames, write_video
 
 Picture = NDArray[np.uint8]
 ANGLE, TORQUE = Quantity("angle", "rad", 0.2), Quantity("torque", "N m")
@@ -57,7 +57,7 @@ def a_film(T: int = 7, C: int = 2, S: int = 3, H: int = 20, W: int = 24, **chang
 
 
 def pictures_of(film: Film) -> NDArray[np.int16]:
-    return np.stack(list(swing_up_frames(film, hold=0.0))).astype(np.int16)
+    return np.stack(list(film_frames(film, hold=0.0))).astype(np.int16)
 
 
 def differing(one: Film, other: Film, box: video.Box) -> tuple[list[int], bool]:
@@ -144,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_the_systems_error(tmp_path: Path) ->
     ("T", "C", "S", "H", "W"), [(7, 2, 6, 48, 48), (1, 1, 1, 20, 24), (3, 4, 9, 30, 16)]
 )
 def test_every_shape_of_episode_can_be_shown(T: int, C: int, S: int, H: int, W: int) -> None:
-    frames = list(swing_up_frames(a_film(T, C, S, H, W), hold=0.2))
+    frames = list(film_frames(a_film(T, C, S, H, W), hold=0.2))
     assert len(frames) == T + 4
     for frame in frames:
         assert frame.shape == (720, 1280, 3)
@@ -161,7 +161,7 @@ def test_scenes_are_drawn_when_they_are_needed() -> None:
         asked.append(t)
         return plain((t, 0, 0), 48, 48)
 
-    frames = swing_up_frames(a_film(scenes=scenes))
+    frames = film_frames(a_film(scenes=scenes))
     assert asked == []
     next(frames)
     next(frames)
@@ -305,6 +305,6 @@ def test_a_film_of_nothing_is_refused() -> None:
 def test_composing_keeps_pace() -> None:
     film = a_film(T=40, S=6, H=48, W=48)
     start = time.process_time()
-    for _ in swing_up_frames(film):
+    for _ in film_frames(film):
         pass
     assert time.process_time() - start < 2.0, "200 pictures are to take less than 3 s"
