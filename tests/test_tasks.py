@@ -17,6 +17,7 @@ from e2c.config import Recipe
 from e2c.errors import E2CError
 from e2c.experiment import Disturbance, Outputs
 from e2c.report.folder import read_run
+from envs.collect import BatchEnv, random_controller, record
 
 STEPS = 6
 
@@ -60,12 +61,14 @@ def test_every_episode_is_asked_for_its_own_goal(
 
     monkeypatch.setattr(agent, "reset", reset)
     _, rollouts, _ = experiment.evaluate(agent, 5, 7, oracle=False)
-    experiment.film_episode(agent, rollouts.states[1, 0], "the second")
+    film, _ = experiment.film_episode(agent, rollouts.states[1, 0], "the second")
     goals = env.observe(env.goal_states(rollouts.states[:, 0]))
     np.testing.assert_array_equal(asked[0], goals)
     np.testing.assert_array_equal(asked[1], goals[1:2])
-    experiment.collect(agent.spec.env, 6, 3, 5, agent, 0.1)
-    _, states = env.restart(np.random.default_rng(5), 2)
+    np.testing.assert_array_equal(film.goal, goals[1])
+    assert film.goal_value == env.goal_states(rollouts.states[1:2, 0])[0, env.plotted]
+    experiment.collect(agent.spec.env, 15, 3, 5, agent, 0.1)
+    _, states = env.restart(np.random.default_rng(5), 5)
     np.testing.assert_array_equal(asked[2], env.observe(env.goal_states(states)))
 
 
@@ -80,6 +83,16 @@ def test_an_agent_may_collect_and_be_filmed_and_drawn(run: Path, tmp_path: Path)
     picture = cv2.imread(str(outputs.picture))
     assert picture is not None
     assert picture.std() > 5
+
+
+def test_episodes_are_drawn_by_how_far_they_are_from_their_own_goals(run: Path) -> None:
+    env, rng = env_of(run), np.random.default_rng(1)
+    starts = env.sample_starts(rng, 5)
+    rollouts = record(BatchEnv(env, starts), random_controller(env, rng), 3)
+    away = np.abs(starts - env.goal_states(starts))[:, env.plotted]
+    lines = experiment._draw_episodes(env, rollouts).axes[0].lines
+    drawn = [np.asarray(line.get_ydata())[0] for line in lines if len(line.get_xdata())]  # type: ignore[arg-type]
+    np.testing.assert_allclose(sorted(drawn), sorted(away), atol=1e-9)
 
 
 def test_state_noise_moves_the_world_the_same_way_every_time(run: Path) -> None:
