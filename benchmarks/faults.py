@@ -335,7 +335,7 @@ def struck(agent: Agent, fault: Fault) -> Iterator[None]:
     with contextlib.ExitStack() as patches:
         for owner, name, value in (
             (agent, "act", act_struck),
-            (agent, "reset", lambda: None),
+            (agent, "reset", lambda goal: None),
             (agent.model, "encode", encode_struck),
             (agent.planner, "plan", plan_struck),
             (agent.planner, "dynamics", dynamics),

@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 from e2c import experiment, runs
 from e2c.agent import load_agent
 from e2c.errors import E2CError, run_command, write_whole
-from e2c.video import swing_up_frames, write_video
+from e2c.video import film_frames, write_video
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHOWN = ("latent_space", "open_loop_error", "rollouts", "losses")
@@ -44,7 +44,7 @@ class Showcase:
         )
         start = np.array(results["episodes"][0]["start"])
         film, _ = experiment.film_episode(agent, start, "Embed to Control: swing-up from pixels")
-        frames = list(swing_up_frames(film))
+        frames = list(film_frames(film))
         write_video(DOCS / "swing_up.mp4", frames, 1 / agent.spec.dt)
         write_whole(DOCS / "swing_up.webp", lambda aside: _animate(aside, frames, agent.spec.dt))
         photograph(self.run / runs.REPORT, DOCS / "report.png")

@@ -126,8 +126,10 @@ class Agent:
         Raises:
             E2CError: when the goal has another shape or type than an observation.
         """
-        image = self.model.goal if goal is None else self._observations(goal)
-        z = self.model.encode(image).mean
+        images = self.model.goal if goal is None else self._observations(goal)
+        alone = images.reshape(-1, *images.shape[-3:])  # so that no goal depends on its neighbours
+        z = torch.stack([self.model.encode(image).mean for image in alone])
+        z = z[0] if images.dim() == 3 else z
         self.cost = goal_cost(z, self.model.latent_variance, self.spec, self.options)
         self.planner.reset()
         self._begin(0)

@@ -29,13 +29,22 @@ from e2c.evaluation import Scores, score
 from e2c.model import E2C, ProblemSpec, build_model
 from e2c.oracle import Oracle
 from e2c.provenance import provenance, versions
+from e2c.quantities import Quantity
 from e2c.report import write_report
 from e2c.runs import RunState
 from e2c.tracking import Progress, Tracker, WandbMode
 from e2c.training import Phase, Trainer, TrainingState
 from e2c.untrusted import shown
-from e2c.video import Film, swing_up_frames, write_video
-from envs.collect import BatchEnv, Controller, Rollouts, collect_restarts, record
+from e2c.video import Film, film_frames, write_video
+from envs.collect import (
+    BatchEnv,
+    Controller,
+    Rollouts,
+    collect_restarts,
+    random_controller,
+    record,
+    restart,
+)
 from envs.core import PixelEnv
 
 LOG_EVERY = 100
@@ -60,8 +69,11 @@ def make_env(env_id: str, **kwargs: Any) -> PixelEnv:
         return envs.make(env_id, **given)
     except ValueError as error:
         raise E2CError(str(error)) from None
-    except TypeError:
-        raise E2CError(f"{env_id} takes no parameter {', '.join(given)}; leave it out.") from None
+    except TypeError as error:
+        unknown = [name for name in given if f"argument {name!r}" in str(error)]
+        raise E2CError(
+            f"{env_id} takes no parameter {', '.join(unknown or given)}; leave it out."
+        ) from None
 
 
 def problem_spec(env_id: str, env: PixelEnv) -> ProblemSpec:
@@ -120,14 +132,14 @@ def load_datasets(paths: Sequence[Path], spec: ProblemSpec) -> Dataset:
     return dataset.join(loaded)
 
 
-def wrapped(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Wrap angles [rad] into -pi .. pi."""
-    return (angles + np.pi) % (2 * np.pi) - np.pi
+def quantities(env: PixelEnv) -> list[Quantity]:
+    """Return what the components of a state are."""
+    return [Quantity(**vars(component)) for component in env.components]
 
 
-def noisy(agent: Agent, std: float, rng: np.random.Generator) -> Controller:
-    """Let ``agent`` begin episodes, with Gaussian noise of ``std``, a share of each limit."""
-    agent.reset()
+def noisy(agent: Agent, batch: BatchEnv, std: float, rng: np.random.Generator) -> Controller:
+    """Let ``agent`` begin a batch, with Gaussian noise of ``std``, a share of each limit."""
+    agent.reset(goal=batch.goals())
     scale = std * agent.spec.control_scale.numpy()
 
     def act(observations: NDArray[np.uint8]) -> ArrayLike:
@@ -157,12 +169,12 @@ def collect(
     if agent is not None:
         check_task(agent, env_id, env)
     episodes = -(-transitions // length)
-    controller = None if agent is None else noisy(agent, exploration, rng)
+    batch = restart(env, episodes, rng)
+    random = random_controller(env, rng)
+    controller = random if agent is None else noisy(agent, batch, exploration, rng)
     frames = (length + env.frames_per_observation) / length
     with Progress("collect", int(episodes * length * frames), "frames") as progress:
-        rollouts = collect_restarts(
-            env, episodes, length, rng, controller, lambda done, _: progress(int(done * frames))
-        )
+        rollouts = record(batch, controller, length, lambda done, _: progress(int(done * frames)))
     source = {"seed": seed, "controller": "random" if agent is None else "agent"}
     return as_dataset(
         rollouts, problem_spec(env_id, env), {**source, "restarts": True, "length": length}
@@ -376,9 +388,9 @@ def _own_round(run: Run) -> None:
     options, number = run.config.data, run.phase
     with run.timed("own"):
         rng = np.random.default_rng([run.recipe.seed, number])
-        starts = run.env.sample_starts(rng, options.episodes_per_round)
-        controller = noisy(run.agent, options.exploration, rng)
-        rollouts = record(BatchEnv(run.env, starts), controller, run.spec.episode_steps)
+        batch = BatchEnv(run.env, run.env.sample_starts(rng, options.episodes_per_round))
+        controller = noisy(run.agent, batch, options.exploration, rng)
+        rollouts = record(batch, controller, run.spec.episode_steps)
         source = {"seed": run.recipe.seed, "round": number, "controller": "agent"}
         own = as_dataset(rollouts, run.spec, {**source, "restarts": False})
         own.save(_data_file(run.folder, number))
@@ -469,22 +481,30 @@ def _model_figures(run: Run, fresh: Rollouts) -> tuple[NDArray[np.float64], dict
         latents.cpu().double().numpy(), rolled.cpu().double().numpy()
     )
     picked, steps = slice(0, 3), [k for k in (0, 2, 5, 10, 15, 20, 30) if k < T] + [T]
-    truth = seen[picked][:, steps, -1]
-    goal = model.encode(model.goal).mean.cpu().numpy()
+    happened = seen[picked][:, steps, -1]
     flat = latents.flatten(0, 1).cpu().numpy()
     states = fresh.states.reshape(-1, fresh.states.shape[-1])
-    lived = model.encode(run.data[-1].observations()[: run.data[-1].lengths[0] + 1]).mean
-    path = lived.cpu().numpy() if len(run.data) > 1 else None
+    truth = list(zip(quantities(run.env)[:2], states.T, strict=False))
+    goal, path = _way(run)
     return error, {
         "open_loop_error": pictures.open_loop_error(error, None, run.spec.dt),
-        "latent_space": pictures.latent_space(
-            flat, wrapped(states[:, 0]), states[:, 1], goal, path
-        ),
+        "latent_space": pictures.latent_space(flat, truth, goal, path),
         "reconstructions": pictures.reconstructions(seen[:8, 0], model.decode(latents[:8, 0])),
         "rollouts": pictures.rollout_strip(
-            truth, model.decode(rolled[picked][:, steps])[:, :, -1], steps, run.spec.dt
+            happened, model.decode(rolled[picked][:, steps])[:, :, -1], steps, run.spec.dt
         ),
     }
+
+
+def _way(run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Encode the goal and the way ``[T + 1, n]`` of the last round's first episode, if any."""
+    model, last = run.model, run.data[-1]
+    if len(run.data) == 1:
+        return model.encode(model.goal).mean.cpu().numpy(), None
+    goal = run.env.observe(run.env.goal_states(last.states[:1]))[0]
+    seen = last.observations()[: last.lengths[0] + 1]
+    encoded = [model.encode(images).mean.cpu().numpy() for images in (goal, seen)]
+    return encoded[0], encoded[1]
 
 
 # ---------------------------------------------------------------------------------------- evaluate
@@ -499,11 +519,27 @@ class Disturbance:
     length: float | None = None
     """Length of the real system [m]; the model has learned the task's own."""
     kick: float = 0.0
-    """External push [N m] for 0.25 s, 6 s into the episode."""
+    """External push for 0.25 s, 6 s into the episode; in the unit of the controls."""
     frame_noise: float = 0.0
     """Standard deviation of Gaussian noise on the frames [grey levels of 255]."""
     black_frames: float = 0.0
     """Share of the frames that the camera returns black."""
+    state_noise: float = 0.0
+    """Standard deviation of the noise added to the state after each step, in the task's unit."""
+
+    def world(self, spec: ProblemSpec) -> PixelEnv:
+        """Build the task as it is disturbed.
+
+        Raises:
+            E2CError: for a disturbance that it does not know, or that would not come.
+        """
+        if self.kick and (lasts := spec.episode_steps * spec.dt) <= 6.0:
+            raise E2CError(
+                f"--kick comes 6 s into an episode, and one of {spec.env} lasts {lasts:g} s; "
+                "leave it out."
+            )
+        noise = self.state_noise or None
+        return make_env(spec.env, mass=self.mass, length=self.length, state_noise=noise)
 
     def push(self, dt: float, shape: tuple[int, int]) -> Callable[[int], ArrayLike | None]:
         """Return the external force at each step: the kick, or none."""
@@ -542,20 +578,23 @@ def evaluate(
     """
     disturbance, spec = disturbance or Disturbance(), agent.spec
     check_task(agent, spec.env, make_env(spec.env))
-    env = make_env(spec.env, mass=disturbance.mass, length=disturbance.length)
+    env = disturbance.world(spec)
     starts = env.sample_starts(np.random.default_rng(seed), episodes)
     noise, push = (
         np.random.default_rng([seed, 1]),
         disturbance.push(env.dt, (episodes, len(spec.control_low))),
     )
 
+    def begin() -> BatchEnv:
+        return BatchEnv(env, starts, generators=np.random.default_rng([seed, 2]).spawn(episodes))
+
     def closed_loop(name: str, controller: Controller, batch: BatchEnv) -> Rollouts:
         with Progress(name, episodes * spec.episode_steps, "steps") as progress:
             return record(batch, controller, spec.episode_steps, lambda n, _: progress(n), push)
 
     started = time.perf_counter()
-    agent.reset()
-    batch = BatchEnv(env, starts)
+    batch = begin()
+    agent.reset(goal=batch.goals())
     rollouts = closed_loop("evaluate", lambda x: agent.act(disturbance.look(x, noise)), batch)
     seconds = time.perf_counter() - started
     scores = score(env, rollouts.states, rollouts.actions)
@@ -567,8 +606,8 @@ def evaluate(
     }
     ideal = None
     if oracle:
-        batch = BatchEnv(env, starts)
-        expert = Oracle(env, spec, agent.options)
+        batch = begin()
+        expert = Oracle(env, spec, agent.options, starts)
         ideal = closed_loop("oracle", lambda _: expert.act(batch.states), batch)
         best = score(env, ideal.states, ideal.actions).summary()
         results |= {f"oracle_{key}": best[key] for key in ("success_rate", "time_in_goal")}
@@ -596,19 +635,25 @@ def film_episode(agent: Agent, start: NDArray[np.float64], title: str) -> tuple[
         costs.append(float(agent.plan.cost[0]))
         return actions
 
-    agent.reset()
-    rollouts = record(BatchEnv(env, start[None]), act, spec.episode_steps)
-    states, torques = rollouts.states[0], rollouts.actions[0]
+    batch = BatchEnv(env, start[None])
+    goals, goal_value = batch.goals(), float(env.goal_states(batch.states)[0, env.plotted])
+    agent.reset(goal=goals)
+    rollouts = record(batch, act, spec.episode_steps)
+    states, controls = rollouts.states[0], rollouts.actions[0]
+    plotted = quantities(env)[env.plotted]
     film = Film(
-        scenes=lambda t: env.picture(states[t], torques[t]),
+        scenes=lambda t: env.picture(states[t], controls[t]),
         observations=np.stack([rollouts.observations(t)[0] for t in range(spec.episode_steps + 1)]),
         imagined=np.stack(imagined),
         imagined_steps=steps,
-        goal=agent.model.goal.cpu().numpy(),
-        torques=torques[:, 0],
-        torque_limit=float(spec.control_scale[0]),
-        angles=wrapped(states[:, 0]),
-        goal_band=0.2,
+        goal=goals[0],
+        control=Quantity(**vars(env.control)),
+        controls=controls,
+        control_limit=float(spec.control_scale.max()),
+        plotted=plotted,
+        values=plotted.wrapped(states[:, env.plotted]),
+        goal_value=goal_value,
+        in_goal=env.is_goal(states),
         costs=np.array(costs),
         dt=spec.dt,
         title=title,
@@ -625,7 +670,7 @@ class Outputs:
     video: Path | None = None
     """File to film the first episode to (.mp4)."""
     picture: Path | None = None
-    """File to draw the angles of all episodes to (.png)."""
+    """File to draw all episodes to, by their distance from the goal (.png)."""
     trajectories: Path | None = None
     """File to keep the states and controls of all episodes in, and the oracle's (.npz)."""
 
@@ -644,8 +689,9 @@ def evaluate_and_film(
         E2CError: when there is no such disturbance of this task.
     """
     results, rollouts, ideal = evaluate(agent, episodes, seed, disturbance, oracle)
-    rate = f"{results['success_rate']:.0%} of {episodes} swing up and stay"
-    film, milliseconds = film_episode(agent, rollouts.states[0, 0], rate)
+    env = make_env(agent.spec.env)
+    title = f"{env.goal_sentence}: {results['success_rate']:.0%} succeed"
+    film, milliseconds = film_episode(agent, rollouts.states[0, 0], title)
     results |= {
         "plan_ms_median": float(np.median(milliseconds)),
         "plan_ms_p99": float(np.percentile(milliseconds, 99)),
@@ -658,21 +704,25 @@ def evaluate_and_film(
         _write_json(outputs.json, results)
     if outputs.picture is not None:
         outputs.picture.parent.mkdir(parents=True, exist_ok=True)
-        success = np.array([row["success"] for row in results["episodes"]])
-        angles = wrapped(rollouts.states[..., 0])
-        pictures.save_figure(
-            pictures.episodes(angles, success, agent.spec.dt, film.goal_band), outputs.picture
-        )
+        pictures.save_figure(_draw_episodes(env, rollouts), outputs.picture)
     if outputs.video is not None:
         outputs.video.parent.mkdir(parents=True, exist_ok=True)
-        write_video(outputs.video, swing_up_frames(film), fps=1 / agent.spec.dt)
+        write_video(outputs.video, film_frames(film), fps=1 / agent.spec.dt)
     if outputs.trajectories is not None:
-        _write_trajectories(outputs.trajectories, agent.spec, rollouts, ideal)
+        _write_trajectories(outputs.trajectories, agent.spec, env, rollouts, ideal)
     return results
 
 
+def _draw_episodes(env: PixelEnv, rollouts: Rollouts) -> Figure:
+    """Draw how far from their goals the episodes were."""
+    goals = env.goal_states(rollouts.states[:, 0])
+    away = (rollouts.states - goals[:, None])[..., env.plotted]
+    plotted = quantities(env)[env.plotted]
+    return pictures.episodes(plotted, away, env.is_success(rollouts.states), env.dt)
+
+
 def _write_trajectories(
-    path: Path, spec: ProblemSpec, rollouts: Rollouts, ideal: Rollouts | None
+    path: Path, spec: ProblemSpec, env: PixelEnv, rollouts: Rollouts, ideal: Rollouts | None
 ) -> None:
     """Keep what the agent and the oracle did from the same starts."""
     kept: dict[str, NDArray[Any]] = {
@@ -681,7 +731,16 @@ def _write_trajectories(
         "oracle_states": rollouts.states[:0] if ideal is None else ideal.states,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays.write(path, kept, {"schema": "e2c-episodes-1", "env": spec.env, "dt": spec.dt})
+    header = {
+        "schema": "e2c-episodes-1",
+        "env": spec.env,
+        "dt": spec.dt,
+        "task": env.goal_sentence,
+        "components": [vars(component) for component in env.components],
+        "plotted": env.plotted,
+        "goals": np.unique(env.goal_states(rollouts.states[:, 0]), axis=0).tolist(),
+    }
+    arrays.write(path, kept, header)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

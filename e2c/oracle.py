@@ -32,8 +32,8 @@ class TrueSystem(Protocol):
     def from_coordinates(self, coordinates: Floats) -> Floats:
         """Map coordinates back to states."""
 
-    def goal_state(self) -> Floats:
-        """Return the state to reach, ``[n]``."""
+    def goal_states(self, states: Floats) -> Floats:
+        """Return the states that the episodes at ``states [N, n]`` are to reach."""
 
     def sample_states(self, rng: np.random.Generator, n: int) -> Floats:
         """Draw random restarts ``[n, state_dim]``."""
@@ -83,24 +83,23 @@ class TrueDynamics:
 
 
 class Oracle:
-    """Acts on true states as the agent acts on frames.
+    """Acts on the true states of a batch of episodes as the agent acts on frames.
 
     Args:
         system: the environment.
         spec: the task.
         options: the agent's planner.
+        starts: where the episodes begin, ``[B, n]``; each has its goal.
     """
 
-    def __init__(self, system: TrueSystem, spec: ProblemSpec, options: PlannerConfig) -> None:
+    def __init__(
+        self, system: TrueSystem, spec: ProblemSpec, options: PlannerConfig, starts: Floats
+    ) -> None:
         self.dynamics = TrueDynamics(system, len(spec.control_low))
         self.planner = receding_horizon(self.dynamics, spec, options)
-        goal = self.dynamics.whiten(system.goal_state())
+        goal = self.dynamics.whiten(system.goal_states(starts))
         variance = torch.tensor(float(self.dynamics.state_dim))
         self.cost = goal_cost(goal, variance, spec, options)
-
-    def reset(self) -> None:
-        """Begin a batch of episodes."""
-        self.planner.reset()
 
     def act(self, states: Floats) -> Floats:
         """Choose actions ``[B, m]`` for true states ``[B, n]``."""

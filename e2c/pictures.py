@@ -22,6 +22,7 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
 from e2c.errors import write_whole
+from e2c.quantities import Quantity
 
 LOSS_TERMS = {
     "reconstruction": "Reconstruction [nats]",
@@ -109,8 +110,7 @@ def open_loop_error(
 
 def latent_space(
     latents: NDArray[np.floating],
-    angles: NDArray[np.floating],
-    velocities: NDArray[np.floating],
+    truth: Sequence[tuple[Quantity, NDArray[np.float64]]],
     goal: NDArray[np.floating],
     path: NDArray[np.floating] | None,
 ) -> Figure:
@@ -122,27 +122,20 @@ def latent_space(
 
     Args:
         latents: ``[N, n]``, means of encodings.
-        angles: ``[N]`` [rad], of any wrapping.
-        velocities: ``[N]`` [rad/s].
+        truth: two components of the true states, and their values ``[N]``; angles are wrapped.
         goal: ``[n]``, the goal's encoding, a star.
         path: ``[T, n]``, what an episode in closed loop went through, or None.
     """
     centre, components = _principal_components(latents)
     points = (latents - centre) @ components
-    largest = float(np.abs(velocities).max(initial=1e-9))
-    wrapped = np.angle(np.exp(1j * angles))
     figure = _figure(11.0, 5.2)
-    panels: list[tuple[str, NDArray[np.floating], Colormap | str, float, str]] = [
-        ("Coloured by the true angle from upright", wrapped, _CYCLE, math.pi, "rad"),
-        ("Coloured by the true velocity", velocities, "coolwarm", largest, "rad/s"),
-    ]
-    for place, (title, colours, colour_map, limit, unit) in enumerate(panels, start=1):
+    for place, (quantity, values) in enumerate(truth, start=1):
         flat = points.shape[1] < 3
-        axes = figure.add_subplot(1, 2, place, projection=None if flat else "3d")
-        _scatter(axes, points, colours, colour_map, limit, unit)
+        axes = figure.add_subplot(1, len(truth), place, projection=None if flat else "3d")
+        _scatter(axes, points, quantity, quantity.wrapped(values))
         _trace(axes, None if path is None else (path - centre) @ components)
         _star(axes, (goal - centre) @ components)
-        _style_projection(axes, title)
+        _style_projection(axes, f"Coloured by the true {quantity.name}")
     return figure
 
 
@@ -189,32 +182,37 @@ def rollout_strip(
 
 
 def episodes(
-    angles: NDArray[np.floating], success: NDArray[np.bool_], dt: float, goal_band: float
+    plotted: Quantity, away: NDArray[np.float64], success: NDArray[np.bool_], dt: float
 ) -> Figure:
-    """Draw the distance from upright of all evaluated episodes.
+    """Draw how far from its value at the goal a component was in all evaluated episodes.
 
     Args:
-        angles: ``[E, T + 1]`` [rad], wrapped into ±pi.
+        plotted: the component.
+        away: ``[E, T + 1]``, its values less that at the episode's goal; angles are wrapped.
         success: ``[E]``.
         dt: control step [s].
-        goal_band: half the goal region's width [rad].
     """
     figure = _figure(7.6, 4.2)
     axes = figure.add_subplot()
-    seconds = np.arange(angles.shape[1]) * dt
-    axes.axhspan(0.0, goal_band, color=_GREEN, alpha=0.16, linewidth=0, label="goal region")
+    distances = np.abs(plotted.wrapped(away))
+    seconds = np.arange(distances.shape[1]) * dt
+    band = plotted.goal_half_width or 0.0
+    axes.axhspan(0.0, band, color=_GREEN, alpha=0.16, linewidth=0, label="goal region")
     for chosen, colour, name in ((success, _BLUE, "success"), (~success, _ROSE, "failure")):
-        group = np.abs(angles[chosen])
+        group = distances[chosen]
         alpha = float(np.clip(12 / max(1, len(group)), 0.2, 0.9))
-        for k, angle in enumerate(group):
-            axes.plot(seconds, angle, color=colour, alpha=alpha, linewidth=1.2)
+        for k, distance in enumerate(group):
+            axes.plot(seconds, distance, color=colour, alpha=alpha, linewidth=1.2)
             if k == 0:
                 axes.plot([], [], color=colour, linewidth=2.0, label=name)
-    axes.set_ylim(0.0, 1.03 * math.pi)
     axes.set_xlim(0.0, seconds[-1])
-    axes.set_yticks([0, math.pi / 2, math.pi], ["0", "π/2", "π"])
-    title = f"Angle from upright [rad]: {int(success.sum())} of {len(angles)} episodes succeed"
-    _style(axes, title, "time [s]")
+    if plotted.is_angle:
+        axes.set_ylim(0.0, 1.03 * math.pi)
+        axes.set_yticks([0, math.pi / 2, math.pi], ["0", "π/2", "π"])
+    else:
+        axes.set_ylim(0.0, 1.03 * max(band, float(distances.max())))
+    title = f"{plotted.title} [{plotted.unit}], away from the goal's"
+    _style(axes, f"{title}: {int(success.sum())} of {len(success)} episodes succeed", "time [s]")
     _legend(axes)
     return figure
 
@@ -269,17 +267,16 @@ def _principal_components(
 def _scatter(
     axes: Axes,
     points: NDArray[np.floating],
-    colours: NDArray[np.floating],
-    colour_map: Colormap | str,
-    limit: float,
-    unit: str,
+    quantity: Quantity,
+    values: NDArray[np.float64],
 ) -> None:
-    """Draw ``points [N, p]`` and the key to their colours, which run over ±``limit``."""
+    """Draw ``points [N, p]``, coloured by ``values [N]`` of a quantity, and the key to colours."""
+    colour_map, low, high = _colouring(quantity, values)
     deep = isinstance(axes, Axes3D)
     style: dict[str, Any] = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 1}
     if deep:
         style["depthshade"] = False
-    style |= {"c": colours, "cmap": colour_map, "vmin": -limit, "vmax": limit}
+    style |= {"c": values, "cmap": colour_map, "vmin": low, "vmax": high}
     dots = axes.scatter(*points.T, **style)
     key = ScalarMappable(dots.norm, dots.cmap)  # opaque, unlike the points
     figure = axes.get_figure(root=True)
@@ -287,9 +284,22 @@ def _scatter(
     bar = figure.colorbar(key, ax=axes, shrink=0.6, pad=0.1 if deep else 0.03, aspect=24)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=_MUTED, labelsize=8.5, length=0)
-    bar.ax.set_title(unit, color=_MUTED, fontsize=9)
-    if limit == math.pi:
+    bar.ax.set_title(quantity.unit, color=_MUTED, fontsize=9)
+    if quantity.is_angle:
         bar.set_ticks([-math.pi, 0, math.pi], labels=["−π", "0", "π"])
+
+
+def _colouring(
+    quantity: Quantity, values: NDArray[np.float64]
+) -> tuple[Colormap | str, float, float]:
+    """Choose a colour map and its ends: cyclic for angles, diverging where 0 lies within."""
+    if quantity.is_angle:
+        return _CYCLE, -math.pi, math.pi
+    low, high = float(values.min()), float(values.max())
+    if low < 0 < high:
+        largest = max(-low, high)
+        return "coolwarm", -largest, largest
+    return "viridis", low, high
 
 
 def _trace(axes: Axes, path: NDArray[np.floating] | None) -> None:

@@ -1,6 +1,6 @@
 """One episode as a film: what happened, what the agent saw, what it imagined, and the numbers.
 
-`swing_up_frames` composes the pictures, `write_video` makes a file of them. Whatever stays the same
+`film_frames` composes the pictures, `write_video` makes a file of them. Whatever stays the same
 from picture to picture is drawn once; a chart gains one line per control step.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2c.errors import write_whole
+from e2c.quantities import Quantity
 
 Picture = NDArray[np.uint8]
 """RGB ``uint8 [H, W, 3]``, or one of the camera's grey frames ``uint8 [H, W]``."""
@@ -90,7 +91,7 @@ def _video_size(frame: Picture) -> tuple[int, int]:
 class Film:
     """Everything that the film of one episode of T control steps shows.
 
-    Row t of every array belongs to the moment at which the agent chose torque t.
+    Row t of every array belongs to the moment at which the agent chose control t.
     """
 
     scenes: Sequence[Picture] | Callable[[int], Picture]
@@ -103,14 +104,20 @@ class Film:
     """How many control steps ahead those S moments lie."""
     goal: NDArray[np.uint8]
     """The goal's observation, ``[C, H, W]``."""
-    torques: NDArray[np.floating]
-    """``[T]`` [N m]."""
-    torque_limit: float
-    """Largest magnitude of a torque [N m]."""
-    angles: NDArray[np.floating]
-    """``[T + 1]`` [rad] from upright, wrapped into ±pi."""
-    goal_band: float
-    """Half the goal region's width [rad]."""
+    control: Quantity
+    """What the controls are."""
+    controls: NDArray[np.floating]
+    """``[T, m]``."""
+    control_limit: float
+    """Largest magnitude of a control."""
+    plotted: Quantity
+    """What is plotted of the state."""
+    values: NDArray[np.floating]
+    """Its values, ``[T + 1]``; angles within ±pi."""
+    goal_value: float
+    """Its value at the goal."""
+    in_goal: NDArray[np.bool_]
+    """``[T + 1]``, whether the system was in the goal region."""
     costs: NDArray[np.floating]
     """Cost ``[T]`` of the plan made at each step; NaN where there was none."""
     dt: float
@@ -120,28 +127,29 @@ class Film:
 
     def __post_init__(self) -> None:
         """Refuse images that are not uint8, and lengths that do not belong together."""
-        T, S = len(self.torques), len(self.imagined_steps)
+        T, S = len(self.controls), len(self.imagined_steps)
         lengths = {
             "observations": (len(self.observations), T + 1),
-            "angles": (len(self.angles), T + 1),
+            "values": (len(self.values), T + 1),
+            "in_goal": (len(self.in_goal), T + 1),
             "costs": (len(self.costs), T),
             "imagined": (self.imagined.shape[:2], (T, S)),
         }
         for name, (got, wanted) in lengths.items():
             if got != wanted:
-                raise ValueError(f"A film of {T} torques needs {name} of {wanted}; got {got}.")
+                raise ValueError(f"A film of {T} controls needs {name} of {wanted}; got {got}.")
         for name in ("observations", "imagined", "goal"):
             if (got_type := getattr(self, name).dtype) != np.uint8:
                 raise ValueError(f"A film's {name} must be uint8 from 0 to 255; got {got_type}.")
         if not T or not S:
-            raise ValueError("A film needs at least one torque and one imagined moment.")
+            raise ValueError("A film needs at least one control and one imagined moment.")
 
     def scene(self, t: int) -> Picture:
         """Return the picture of the system at step ``t``."""
         return self.scenes(t) if callable(self.scenes) else self.scenes[t]
 
 
-def swing_up_frames(film: Film, hold: float = 1.0) -> Iterator[Picture]:
+def film_frames(film: Film, hold: float = 1.0) -> Iterator[Picture]:
     """Compose one picture per control step, to be played at ``1 / film.dt`` per second.
 
     Args:
@@ -155,7 +163,7 @@ def swing_up_frames(film: Film, hold: float = 1.0) -> Iterator[Picture]:
     charts = _charts(film)
     for chart in charts:
         chart.draw_static(page)
-    for t in range(len(film.torques)):
+    for t in range(len(film.controls)):
         for chart in charts:
             chart.extend(page, t)
         picture = page.copy()
@@ -209,7 +217,7 @@ def _page(film: Film) -> Picture:
         _caption(page, box, name)
     for box in _tiles(_GOAL, 1, film.goal.shape):
         _place_frame(page, film.goal[-1], box)
-        _caption(page, box, "upright, at rest")
+        _caption(page, box, "at rest")
     moments = _tiles(_IMAGINES, len(film.imagined_steps), film.goal.shape)
     for step, box in zip(film.imagined_steps, moments, strict=True):
         _caption(page, box, f"+{step * film.dt:.2f} s" if step else "now")
@@ -228,7 +236,7 @@ def _show_moment(picture: Picture, film: Film, t: int) -> None:
     _place_scene(picture, film.scene(t))
     _head(picture, _SCENE, "What happens")
     _write(picture, f"{t * film.dt:.2f} s", (_WIDTH - _MARGIN, 47), 25, _INK, align="right")
-    if abs(film.angles[t]) <= film.goal_band:
+    if film.in_goal[t]:
         _write(picture, "in the goal region", (_WIDTH - 132, 46), 18, _GREEN, 600, "right")
     frames = list(film.observations[t])
     if len(frames) == 2:
@@ -257,26 +265,27 @@ def _tiles(card: Box, count: int, shape: tuple[int, ...]) -> list[Box]:
 
 @dataclass(frozen=True)
 class _Chart:
-    """One quantity over time: a card, its axes, and a line that grows."""
+    """One quantity, or L of a kind, over time: a card, its axes, and lines that grow."""
 
     column: int
     """Its place in the row of charts, from the left."""
     heading: str
-    readings: Sequence[str]
-    """The quantity as text at each step, with its unit."""
+    readings: Sequence[Sequence[str]]
+    """The L quantities as text at each of T steps."""
     values: NDArray[np.float64]
-    """``[T]``, on the vertical axis; the line is broken where one is not finite."""
+    """``[T, L]``, on the vertical axis; a line is broken where one is not finite."""
     limits: tuple[float, float]
     """Lowest and highest value on the axis."""
     ticks: dict[float, str]
     """Value and label of the horizontal lines."""
-    colour: Colour
+    colours: Sequence[Colour]
+    """Of the lines, which have them in turn."""
     dt: float
     """Control step [s]."""
     band: tuple[float, float] | None = None
     """A range to shade."""
     held: bool = False
-    """Whether a value lasts until the next, as a torque does."""
+    """Whether a value lasts until the next, as a control does."""
     period: float = math.inf
     """The line is also broken where it moves by more than half of this."""
 
@@ -317,62 +326,84 @@ class _Chart:
             _write(page, f"{second:g} s", (x, top + height + 22), 15, _MUTED, align="center")
 
     def extend(self, page: Picture, t: int) -> None:
-        """Draw the line's next piece, up to step ``t``."""
-        if not t or not np.isfinite(self.values[t - 1 : t + 1]).all():
-            return
-        before, now = self.at(t - 1, self.values[t - 1]), self.at(t, self.values[t])
-        if self.held:
-            _polyline(page, [before, (now[0], before[1]), now], self.colour)
-        elif abs(self.values[t] - self.values[t - 1]) <= self.period / 2:
-            _polyline(page, [before, now], self.colour)
+        """Draw the next piece of each line, up to step ``t``."""
+        for line, colour in zip(self.values.T, itertools.cycle(self.colours), strict=False):
+            if t and np.isfinite(line[t - 1 : t + 1]).all():
+                before, now = self.at(t - 1, line[t - 1]), self.at(t, line[t])
+                if self.held:
+                    _polyline(page, [before, (now[0], before[1]), now], colour)
+                elif abs(line[t] - line[t - 1]) <= self.period / 2:
+                    _polyline(page, [before, now], colour)
 
     def show_moment(self, picture: Picture, t: int) -> None:
-        """Draw the cursor at step ``t`` and the reading there."""
+        """Draw the cursor at step ``t`` and the readings there, from right to left."""
         _, top, _, height = self.plot
         left, above, width, _ = self.card
-        x, y = self.at(t, float(np.nan_to_num(self.values[t])))
+        x, _ = self.at(t, 0.0)
         _rectangle(picture, (x - 0.75, top - 4), (x + 0.75, top + height + 4), _MUTED, 0.6)
-        if np.isfinite(self.values[t]):
-            _dot(picture, (x, y), 7, _WHITE)
-            _dot(picture, (x, y), 5, self.colour)
-        place = (left + width - _PAD, above + 29)
-        _write(picture, self.readings[t], place, 18, self.colour, 600, "right")
+        end, colours = left + width - _PAD, itertools.cycle(self.colours)
+        lines = list(zip(self.values[t], self.readings[t], colours, strict=False))
+        for value, reading, colour in reversed(lines):
+            if np.isfinite(value):
+                _dot(picture, self.at(t, value), 7, _WHITE)
+                _dot(picture, self.at(t, value), 5, colour)
+            end -= _write(picture, reading, (end, above + 29), 18, colour, 600, "right") + 10
 
 
 def _charts(film: Film) -> list[_Chart]:
-    """Return the charts of torque, angle and planned cost."""
-    limit, T = film.torque_limit, len(film.torques)
-    torques, angles = film.torques.astype(np.float64), film.angles[:T].astype(np.float64)
-    torque = _Chart(
+    """Return the charts of the controls, of what is plotted of the state, and of planned cost."""
+    return [_control_chart(film), _state_chart(film), _cost_chart(film)]
+
+
+def _control_chart(film: Film) -> _Chart:
+    """Return the chart of the controls; a single one has its unit with it."""
+    limit, controls = film.control_limit, film.controls.astype(np.float64)
+    single = controls.shape[1] == 1
+    unit = f" {film.control.unit}" if single else ""
+    return _Chart(
         0,
-        "Torque",
-        [_signed(torque, "N m") for torque in torques],
-        torques,
+        film.control.title if single else f"{film.control.title} [{film.control.unit}]",
+        [[_signed(control) + unit for control in row] for row in controls],
+        controls,
         (-1.2 * limit, 1.2 * limit),
         {-limit: _minus(f"{-limit:g}"), 0.0: "0", limit: f"{limit:g}"},
-        _AMBER,
+        (_AMBER, _BLUE, _VIOLET),
         film.dt,
         held=True,
     )
-    angle = _Chart(
+
+
+def _state_chart(film: Film) -> _Chart:
+    """Return the chart of what is plotted of the state, the goal region shaded."""
+    plotted, values = film.plotted, film.values[: len(film.controls)].astype(np.float64)
+    width = plotted.goal_half_width or 0.0
+    band = (film.goal_value - width, film.goal_value + width)
+    if plotted.is_angle:
+        limits, period = (-1.1 * math.pi, 1.1 * math.pi), 2 * math.pi
+        ticks = {-math.pi: _minus("-π"), 0.0: "0", math.pi: "π"}
+    else:
+        low, high = min(values.min(), band[0]), max(values.max(), band[1])
+        limits, period = (low - 0.1 * (high - low), high + 0.1 * (high - low)), math.inf
+        ticks = {tick: _minus(f"{tick:g}") for tick in _round_ticks(*limits, 4)}
+    readings = [[f"{_signed(value)} {plotted.unit}"] for value in values]
+    return _Chart(
         1,
-        "Angle from upright",
-        [_signed(angle, "rad") for angle in angles],
-        angles,
-        (-1.1 * math.pi, 1.1 * math.pi),
-        {-math.pi: _minus("-π"), 0.0: "0", math.pi: "π"},
-        _BLUE,
+        plotted.title,
+        readings,
+        values[:, None],
+        limits,
+        ticks,
+        (_BLUE,),
         film.dt,
-        band=(-film.goal_band, film.goal_band),
-        period=2 * math.pi,
+        band=band,
+        period=period,
     )
-    return [torque, angle, _cost_chart(film)]
 
 
 def _cost_chart(film: Film) -> _Chart:
     """Return the chart of the planned cost, logarithmic where costs span more than a decade."""
     costs = film.costs.astype(np.float64)
-    readings = [f"{cost:.3g}" if math.isfinite(cost) else "none" for cost in costs]
+    readings = [[f"{cost:.3g}" if math.isfinite(cost) else "none"] for cost in costs]
     finite = costs[np.isfinite(costs)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
     if logarithmic := 0 < 10 * low < high:
@@ -384,7 +415,7 @@ def _cost_chart(film: Film) -> _Chart:
         ticks = [tick for tick in ticks if tick == round(tick)]
     labels = {tick: _minus(f"{10**tick if logarithmic else tick:g}") for tick in ticks}
     heading = "Planned cost"
-    return _Chart(2, heading, readings, costs, limits, labels, _VIOLET, film.dt)
+    return _Chart(2, heading, readings, costs[:, None], limits, labels, (_VIOLET,), film.dt)
 
 
 def _round_ticks(low: float, high: float, most: int) -> list[float]:
@@ -397,8 +428,8 @@ def _round_ticks(low: float, high: float, most: int) -> list[float]:
     return [round(k * step, 12) for k in range(first, last + 1)]
 
 
-def _signed(value: float, unit: str) -> str:
-    return f"{_minus(f'{round(value, 2) + 0.0:+.2f}')} {unit}"
+def _signed(value: float) -> str:
+    return _minus(f"{round(value, 2) + 0.0:+.2f}")
 
 
 def _minus(number: str) -> str:
@@ -419,11 +450,12 @@ def _write(
     colour: Colour,
     weight: int = 400,
     align: str = "left",
-) -> None:
-    """Write ``text`` with its base line at ``place`` (x, y), ``size`` [px] high."""
+) -> int:
+    """Write ``text`` at its base line's ``place`` (x, y), ``size`` [px] high; return its width."""
     (_, _, width, _) = cv2.getTextSize((0, 0), text, (0, 0), _FONT, size, weight)
     x = place[0] - round(width * {"left": 0.0, "center": 0.5, "right": 1.0}[align])
     cv2.putText(picture, text, (x, place[1]), colour, _FONT, size, weight)
+    return width
 
 
 def _head(picture: Picture, card: Box, text: str) -> None:

@@ -34,7 +34,14 @@ class EnvEntry:
 
 ENVIRONMENTS = {
     entry.id: entry
-    for entry in (EnvEntry("E2C/PendulumSwingUp-v0", "envs.pendulum:PendulumSwingUp", 200),)
+    for entry in (
+        EnvEntry("E2C/PendulumSwingUp-v0", "envs.pendulum:PendulumSwingUp", 200),
+        EnvEntry("E2C/Planar-v0", "envs.planar:PlanarNavigation", 40),
+        EnvEntry("E2C/PendulumBalance-v0", "envs.strong_pendulum:PendulumBalance", 100),
+        EnvEntry("E2C/PendulumReach-v0", "envs.strong_pendulum:PendulumReach", 100),
+        EnvEntry("E2C/CartPole-v0", "envs.cart_pole:CartPole", 50),
+        EnvEntry("E2C/ThreeLinkArm-v0", "envs.three_link_arm:ThreeLinkArm", 200),
+    )
 }
 
 
@@ -46,7 +53,7 @@ def make(env_id: str, **kwargs: Any) -> PixelEnv:
 
     Args:
         env_id: a key of :data:`ENVIRONMENTS`.
-        kwargs: the task's own options, e.g. ``mass``, ``length`` and ``render_mode``.
+        kwargs: the task's own options, e.g. ``state_noise`` and ``render_mode``.
 
     Raises:
         ValueError: for an unknown id; the message lists the valid ones, the nearest first.

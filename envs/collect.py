@@ -3,7 +3,7 @@
 Notation: B or E episodes at once, T steps, n state dimensions, m controls, C frames an observation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,19 +48,34 @@ class Rollouts:
 class BatchEnv:
     """B copies of one task, stepped together; what a closed loop runs in. Records nothing.
 
-    Episode b behaves bit for bit as the task alone, reset to ``states[b]``.
+    Episode b behaves bit for bit as the task alone, reset to ``states[b]`` and with
+    ``generators[b]`` as its own.
 
     Args:
         env: the task; only its pure functions are used, so its own state stays as it is.
         states: the starts, ``[B, n]``.
+        observations: what the camera has seen before, ``[B, C, H, W]``; `PixelEnv.observe` of the
+            starts by default.
+        generators: draw the state noise, one for each episode; none are needed without noise.
     """
 
-    def __init__(self, env: PixelEnv, states: ArrayLike):
-        self.env = env
+    def __init__(
+        self,
+        env: PixelEnv,
+        states: ArrayLike,
+        observations: Frames | None = None,
+        generators: Sequence[np.random.Generator] = (),
+    ):
+        self.env, self.generators = env, generators
         self.states: Floats = np.array(states, np.float64)
         """The present states, ``[B, n]``."""
-        self.observations: Frames = env.observe(self.states)
+        seen = env.observe(self.states) if observations is None else observations
+        self.observations: Frames = seen
         """What the camera shows, ``uint8 [B, C, H, W]``."""
+
+    def goals(self) -> Frames:
+        """Return the observations that the episodes are to reach, ``uint8 [B, C, H, W]``."""
+        return self.env.observe(self.env.goal_states(self.states))
 
     def step(self, actions: ArrayLike, external: ArrayLike | None = None) -> Frames:
         """Apply ``actions [B, m]`` for one control step; return the new `observations`.
@@ -68,7 +83,7 @@ class BatchEnv:
         ``external [B, m]`` is the world's own push, see `PixelEnv.advance`.
         """
         self.observations, self.states = self.env.transition(
-            self.observations, self.states, actions, external
+            self.observations, self.states, actions, external, self.generators
         )
         return self.observations
 
@@ -109,23 +124,20 @@ def random_controller(env: PixelEnv, rng: np.random.Generator) -> Controller:
     return act
 
 
+def restart(env: PixelEnv, episodes: int, rng: np.random.Generator) -> BatchEnv:
+    """Begin ``episodes`` at random restarts drawn by ``rng``; its children draw the state noise."""
+    observations, states = env.restart(rng, episodes)
+    return BatchEnv(env, states, observations, rng.spawn(episodes))
+
+
 def collect_restarts(
     env: PixelEnv,
     episodes: int,
     length: int,
     rng: np.random.Generator,
-    controller: Controller | None = None,
-    progress: Progress | None = None,
 ) -> Rollouts:
-    """Record ``episodes`` of ``length`` steps from random restarts.
+    """Record ``episodes`` of ``length`` steps from random restarts under random controls.
 
-    Args:
-        env: the task.
-        episodes: E, all run at once.
-        length: T, the steps in each.
-        rng: draws the restarts, and then the actions where there is no controller.
-        controller: acts; uniformly random torques by default.
-        progress: told after every step.
+    ``rng`` draws the restarts, and then the controls; the state noise comes from its children.
     """
-    batch = BatchEnv(env, env.sample_states(rng, episodes))
-    return record(batch, controller or random_controller(env, rng), length, progress)
+    return record(restart(env, episodes, rng), random_controller(env, rng), length)

@@ -4,12 +4,15 @@ Notation: N states at once, n state dimensions, m controls, C frames to an obser
 H x W. States are ``float64 [N, n]``, controls ``float64 or float32 [N, m]``, frames ``uint8``.
 
 The batched functions (`advance`, `draw`, `observe`, `transition`) are the primitives. They are pure
-in the states they are given, and the Gymnasium interface below them is the case N = 1: so a
-dataset, a goal image and a closed loop can only ever see the same pictures of the same dynamics.
+in the states they are given (chance enters by the generators passed for it alone), and the
+Gymnasium interface below them is the case N = 1: so a dataset, a goal image and a closed loop can
+only ever see the same pictures of the same dynamics.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium
@@ -22,21 +25,50 @@ Frames = NDArray[np.uint8]
 Actions = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Component:
+    """One number of a state, or what all controls are, for whoever plots it."""
+
+    name: str
+    """What it is, e.g. ``"angle"``."""
+    unit: str
+    """What it is counted in, e.g. ``"rad"``."""
+    goal_half_width: float | None = None
+    """How far the goal region reaches to either side of the goal's value, all else at the goal's;
+    None where it is not bounded, or not meant to be reached."""
+
+    @property
+    def is_angle(self) -> bool:
+        """Whether it comes round again after 2 pi."""
+        return self.unit == "rad"
+
+
 class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
     """A control task whose observation is the last C grey frames of one real motion.
 
-    A task states its mechanics (`_step`, `previous`), its picture (`draw`, `picture`), its score
-    (`is_goal`, `reward`) and where it starts (`sample_states`, `sample_starts`).
+    A task states its mechanics (`_step`, `previous`, `noise_unit`), its picture (`draw`,
+    `picture`), its score (`is_goal`, `reward`) and where it starts (`sample_states`,
+    `sample_starts`).
 
     Args:
         dt: the control step [s].
         control_range: lowest and highest value of each control, ``[m, 2]``, in the task's unit.
         render_mode: ``"rgb_array"``, or None for no pictures beside the observations.
+        state_noise: standard deviation of the noise that the world adds to the state after each
+            step, in multiples of `noise_unit`.
+
+    Raises:
+        ValueError: for an unknown render mode, or a noise that is not a number from 0 on.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
-    state_dim: ClassVar[int]
-    """n, the length of a state."""
+    components: ClassVar[tuple[Component, ...]]
+    """What the n numbers of a state are; one at least has a goal, and the first of them is plotted
+    over time."""
+    control: ClassVar[Component]
+    """What the m controls are."""
+    goal_sentence: ClassVar[str]
+    """What is to be done, in a short sentence for titles and captions."""
     frames_per_observation: ClassVar[int] = 2
     """C: two where the velocity matters, since one frame does not show it."""
     frame_shape: ClassVar[tuple[int, int]] = (48, 48)
@@ -47,12 +79,23 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
     observation_space: "gymnasium.spaces.Box[np.uint8]"
     action_space: "gymnasium.spaces.Box[np.float32]"
 
-    def __init__(self, dt: float, control_range: Floats, render_mode: str | None = None):
+    def __init__(
+        self,
+        dt: float,
+        control_range: Floats,
+        render_mode: str | None = None,
+        state_noise: float = 0.0,
+    ):
         if render_mode not in (None, *self.metadata["render_modes"]):
             valid = ", ".join(self.metadata["render_modes"])
             raise ValueError(f"No render mode is called {render_mode!r}; valid are: {valid}.")
+        if not (math.isfinite(state_noise) and state_noise >= 0):
+            raise ValueError(f"The state noise must be a number from 0 on; got {state_noise}.")
         self.dt = dt
         self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": round(1 / dt)}
+        self.state_noise = state_noise
+        self.state_dim = len(self.components)
         self.control_dim = len(control_range)
         low, high = control_range.astype(np.float32).T
         self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
@@ -69,7 +112,14 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
 
     @abstractmethod
     def previous(self, states: Floats) -> Floats:
-        """Return the states ``[N, n]`` from which one unforced control step leads to ``states``."""
+        """Return the states ``[N, n]`` from which one unforced control step leads to ``states``.
+
+        A system at rest was where it is.
+        """
+
+    @abstractmethod
+    def noise_unit(self) -> Floats:
+        """Return the standard deviation of a `state_noise` of 1 in each component, ``[n]``."""
 
     @abstractmethod
     def draw(self, states: Floats) -> Frames:
@@ -88,10 +138,6 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         """Say of each of ``states [..., n]`` whether it is in the goal region, as ``[...]``."""
 
     @abstractmethod
-    def reward(self, states: Floats, actions: NDArray[np.floating]) -> Floats:
-        """Reward ``[...]`` of ``actions [..., m]`` in ``states [..., n]``; no method sees it."""
-
-    @abstractmethod
     def sample_states(self, rng: np.random.Generator, n: int) -> Floats:
         """Draw ``n`` random restarts ``[n, state_dim]`` that cover what the task can meet."""
 
@@ -99,13 +145,51 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
     def sample_starts(self, rng: np.random.Generator, n: int) -> Floats:
         """Draw ``n`` starts of an episode ``[n, state_dim]``; start i is the same for any n > i."""
 
-    @abstractmethod
-    def coordinates(self, states: Floats) -> Floats:
-        """Map ``states [..., n]`` to coordinates ``[..., k]`` that are smooth all around."""
+    # ------------------------------------------------------------- what most tasks agree on
 
-    @abstractmethod
+    def goal_states(self, states: Floats) -> Floats:
+        """Return the state at rest that each of the episodes at ``states [N, n]`` is to reach.
+
+        The same for all, unless the task draws a goal with the start.
+        """
+        return np.tile(self.goal_state(), (len(states), 1))
+
+    def reward(self, states: Floats, actions: NDArray[np.floating]) -> Floats:
+        """Reward ``[...]`` of ``actions [..., m]`` in ``states [..., n]``; no method sees it.
+
+        1 in the goal region and 0 elsewhere, unless the task has its own.
+        """
+        return self.is_goal(states).astype(np.float64)
+
+    @property
+    def plotted(self) -> int:
+        """Index of the first component that has a goal."""
+        return [c.goal_half_width is not None for c in self.components].index(True)
+
+    def restart(self, rng: np.random.Generator, n: int) -> tuple[Frames, Floats]:
+        """Draw ``n`` random restarts: what the camera has seen, ``[n, C, H, W]``, and states."""
+        states = self.sample_states(rng, n)
+        return self.observe(states), states
+
+    def coordinates(self, states: Floats) -> Floats:
+        """Map ``states [..., n]`` to coordinates ``[..., k]`` that are smooth all around.
+
+        These are the cosines of all angles, then their sines, then all else.
+        """
+        angles, others = states[..., self._angles], states[..., ~self._angles]
+        return np.concatenate([np.cos(angles), np.sin(angles), others], axis=-1)
+
     def from_coordinates(self, coordinates: Floats) -> Floats:
-        """Map ``coordinates [..., k]`` back to states ``[..., n]``."""
+        """Map ``coordinates [..., k]`` back to states ``[..., n]``, angles within ±pi."""
+        count = int(self._angles.sum())
+        cosines, sines, others = np.split(coordinates, [count, 2 * count], axis=-1)
+        states = np.empty((*coordinates.shape[:-1], self.state_dim))
+        states[..., self._angles], states[..., ~self._angles] = np.arctan2(sines, cosines), others
+        return states
+
+    @property
+    def _angles(self) -> Bools:
+        return np.array([component.is_angle for component in self.components])
 
     # ------------------------------------------------------------- N states at once
 
@@ -169,19 +253,37 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         states: Floats,
         actions: ArrayLike,
         external: ArrayLike | None = None,
+        generators: Sequence[np.random.Generator] = (),
     ) -> tuple[Frames, Floats]:
         """Step and look: the next ``observations [N, C, H, W]`` and ``states [N, n]``.
 
         The frames already seen move up by one and the newest is drawn, so an observation holds
         what the camera took. Actions act as ``action_space.dtype``, the one they are recorded in.
+        The state noise of row i is drawn from ``generators[i]``.
         """
-        states = self.advance(states, self.applied(actions), external)
+        states = self.disturb(self.advance(states, self.applied(actions), external), generators)
         newest = self.draw(states)[:, None]
         return np.concatenate([observations[:, 1:], newest], axis=1), states
 
     def applied(self, actions: ArrayLike) -> Actions:
         """Return the actions ``float32 [N, m]`` that act when ``actions [N, m]`` are asked for."""
         return self.limit(actions).astype(np.float32)
+
+    def disturb(self, states: Floats, generators: Sequence[np.random.Generator]) -> Floats:
+        """Add the state noise to ``states [N, n]``, that of row i drawn from ``generators[i]``.
+
+        Raises:
+            ValueError: where there is noise, but not a generator for each row.
+        """
+        if self.state_noise == 0:
+            return states
+        if len(generators) != len(states):
+            raise ValueError(
+                f"State noise needs a generator for each episode; {len(states)} episodes were "
+                f"given {len(generators)}: pass as many, e.g. numpy's Generator.spawn."
+            )
+        drawn = [generator.standard_normal(self.state_dim) for generator in generators]
+        return states + self.state_noise * self.noise_unit() * np.array(drawn)
 
     def goal_observation(self) -> Frames:
         """Return the goal's observation ``[C, H, W]``: its equal frames show `goal_state`."""
@@ -233,7 +335,9 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         """Apply ``action [m]`` for one control step; the episode itself never terminates."""
         before, actions = self._current(), self.applied(np.asarray(action)[None])
         reward = float(self.reward(before, actions)[0])
-        self._observations, self._states = self.transition(self._observations, before, actions)
+        self._observations, self._states = self.transition(
+            self._observations, before, actions, generators=[self.np_random]
+        )
         self._action = actions[0]
         return self._observations[0].copy(), reward, False, False, self._info()
 
@@ -251,6 +355,11 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
     def _info(self) -> dict[str, Any]:
         state = self._current()[0]
         return {"state": state.copy(), "is_goal": bool(self.is_goal(state))}
+
+
+def wrap(angles: Floats, half_range: float | Floats = math.pi) -> Floats:
+    """Wrap ``angles`` into ±``half_range``; what is there already keeps every bit."""
+    return angles - 2 * half_range * np.round(angles / (2 * half_range))
 
 
 def _rows(name: str, array: ArrayLike, width: int) -> NDArray[Any]:

@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import raster
-from envs.core import Actions, Bools, Floats, Frames, PixelEnv
+from envs import raster, scenes
+from envs.core import Actions, Bools, Component, Floats, Frames, PixelEnv, wrap
 from envs.physics import Simulator, load_asset
 
 
@@ -51,14 +51,17 @@ class PendulumSwingUp(PixelEnv):
         mass: m [kg]; that of the asset by default.
         length: l [m]; that of the asset by default.
         render_mode: ``"rgb_array"`` for `render`, or None.
+        state_noise: see `PixelEnv`; a unit is 1% of pi, and of 8 rad/s.
 
     Raises:
         ValueError: where mass or length is not a positive number.
     """
 
-    state_dim = 2
     goal_half_width = 0.2
     """The goal region's half width [rad]."""
+    components = (Component("angle", "rad", goal_half_width), Component("velocity", "rad/s"))
+    control = Component("torque", "N m")
+    goal_sentence = "Swing up and stay within 0.2 rad of upright"
     max_start_offset = 0.1
     """An episode starts at most this far from hanging [rad]."""
     max_restart_velocity = 8.0
@@ -73,11 +76,13 @@ class PendulumSwingUp(PixelEnv):
         mass: float | None = None,
         length: float | None = None,
         render_mode: str | None = None,
+        state_noise: float = 0.0,
     ):
         spec = load_asset("pendulum.xml")
         self.mass, self.length = _alter_rod(spec, mass, length)
         self._simulator = Simulator(spec.compile())
-        super().__init__(self._simulator.control_step, self._simulator.control_range, render_mode)
+        simulator = self._simulator
+        super().__init__(simulator.timestep, simulator.control_range, render_mode, state_noise)
 
     def _step(self, states: Floats, controls: Floats) -> Floats:
         return self._simulator.step(states, controls)
@@ -97,6 +102,10 @@ class PendulumSwingUp(PixelEnv):
         earlier[:, 1] = states[:, 1] - gained
         return earlier
 
+    def noise_unit(self) -> Floats:
+        """Return 1% of the largest angle and velocity of a random restart, ``[2]``."""
+        return 0.01 * np.array([math.pi, self.max_restart_velocity])
+
     def draw(self, states: Floats) -> Frames:
         """Return the frames ``[N, 48, 48]`` of ``states [N, 2]``."""
         return raster.rods(
@@ -108,7 +117,7 @@ class PendulumSwingUp(PixelEnv):
 
     def picture(self, state: Floats, action: Actions) -> Frames:
         """Return the RGB picture ``[480, 480, 3]`` of ``state [2]``, torque ``action [1]`` last."""
-        return raster.scene(
+        return scenes.pendulum(
             float(state[0]),
             float(action[0]) / float(self.action_space.high[0]),
             goal_half_width=self.goal_half_width,
@@ -121,11 +130,11 @@ class PendulumSwingUp(PixelEnv):
 
     def is_goal(self, states: Floats) -> Bools:
         """Say whether ``|angle|`` ≤ 0.2 rad, wrapped, for each of ``states [..., 2]``."""
-        return np.abs(_wrap(np.asarray(states)[..., 0])) <= self.goal_half_width
+        return np.abs(wrap(np.asarray(states)[..., 0])) <= self.goal_half_width
 
     def reward(self, states: Floats, actions: NDArray[np.floating]) -> Floats:
         """``Pendulum-v1``'s reward ``[...]`` of ``actions [..., 1]`` in ``states [..., 2]``."""
-        angle, velocity = _wrap(states[..., 0]), states[..., 1]
+        angle, velocity = wrap(states[..., 0]), states[..., 1]
         torque = np.clip(actions, self.action_space.low, self.action_space.high)[..., 0]
         return -(angle**2 + 0.1 * velocity**2 + 0.001 * torque.astype(np.float64) ** 2)
 
@@ -138,16 +147,6 @@ class PendulumSwingUp(PixelEnv):
         """Draw ``n`` hanging starts ``[n, 2]`` at rest; start i is the same for any n > i."""
         offsets = rng.uniform(-self.max_start_offset, self.max_start_offset, n)
         return np.stack([math.pi + offsets, np.zeros(n)], axis=1)
-
-    def coordinates(self, states: Floats) -> Floats:
-        """Map ``states [..., 2]`` to ``(cos angle, sin angle, velocity)``, ``[..., 3]``."""
-        angle, velocity = states[..., 0], states[..., 1]
-        return np.stack([np.cos(angle), np.sin(angle), velocity], axis=-1)
-
-    def from_coordinates(self, coordinates: Floats) -> Floats:
-        """Map ``coordinates [..., 3]`` back to states ``[..., 2]``, the angle within ±pi."""
-        cosine, sine, velocity = np.moveaxis(coordinates, -1, 0)
-        return np.stack([np.arctan2(sine, cosine), velocity], axis=-1)
 
 
 def _alter_rod(
@@ -169,8 +168,3 @@ def _positive(name: str, value: float) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"The rod's {name} must be a positive number; got {value}.")
     return float(value)
-
-
-def _wrap(angle: Floats) -> Floats:
-    """Wrap ``angle`` [rad] into ±pi; an angle that is there already keeps every bit."""
-    return angle - 2 * math.pi * np.round(angle / (2 * math.pi))

@@ -16,7 +16,7 @@ def load_asset(name: str) -> mujoco.MjSpec:
 
 
 class Simulator:
-    """One control step of a MuJoCo model, for many independent states at once.
+    """A MuJoCo model that is stepped for many independent states at once.
 
     A state is ``[qpos, qvel]``. Each row is stepped from itself alone, so that it comes out bit for
     bit the same in any batch. Everything runs on the calling thread, with one workspace that is
@@ -25,25 +25,40 @@ class Simulator:
 
     def __init__(self, model: mujoco.MjModel):
         self.model = model
-        self.control_step = float(model.opt.timestep)
+        self.timestep = float(model.opt.timestep)
         """Length of a step [s]."""
         self.control_range: NDArray[np.float64] = model.actuator_ctrlrange.copy()
         """Lowest and highest value of each control, ``[m, 2]``, in the actuator's unit."""
+        self.joint_range: NDArray[np.float64] = model.jnt_range[:, 1].copy()
+        """How far each joint goes to either side, ``[n / 2]`` [rad or m]."""
+        self.hinges: NDArray[np.bool_] = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
+        """Which joints turn, ``[n / 2]``."""
         self.state_dim = int(model.nq + model.nv)
         self._workspace = mujoco.MjData(model)
         self._rollout = rollout.Rollout(nthread=0)
 
-    def step(
-        self, states: NDArray[np.float64], controls: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Advance ``states [N, n]`` by one step under ``controls [N, m]``, held constant.
+    def number(self, name: str) -> NDArray[np.float64]:
+        """Return what the asset calls ``name`` among its custom numbers."""
+        return self.model.numeric(name).data.copy()
 
-        A state that is not finite, or has diverged, becomes NaN and stays so.
+    def step(
+        self,
+        states: NDArray[np.float64],
+        controls: NDArray[np.float64],
+        steps: NDArray[np.int64] | int = 1,
+    ) -> NDArray[np.float64]:
+        """Advance ``states [N, n]`` under ``controls [N, m]``, held constant.
+
+        Each row advances by its own number of ``steps [N]``, or all by the same. A state that is
+        not finite, or has diverged, becomes NaN and stays so.
         """
+        if len(states) == 0:  # which MuJoCo's roll-out does not survive
+            return states.copy()
         sound = (np.abs(states) < _DIVERGED).all(axis=1, keepdims=True)
         full = np.zeros((len(states), 1 + self.state_dim))  # MuJoCo's: time, qpos, qvel
         np.copyto(full[:, 1:], states, where=sound)
         after, _ = self._rollout.rollout(
-            self.model, self._workspace, full, controls[:, None, :], nstep=1
+            self.model, self._workspace, full, controls[:, None, :], nstep=int(np.max(steps))
         )
-        return np.where(sound, after[:, 0, 1:], np.nan)
+        last = np.broadcast_to(steps, len(states)) - 1
+        return np.where(sound, after[np.arange(len(states)), last, 1:], np.nan)

@@ -1,9 +1,12 @@
-"""From a state to its pictures: pure functions, on the processor, without any graphics context."""
+"""The camera: from positions to grey frames, by pure functions on the processor.
 
-import functools
+A pixel's brightness falls from 255 to 0 over one pixel of distance across an outline, so that any
+move, however small, moves brightness. Frames come out bit for bit the same in any batch; what is
+not at a finite position is not seen.
+"""
+
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,8 +19,7 @@ def rods(
     """Draw one white rod on black for every angle.
 
     The rod is a capsule: every point within ``radius`` of the segment from the frame's centre to
-    ``length`` away from it. A pixel's brightness falls from 255 to 0 over one pixel of distance
-    across that outline, so any move of the rod, however small, moves brightness.
+    ``length`` away from it.
 
     A rod from the centre stays within one quadrant and a margin of its radius. So each is drawn as
     its mirror image in the first quadrant, a third of the pixels, and then flipped into its own;
@@ -87,144 +89,134 @@ def _place(
             mirrored[chosen, -reach:, -reach:] = patches[chosen]
 
 
-def scene(
-    angle: float, effort: float, *, goal_half_width: float, length: float = 1.0, size: int = 480
+def capsules(
+    starts: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    *,
+    radius: float,
+    shape: tuple[int, int],
 ) -> NDArray[np.uint8]:
-    """Draw a pendulum for people: dial, goal region, rod, and an arrow for the torque.
+    """Draw, in each of N frames, the union of S white capsules on black.
+
+    A capsule is every point within ``radius`` [px] of a segment. What lies outside is cut off.
 
     Args:
-        angle: of the rod [rad] from upright, counter-clockwise.
-        effort: the torque as a share of its limit, -1 .. 1; the arrow starts at the rod and turns
-            with the torque, over 110 degrees at the limit.
-        goal_half_width: of the shaded region about upright [rad]; in it the rod's tip turns green.
-        length: of the rod [m].
-        size: height and width [px].
+        starts: of the segments, ``[N, S, 2]``: (row, column) [px] from the upper left corner.
+        ends: of the segments, likewise.
+        radius: half the thickness [px].
+        shape: height and width of a frame [px].
 
     Returns:
-        RGB ``uint8 [size, size, 3]``.
+        ``uint8 [N, *shape]``.
     """
-    canvas = _dial(goal_half_width, size).copy()
-    reached = math.cos(angle) >= math.cos(goal_half_width)
-    if reached:
-        _paint(canvas, _sector(0.0, _RING, -goal_half_width, goal_half_width), _GREEN, 0.16)
-    _paint_effort(canvas, angle, effort)
-    _paint_rod(canvas, length * _heading(angle), _GREEN if reached else _RED)
-    return np.rint(canvas).astype(np.uint8)
+    frames = np.zeros((len(starts), *shape), np.uint8)
+    starts, ends = _findable(starts), _findable(ends)
+    for first in range(0, len(starts), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        for s in range(starts.shape[1]):
+            _add_capsule(frames[part], starts[part, s], ends[part, s], radius)
+    return frames
 
 
-_WHITE, _MIST, _STEEL = (255, 255, 255), (203, 213, 225), (148, 163, 184)
-_SLATE, _NIGHT = (51, 65, 85), (15, 23, 42)
-_GREEN, _RED, _AMBER = (16, 185, 129), (244, 63, 94), (245, 158, 11)
-_SKY, _GROUND = (250, 251, 253), (219, 227, 238)  # the background, top and bottom
-_RING = 1.25  # radius of the dial [m]
-_HALF_VIEW = 1.45  # from the pivot to the picture's edge [m]
-_SUPERSAMPLING = 4
-
-Colour = tuple[int, int, int]
-Polygon = NDArray[np.float64]
-"""Corners ``[P, 2]`` [m], to the right of the pivot and up."""
+def _findable(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Put what is not a finite position [px] far outside of every frame, where nobody sees it."""
+    far = -1e6
+    return np.where(np.abs(positions) < -far, positions, far)
 
 
-@functools.lru_cache(maxsize=8)
-def _dial(goal_half_width: float, size: int) -> NDArray[np.float32]:
-    """Paint what never moves, ``float32 [size, size, 3]``."""
-    shade = np.linspace(0.0, 1.0, size, dtype=np.float32)[:, None, None]
-    sky, ground = np.array(_SKY, np.float32), np.array(_GROUND, np.float32)
-    rows = sky * (1 - shade) + ground * shade
-    canvas = np.repeat(rows, size, axis=1)
-    _paint(canvas, _disc((0.0, -0.05), _RING), _SLATE, 0.22, blur=0.05)
-    _paint(canvas, _disc((0.0, 0.0), _RING), _WHITE, 0.92)
-    _paint(canvas, _sector(_RING - 0.012, _RING, 0.0, 2 * math.pi), _MIST)
-    for k in range(24):
-        inner = _RING - (0.13 if k % 6 == 0 else 0.085 if k % 3 == 0 else 0.06)
-        turn = _heading(k * math.pi / 12)
-        tick = _capsule(inner * turn, (_RING - 0.04) * turn, 0.008 if k % 3 else 0.011)
-        _paint(canvas, tick, _STEEL if k % 3 == 0 else _MIST)
-    _paint(canvas, _sector(0.0, _RING, -goal_half_width, goal_half_width), _GREEN, 0.14)
-    _paint(canvas, _sector(_RING - 0.022, _RING, -goal_half_width, goal_half_width), _GREEN, 0.9)
-    canvas.flags.writeable = False
-    return canvas
-
-
-def _paint_rod(canvas: NDArray[np.float32], tip: Polygon, accent: Colour) -> None:
-    """Paint the rod from the pivot to ``tip [2]`` [m], its shadow, its tip and the pivot."""
-    pivot = np.zeros(2)
-    fall, light = np.array([0.02, -0.05]), np.array([-0.012, 0.016])
-    _paint(canvas, _capsule(pivot + fall, tip + fall, 0.075), _NIGHT, 0.30, blur=0.035)
-    _paint(canvas, _capsule(pivot, tip, 0.075), _SLATE)
-    _paint(canvas, _capsule(light, tip + light, 0.036), _STEEL, 0.45, blur=0.012)
-    _paint(canvas, _disc(tip, 0.052), accent)
-    _paint(canvas, _disc(tip + light, 0.02), _WHITE, 0.55, blur=0.008)
-    _paint(canvas, _disc(pivot, 0.12), _NIGHT)
-    _paint(canvas, _disc(pivot, 0.045), _MIST)
-
-
-def _paint_effort(canvas: NDArray[np.float32], angle: float, effort: float) -> None:
-    """Paint the torque: an arc about the pivot from the rod on, growing to its arrow head."""
-    sweep = math.radians(110) * effort
-    if abs(sweep) < 1e-3:
-        return
-    radius = 0.5
-    start = angle + math.copysign(0.2, sweep)  # clear of the rod, so that a small one shows too
-    head = math.copysign(min(0.28, 0.6 * abs(sweep)), sweep)
-    bend = start + np.linspace(0.0, sweep - head, 48)
-    width = np.linspace(0.3, 1.0, 48)[:, None] * 0.16 * abs(head)
-    outer, inner = _heading(bend) * (radius + width), _heading(bend) * (radius - width)
-    _paint(canvas, np.concatenate([outer, inner[::-1]]), _AMBER)
-    base, point = _heading(bend[-1]), _heading(start + sweep)
-    half = 0.42 * abs(head)
-    corners = [base * (radius - half), base * (radius + half), point * radius]
-    _paint(canvas, np.array(corners), _AMBER)
-
-
-def _paint(
-    canvas: NDArray[np.float32],
-    polygon: Polygon,
-    colour: Colour,
-    opacity: float = 1.0,
-    blur: float = 0.0,
+def _add_capsule(
+    frames: NDArray[np.uint8],
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    radius: float,
 ) -> None:
-    """Lay ``polygon`` in one colour over ``canvas [S, S, 3]``, its edge blurred by ``blur`` [m]."""
-    size = len(canvas)
-    scale = size / (2 * _HALF_VIEW)
-    corners = polygon * [scale, -scale] + size / 2
-    spread = 3 * blur * scale + 2
-    left, top = np.clip(np.floor(corners.min(axis=0) - spread), 0, size).astype(int)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0) + spread), 0, size).astype(int)
-    cover = _coverage(corners - [left, top], bottom - top, right - left)
-    if blur:
-        cover[:] = cv2.GaussianBlur(cover, (0, 0), blur * scale)
-    window = canvas[top:bottom, left:right]
-    window += (np.array(colour, np.float32) - window) * (opacity * cover[:, :, None])
+    """Lay a capsule from ``start [N, 2]`` to ``end [N, 2]`` over each of ``frames [N, H, W]``."""
+    reach = radius + 0.5
+    low, high = np.minimum(start, end) - reach, np.maximum(start, end) + reach
+    corner, rows, columns = _window(low, (high - low).max(axis=0), frames.shape[1:])
+    brightness = _capsule_brightness(rows, columns, start, end - start, reach)
+    _overlay(frames, corner, brightness)
 
 
-def _coverage(corners: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
-    """Return the share of each pixel ``[height, width]`` inside the polygon ``corners [P, 2]``."""
-    fine = np.zeros((height * _SUPERSAMPLING, width * _SUPERSAMPLING), np.uint8)
-    shift = 6  # binary places of OpenCV's fixed-point coordinates
-    points = np.rint((corners * _SUPERSAMPLING - 0.5) * 2**shift).astype(np.int32)
-    cv2.fillPoly(fine, [points], 255, cv2.LINE_AA, shift)
-    return cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255)
+def _window(
+    low: NDArray[np.float64], extent: NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return patches that hold all that is seen between ``low [N, 2]`` and ``extent [2]`` beyond.
+
+    They are of one size and inside of frames of ``shape``: their upper left corners ``[N, 2]``,
+    rows ``[N, P]`` and columns ``[N, Q]``.
+    """
+    size = np.minimum(np.ceil(extent).astype(int) + 1, shape)
+    corner = np.clip(np.floor(low).astype(int), 0, shape - size)
+    return corner, corner[:, :1] + np.arange(size[0]), corner[:, 1:] + np.arange(size[1])
 
 
-def _heading(angle: float | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the unit vectors ``[..., 2]`` (right, up) at ``angle`` [rad] from upright."""
-    return np.stack([-np.sin(angle), np.cos(angle)], axis=-1)
+def _overlay(
+    frames: NDArray[np.uint8], corner: NDArray[np.int64], patches: NDArray[np.uint8]
+) -> None:
+    """Lay ``patches [N, P, Q]`` over ``frames [N, H, W]``; the brighter of both is seen."""
+    height, width = patches.shape[1:]
+    for frame, (top, left), patch in zip(frames, corner, patches, strict=True):
+        under = frame[top : top + height, left : left + width]
+        np.maximum(under, patch, out=under)
 
 
-def _capsule(start: Polygon, end: Polygon, radius: float) -> Polygon:
-    """Return the outline of all points within ``radius`` of a segment."""
-    along = end - start
-    turn = math.atan2(-along[0], along[1]) + np.linspace(-math.pi / 2, math.pi / 2, 24)
-    return np.concatenate([end + radius * _heading(turn), start - radius * _heading(turn)])
+def _capsule_brightness(
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    start: NDArray[np.float64],
+    along: NDArray[np.float64],
+    reach: float,
+) -> NDArray[np.uint8]:
+    """Return the brightness ``[N, P, Q]`` of pixels ``rows [N, P]`` and ``columns [N, Q]``.
+
+    The squared distance of a point p to the segment ``along`` is ``|p|² - 2 t p·d + t²``, with d
+    the unit vector and t the projection ``p·d`` held within the segment.
+    """
+    down = (rows + 0.5 - start[:, :1]).astype(np.float32)
+    right = (columns + 0.5 - start[:, 1:]).astype(np.float32)
+    length = np.sqrt((along**2).sum(axis=1))
+    unit = (along / np.maximum(length, 1e-9)[:, None]).astype(np.float32)
+    distance = (down * unit[:, :1])[:, :, None] + (right * unit[:, 1:])[:, None, :]
+    t = np.clip(distance, 0.0, length.astype(np.float32)[:, None, None])
+    distance *= -2.0
+    distance += t
+    distance *= t
+    distance += (down**2)[:, :, None]
+    distance += (right**2)[:, None, :]
+    np.sqrt(np.maximum(distance, 0.0, out=distance), out=distance)
+    brightness = np.subtract(np.float32(reach), distance, out=distance)
+    np.clip(brightness, 0.0, 1.0, out=brightness)
+    brightness *= 255.0
+    brightness += 0.5
+    return brightness.astype(np.uint8)
 
 
-def _disc(centre: Polygon | tuple[float, float], radius: float) -> Polygon:
-    """Return a circle's outline."""
-    return np.asarray(centre) + radius * _heading(np.linspace(0.0, 2 * math.pi, 160))
+def boxes(
+    centres: NDArray[np.float64], *, half: tuple[float, float], shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Draw a white upright rectangle on black in each of N frames, every pixel by its share.
+
+    Args:
+        centres: ``[N, 2]``: (row, column) [px] from the upper left corner.
+        half: half the rectangle's height and width [px].
+        shape: height and width of a frame [px].
+
+    Returns:
+        ``uint8 [N, *shape]``.
+    """
+    frames = np.zeros((len(centres), *shape), np.uint8)
+    centres = _findable(centres)
+    corner, *pixels = _window(centres - half, 2 * np.array(half), shape)
+    rows, columns = (_overlap(centres[:, axis, None], half[axis], pixels[axis]) for axis in (0, 1))
+    covered = 255.0 * rows[:, :, None] * columns[:, None, :] + 0.5
+    _overlay(frames, corner, covered.astype(np.uint8))
+    return frames
 
 
-def _sector(inner: float, outer: float, start: float, end: float) -> Polygon:
-    """Return the outline of the ring between two radii, from one angle to another."""
-    turn = _heading(np.linspace(start, end, 200))
-    return np.concatenate([outer * turn, inner * turn[::-1]])
+def _overlap(
+    centre: NDArray[np.float64], half: float, pixel: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the share of each ``pixel [N, P]`` that is within ``half`` of ``centre [N, 1]``."""
+    inside = np.minimum(centre + half, pixel + 1) - np.maximum(centre - half, pixel)
+    return np.clip(inside, 0.0, 1.0)

@@ -102,9 +102,10 @@ def test_another_goal_is_another_plan() -> None:
 def test_every_episode_may_have_its_own_goal() -> None:
     x, goals, agent = images(5), images(5, seed=77), make_agent()
     agent.reset(goal=goals)
-    together = agent.act(x)
+    together, encoded = agent.act(x), agent.cost.goal
     for i in range(5):
         agent.reset(goal=goals[i])
+        assert torch.equal(agent.cost.goal, encoded[i]), "bit for bit"
         np.testing.assert_allclose(agent.act(x[i]), together[i], atol=1e-4)
 
 

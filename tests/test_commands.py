@@ -104,7 +104,7 @@ OWN = [
     ("train", ["--out", "new", "--seed", "-1"], "seed is -1; it must be at least 0."),
     ("train", ["--out", "new", "--threads", "-1"], "threads is -1; it must be at least 1."),
     ("train", ["--out", "new", "--device", "abacus"], "no device 'abacus' here; available: cpu"),
-    ("train", ["--out", "new", "--env", "E2C/Pendulum"], "valid are: E2C/PendulumSwingUp-v0"),
+    ("train", ["--out", "new", "--env", "E2C/Pendulum"], "valid are: E2C/Pendulum"),
     ("train", ["--out", "new", "--data", "none.npz"], "none.npz; e2c-collect --out "),
     ("train", ["--out", "new", "--data", "run/run.json"], "run/run.json was refused: it cannot b"),
     ("train", ["--out", "new", "--data", "foreign.npz"], "foreign.npz holds Test/Tiny-v0 with ob"),
@@ -118,7 +118,7 @@ OWN = [
     ("collect", ["--out", "new.npz", "--seed", "-3"], "--seed is -3; it must be at least 0."),
     ("collect", ["--out", "new.npz", "--exploration", "-1"], "--exploration is -1.0; it must be"),
     ("collect", ["--out", "new.npz", "--exploration", "inf"], "--exploration is inf; it must be"),
-    ("collect", ["--out", "new.npz", "--env", "Pendulum-v1"], "valid are: E2C/PendulumSwingUp-v0"),
+    ("collect", ["--out", "new.npz", "--env", "Pendulum-v1"], "valid are: E2C/Pendulum"),
     ("collect", ["--out", "new.npz", "--agent", "none"], "The run folder none does not exist"),
     ("evaluate", ["none"], "The run folder none does not exist (checkpoint.safetensors); train o"),
     ("evaluate", ["run/data"], "The run folder run/data holds no checkpoint"),
@@ -391,11 +391,18 @@ def test_results_are_printed_as_they_are_written(
 
 
 def test_disturbances_are_options(here: Path, command: Callable[..., Outcome]) -> None:
-    options = ["--mass", "1.1", "--length", "0.9", "--kick", "2", "--frame-noise", "10"]
+    options = ["--mass", "1.1", "--length", "0.9", "--frame-noise", "10", "--state-noise", "2"]
     outcome = command("evaluate", "run", "--json", "r.json", "--episodes", "2", *options)
     assert outcome.status == 0, outcome.err
     found = json.loads((here / "r.json").read_text())["disturbance"]
-    assert found == {"mass": 1.1, "length": 0.9, "kick": 2.0, "frame_noise": 10.0}
+    asked = {"mass": 1.1, "length": 0.9, "frame_noise": 10.0, "state_noise": 2.0}
+    assert found == {"kick": 0.0, "black_frames": 0.0, **asked}
+
+
+def test_a_kick_that_would_not_come_is_refused(here: Path, command: Callable[..., Outcome]) -> None:
+    outcome = command("evaluate", "run", "--kick", "2")
+    assert outcome.status == 2
+    assert "--kick comes 6 s into an episode" in outcome.err
 
 
 def test_an_agent_collects_by_command(here: Path, command: Callable[..., Outcome]) -> None:

@@ -30,6 +30,12 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
+def outside(env: PixelEnv) -> Floats:
+    """A state that is not in the goal region; some restarts are all drawn from within."""
+    states = 1.7 * env.sample_states(np.random.default_rng(0), 50)
+    return states[~env.is_goal(states)][0]
+
+
 def random_actions(env: PixelEnv, rng: np.random.Generator, n: int) -> Floats:
     return rng.uniform(env.action_space.low, env.action_space.high, (n, env.control_dim))
 
@@ -51,7 +57,7 @@ def test_an_episode_is_truncated_and_never_terminates(entry: envs.EnvEntry) -> N
 
 
 def test_an_unknown_id_names_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match=r"'E2C/Pendulum'; valid are: E2C/PendulumSwingUp-v0"):
+    with pytest.raises(ValueError, match=r"'E2C/Pendulum'; valid are: E2C/PendulumReach-v0, "):
         envs.make("E2C/Pendulum")
 
 
@@ -101,7 +107,17 @@ def test_the_goal_image_shows_the_goal_at_rest(env: PixelEnv) -> None:
     np.testing.assert_array_equal(goal[-1], env.draw(env.goal_state()[None])[0])
     assert goal.any()
     assert bool(env.is_goal(env.goal_state()))
-    assert not env.is_goal(env.sample_starts(np.random.default_rng(0), 20)).any()
+    assert not env.is_goal(outside(env))
+
+
+def test_each_episode_has_a_goal_that_it_can_reach(env: PixelEnv, rng: np.random.Generator) -> None:
+    goals = env.goal_states(env.sample_starts(rng, 7))
+    assert goals.shape == (7, env.state_dim)
+    assert env.is_goal(goals).all()
+    np.testing.assert_array_equal(goals, env.goal_states(goals))
+    np.testing.assert_array_equal(env.goal_states(env.goal_state()[None])[0], env.goal_state())
+    images = env.observe(goals)
+    assert (images == images[:, :1]).all(), "at rest"
 
 
 def test_the_goal_is_an_equilibrium(env: PixelEnv) -> None:
@@ -142,6 +158,12 @@ def test_a_step_is_the_same_alone_and_in_a_batch(env: PixelEnv, rng: np.random.G
         np.testing.assert_array_equal(env.draw(states[one]), frames[one])
 
 
+def test_no_episodes_are_a_batch_too(env: PixelEnv, rng: np.random.Generator) -> None:
+    none = env.sample_starts(rng, 0)
+    assert env.advance(none, np.zeros((0, env.control_dim))).shape == (0, env.state_dim)
+    assert env.observe(none).shape == (0, *env.observation_space.shape)
+
+
 def test_the_batch_and_the_gym_interface_agree(env: PixelEnv, rng: np.random.Generator) -> None:
     starts, steps = env.sample_starts(rng, 3), 12
     actions = rng.uniform(-3, 3, (steps, 3, env.control_dim))
@@ -165,7 +187,7 @@ def test_start_i_does_not_depend_on_how_many_are_drawn(env: PixelEnv) -> None:
     many = draw(20)
     for n in (1, 7):
         np.testing.assert_array_equal(draw(n), many[:n])
-    assert len(np.unique(many, axis=0)) == 20
+    assert len(np.unique(many, axis=0)) in (1, 20), "each is drawn, or all are the same"
 
 
 def test_previous_states_lead_here(env: PixelEnv, rng: np.random.Generator) -> None:
@@ -174,15 +196,46 @@ def test_previous_states_lead_here(env: PixelEnv, rng: np.random.Generator) -> N
     np.testing.assert_allclose(env.advance(env.previous(states), zero), states, atol=1e-12)
 
 
-def test_what_was_seen_before_does_not_depend_on_the_torque(
-    env: PixelEnv, rng: np.random.Generator
-) -> None:
-    before = env.sample_states(rng, 300)
-    after = env.advance(before, random_actions(env, rng, 300))
-    seen, recalled = env.draw(before), env.observe(after)[:, -2]
-    # Exact but for the rounding of the angle's last bit, which moves a grey level at most by one.
-    assert np.abs(seen.astype(int) - recalled).max() <= 1
-    assert (seen != recalled).any(axis=(1, 2)).mean() <= 0.01
+def test_a_start_at_rest_shows_no_motion(env: PixelEnv) -> None:
+    frames = env.observe(env.sample_starts(np.random.default_rng(0), 5))
+    assert (frames == frames[:, :1]).all()
+
+
+def test_a_restart_is_seen_on_the_way(env: PixelEnv, rng: np.random.Generator) -> None:
+    observations, states = env.restart(rng, 60)
+    assert observations.shape == (60, *env.observation_space.shape)
+    np.testing.assert_array_equal(observations[:, -1], env.draw(states))
+    if env.frames_per_observation > 1:
+        moved = (observations[:, -1] != observations[:, -2]).any(axis=(1, 2))
+        assert moved.mean() > 0.9
+        steps = np.abs(np.diff(observations.astype(float), axis=1)).sum(axis=(1, 2, 3))
+        recalled = np.abs(observations[:, -2].astype(float) - env.observe(states)[:, -2])
+        assert recalled.sum() < steps.sum(), "nearer to where it came from than to where it is"
+
+
+def test_goals_reach_as_far_as_is_said(env: PixelEnv) -> None:
+    start = env.sample_starts(np.random.default_rng(0), 1)
+    for i, component in enumerate(env.components):
+        if component.goal_half_width is not None:
+            for share, inside in ((0.99, True), (-0.99, True), (1.01, False), (-1.01, False)):
+                states = env.goal_states(start)
+                states[:, i] += share * component.goal_half_width
+                assert env.is_goal(states).all() == inside, (component, share)
+    assert env.components[env.plotted].goal_half_width
+    assert env.control.name
+    assert env.control.unit
+
+
+def test_the_components_are_those_of_the_state(env: PixelEnv, rng: np.random.Generator) -> None:
+    names = [component.name for component in env.components]
+    assert len(set(names)) == env.state_dim
+    assert all(component.unit for component in env.components)
+    assert 10 < len(env.goal_sentence) < 80
+    states = env.sample_states(rng, 9)
+    for i, component in enumerate(env.components):
+        if component.is_angle:
+            turned = env.draw(states + 2 * np.pi * np.eye(env.state_dim)[i])
+            assert np.abs(turned.astype(int) - env.draw(states)).max() <= 1, component.name
 
 
 def test_coordinates_lead_back_to_the_state(env: PixelEnv, rng: np.random.Generator) -> None:
@@ -200,12 +253,55 @@ def test_actions_are_limited_and_the_world_is_not(env: PixelEnv, rng: np.random.
     assert (np.abs(pushed - full) > 1e-3).any(axis=1).all()
 
 
+def test_noise_is_of_the_stated_size_and_none_is_the_default(env: PixelEnv) -> None:
+    noisy = envs.make(env.spec.id, state_noise=1.5)  # type: ignore[union-attr]
+    states, still = np.tile(env.goal_state(), (5000, 1)), np.zeros((5000, env.control_dim))
+    seen, generators = env.observe(states[:1]), np.random.default_rng(1).spawn(5000)
+    _, calm = env.transition(seen, states[:1], still[:1])
+    np.testing.assert_array_equal(calm, env.advance(states[:1], still[:1]))
+    np.testing.assert_array_equal(noisy.advance(states, still), np.tile(calm, (5000, 1)))
+    added = noisy.disturb(env.advance(states, still), generators) - calm
+    inside = np.abs(added) < 1.0 * env.noise_unit()  # not where a task keeps its state in bounds
+    np.testing.assert_allclose(inside.mean(axis=0)[env.noise_unit() > 0], 0.495, atol=0.04)
+    assert not added[:, env.noise_unit() == 0].any()
+
+
+def test_a_noisy_episode_is_the_same_alone_and_in_a_batch(env: PixelEnv) -> None:
+    noisy = envs.make(env.spec.id, state_noise=2.0)  # type: ignore[union-attr]
+    starts, actions = (
+        noisy.sample_starts(np.random.default_rng(4), 3),
+        random_actions(noisy, np.random.default_rng(5), 6),
+    )
+    batch = BatchEnv(noisy, starts, generators=np.random.default_rng(6).spawn(3))
+    images = [batch.step(np.tile(action, (3, 1))) for action in actions]
+    alone = BatchEnv(noisy, starts[1:2], generators=np.random.default_rng(6).spawn(2)[1:])
+    noisy.reset(options={"state": starts[1]})
+    noisy.np_random = np.random.default_rng(6).spawn(2)[1]
+    for t, action in enumerate(actions):
+        np.testing.assert_array_equal(alone.step(action[None])[0], images[t][1])
+        np.testing.assert_array_equal(noisy.step(action)[0], images[t][1])
+    assert len(np.unique(batch.states, axis=0)) == 3
+
+
+def test_noise_without_a_generator_for_each_episode_is_refused(env: PixelEnv) -> None:
+    noisy = envs.make(env.spec.id, state_noise=1.0)  # type: ignore[union-attr]
+    batch = BatchEnv(noisy, noisy.sample_starts(np.random.default_rng(0), 3))
+    with pytest.raises(ValueError, match="3 episodes were given 0: pass as many"):
+        batch.step(np.zeros((3, noisy.control_dim)))
+    for bad in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"state noise must be a number from 0 on; got {bad}"):
+            envs.make(env.spec.id, state_noise=bad)  # type: ignore[union-attr]
+
+
 def test_a_diverged_state_is_nan_and_leaves_its_neighbours_alone(env: PixelEnv) -> None:
     states = np.tile(env.goal_state(), (3, 1))
     states[1] = np.inf
     after = env.advance(states, np.zeros((3, env.control_dim)))
     assert np.isnan(after[1]).all()
     assert np.isfinite(after[[0, 2]]).all()
+    with np.errstate(invalid="ignore"):
+        frames = env.observe(after)
+    np.testing.assert_array_equal(frames[[0, 2]], env.observe(after[[0, 2]]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -237,12 +333,11 @@ def test_a_step_before_a_state_says_what_to_do(env: PixelEnv) -> None:
 
 
 def test_success_needs_every_one_of_the_last_steps(env: PixelEnv) -> None:
-    start = env.sample_starts(np.random.default_rng(0), 1)[0]
     episode = np.tile(env.goal_state(), (env.settle_steps + 1, 1))
-    episode[0] = start
+    episode[0] = outside(env)
     assert bool(env.is_success(episode)), "the start is not a step"
     batch = np.stack([episode, episode])
-    batch[1, -1] = start
+    batch[1, -1] = outside(env)
     assert env.is_success(batch).tolist() == [True, False]
     assert not env.is_success(episode[1:])
 
@@ -253,7 +348,7 @@ def test_render_is_a_picture_that_follows_state_and_action(env: PixelEnv) -> Non
     assert first is not None
     assert first.shape == (480, 480, 3)
     assert first.dtype == np.uint8
-    state = env.sample_starts(np.random.default_rng(0), 1)[0]
+    state = outside(env)
     still, pushed = (env.picture(state, a * env.action_space.high) for a in (0, 1))
     assert (still != pushed).any()
     assert (env.picture(env.goal_state(), 0 * env.action_space.high) != still).any()

@@ -4,11 +4,18 @@ import time
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from envs.collect import BatchEnv, collect_restarts, random_controller, record
-from envs.core import Actions, Bools, Floats, Frames, PixelEnv
+from envs.collect import (
+    BatchEnv,
+    Rollouts,
+    collect_restarts,
+    random_controller,
+    record,
+    restart,
+)
+from envs.core import Actions, Bools, Component, Floats, Frames, PixelEnv
 from envs.pendulum import PendulumSwingUp
+from envs.strong_pendulum import PendulumReach
 
 E, T = 5, 7
 
@@ -19,7 +26,8 @@ class Counting(PixelEnv):
     Three frames to an observation, and two controls, so that no size is mistaken for another.
     """
 
-    state_dim = 3
+    components = tuple(Component(name, "1") for name in ("episode", "step", "control"))
+    goal_sentence = "Count beyond 15"
     frames_per_observation = 3
     frame_shape = (2, 4)
 
@@ -31,6 +39,9 @@ class Counting(PixelEnv):
 
     def previous(self, states: Floats) -> Floats:
         return states - [0, 1, 0]
+
+    def noise_unit(self) -> Floats:
+        return np.ones(3)
 
     def draw(self, states: Floats) -> Frames:
         frames = np.zeros((len(states), 2, 4), np.uint8)
@@ -48,15 +59,6 @@ class Counting(PixelEnv):
     def is_goal(self, states: Floats) -> Bools:
         return states[..., 1] > 15
 
-    def reward(self, states: Floats, actions: NDArray[np.floating]) -> Floats:
-        return np.zeros(states.shape[:-1])
-
-    def coordinates(self, states: Floats) -> Floats:
-        return states
-
-    def from_coordinates(self, coordinates: Floats) -> Floats:
-        return coordinates
-
     def picture(self, state: Floats, action: Actions) -> Frames:
         return np.zeros((2, 2, 3), np.uint8)
 
@@ -67,7 +69,8 @@ def counting_controller(observations: Frames) -> Floats:
 
 
 def test_frames_and_actions_are_aligned() -> None:
-    rollouts = collect_restarts(Counting(), E, T, np.random.default_rng(0), counting_controller)
+    batch = restart(Counting(), E, np.random.default_rng(0))
+    rollouts = record(batch, counting_controller, T)
     episode, clock = np.arange(E)[:, None], np.arange(T + 1)
     assert rollouts.frames.shape == (E, T + 3, 2, 4)
     assert rollouts.frames_per_observation == 3
@@ -110,6 +113,27 @@ def test_the_generator_decides_everything() -> None:
     np.testing.assert_array_equal(one.frames, again.frames)
     np.testing.assert_array_equal(one.actions, again.actions)
     assert (one.actions != other.actions).any()
+
+
+def step_noise(env: PixelEnv, rollouts: Rollouts) -> Floats:
+    """What was added after each recorded step, in units ``[E T, n]``."""
+    before, after = rollouts.states[:, :-1], rollouts.states[:, 1:]
+    moved = env.advance(before.reshape(E * T, -1), rollouts.actions.reshape(E * T, -1))
+    return (after.reshape(E * T, -1) - moved) / env.noise_unit()
+
+
+def test_noise_comes_from_the_generator_and_a_restart_is_a_step_like_any_other() -> None:
+    env = PendulumReach(state_noise=1.0)
+    one, again, other = (collect_restarts(env, E, T, np.random.default_rng(s)) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.states, again.states)
+    noise, another = (step_noise(env, rollouts) for rollouts in (one, other))
+    assert 0.7 < noise.std() < 1.3
+    assert len(np.unique(np.concatenate([noise, another]).round(6))) == 2 * E * T * 2
+    drawn = np.random.default_rng(1)
+    before, actions = env.sample_states(drawn, E), drawn.uniform(-0.65, 0.65, (E, 1))
+    np.testing.assert_array_equal(one.frames[:, 0], env.draw(before))
+    off = (one.states[:, 0] - env.advance(before, actions)) / env.noise_unit()
+    assert 0.1 < np.abs(off).mean() < 3
 
 
 def test_random_torques_fill_the_limits() -> None:
@@ -156,13 +180,9 @@ def test_the_worlds_push_moves_the_batch() -> None:
 
 def test_progress_counts_transitions() -> None:
     told: list[tuple[int, int]] = []
-    collect_restarts(
-        PendulumSwingUp(),
-        E,
-        3,
-        np.random.default_rng(0),
-        progress=lambda done, total: told.append((done, total)),
-    )
+    env, rng = PendulumSwingUp(), np.random.default_rng(0)
+    controller = random_controller(env, rng)
+    record(restart(env, E, rng), controller, 3, lambda done, total: told.append((done, total)))
     assert told == [(5, 15), (10, 15), (15, 15)]
 
 
@@ -175,8 +195,6 @@ def test_twenty_thousand_frames_are_simulated_and_drawn_in_a_second() -> None:
 
 
 def test_a_controller_that_returns_nan_is_stopped() -> None:
-    env = PendulumSwingUp()
+    batch = restart(PendulumSwingUp(), E, np.random.default_rng(0))
     with pytest.raises(ValueError, match="Look for NaN in the controller's output"):
-        collect_restarts(
-            env, E, T, np.random.default_rng(0), lambda x: np.full((len(x), 1), np.nan)
-        )
+        record(batch, lambda x: np.full((len(x), 1), np.nan), T)

@@ -130,6 +130,18 @@ def test_the_frames_of_a_moving_rod_differ_and_of_a_resting_one_do_not() -> None
     np.testing.assert_array_equal(frames[1:, 0], frames[1:, 1])
 
 
+def test_what_was_seen_before_does_not_depend_on_the_torque(
+    rng: np.random.Generator,
+) -> None:
+    env = PendulumSwingUp()
+    before = env.sample_states(rng, 300)
+    after = env.advance(before, rng.uniform(-2, 2, (300, 1)))
+    seen, recalled = env.draw(before), env.observe(after)[:, -2]
+    # Exact but for the rounding of the angle's last bit, which moves a grey level at most by one.
+    assert np.abs(seen.astype(int) - recalled).max() <= 1
+    assert (seen != recalled).any(axis=(1, 2)).mean() <= 0.01
+
+
 def test_the_camera_sees_the_rods_length() -> None:
     whole, longer = (PendulumSwingUp(length=length) for length in (1.0, 1.1))
     hanging = np.array([[math.pi, 0.0]])

@@ -72,19 +72,55 @@ def test_any_number_of_frames_comes_out_in_order(n: int) -> None:
         np.testing.assert_array_equal(frames[i], rods(angles[i : i + 1], size=52)[0])
 
 
-def test_the_scene_points_where_the_rod_and_the_torque_do() -> None:
-    def changed(effort: float) -> NDArray[np.bool_]:
-        still, pushed = (raster.scene(0.0, e, goal_half_width=0.2) for e in (0.0, effort))
-        return (still != pushed).any(axis=2)
-
-    assert changed(1.0)[:, :240].sum() > 20 * changed(1.0)[:, 240:].sum()
-    assert changed(-1.0)[:, 240:].sum() > 20 * changed(-1.0)[:, :240].sum()
-    assert changed(1.0).sum() > 2 * changed(0.4).sum() > 0
+def sampled(inside: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Brightness of a frame, of whether each of 20 x 20 points in a pixel is white."""
+    height, width = shape
+    return 255 * inside.reshape(height, 20, width, 20).mean(axis=(1, 3))
 
 
-def test_the_scene_is_pure_and_of_the_size_asked_for() -> None:
-    first = raster.scene(1.0, 0.3, goal_half_width=0.2, size=200)
-    first_copy = first.copy()
-    raster.scene(2.0, -0.3, goal_half_width=0.2, size=200)
-    np.testing.assert_array_equal(raster.scene(1.0, 0.3, goal_half_width=0.2, size=200), first_copy)
-    assert first.shape == (200, 200, 3)
+def points(shape: tuple[int, int]) -> NDArray[np.float64]:
+    """(row, column) of 20 x 20 points in every pixel."""
+    axes = [(np.arange(20 * size) + 0.5) / 20 for size in shape]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def test_capsules_agree_with_a_union_sampled_four_hundred_times_a_pixel() -> None:
+    shape = (30, 46)
+    starts = np.array([[[4.3, 5.1], [20.2, 30.7]], [[24.0, -3.0], [14.5, 44.0]]])
+    ends = np.array([[[17.9, 22.4], [20.2, 30.7]], [[24.0, 60.0], [3.0, 31.0]]])
+    frames = raster.capsules(starts, ends, radius=2.5, shape=shape)
+    p = points(shape)
+    for n in range(2):
+        inside = np.zeros(p.shape[:2], bool)
+        for start, end in zip(starts[n], ends[n], strict=True):
+            along = end - start
+            share = np.clip((p - start) @ along / max(along @ along, 1e-12), 0, 1)
+            inside |= np.linalg.norm(p - start - share[..., None] * along, axis=-1) <= 2.5
+        assert np.abs(frames[n] - sampled(inside, shape)).max() < 0.13 * 255
+
+
+def test_a_capsule_that_nobody_sees_leaves_the_frame_black() -> None:
+    away = np.array([[[-40.0, 7.0]], [[5.0, 400.0]], [[50.0, -50.0]]])
+    assert not raster.capsules(away, away + 3, radius=2.0, shape=(12, 20)).any()
+
+
+def test_capsules_do_not_depend_on_their_neighbours() -> None:
+    rng = np.random.default_rng(3)
+    starts, ends = rng.uniform(0, 40, (2, 131, 3, 2))
+    ends[5] += 200.0
+    together = raster.capsules(starts, ends, radius=1.5, shape=(40, 44))
+    for i in (0, 5, 64, 130):
+        one = slice(i, i + 1)
+        alone = raster.capsules(starts[one], ends[one], radius=1.5, shape=(40, 44))
+        np.testing.assert_array_equal(alone[0], together[i])
+
+
+def test_boxes_light_every_pixel_by_the_share_that_they_cover() -> None:
+    shape = (11, 17)
+    centres = np.array([[4.3, 8.85], [0.5, 16.4], [10.0, -20.0]])
+    frames = raster.boxes(centres, half=(1.5, 2.25), shape=shape)
+    for frame, centre in zip(frames, centres, strict=True):
+        inside = (np.abs(points(shape) - centre) <= [1.5, 2.25]).all(axis=-1)
+        assert np.abs(frame - sampled(inside, shape)).max() < 0.03 * 255
+    moved = raster.boxes(centres + np.array([0.0, 0.01]), half=(1.5, 2.25), shape=shape)
+    assert (moved != frames).any(axis=(1, 2)).tolist() == [True, True, False]

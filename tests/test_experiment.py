@@ -19,8 +19,8 @@ from e2c.config import EvaluationConfig, Recipe, from_dict
 from e2c.errors import E2CError
 from e2c.experiment import Disturbance
 from e2c.objectives import LossTerms, e2c_terms
-from e2c.video import swing_up_frames
-from envs.collect import BatchEnv, record
+from e2c.video import film_frames
+from envs.collect import BatchEnv, record, restart
 
 STEPS = 12
 STILL = dataclasses.replace(
@@ -237,6 +237,7 @@ def test_disturbances_change_the_world_and_not_the_agent(run: Path) -> None:
         Disturbance(length=1.1),
         Disturbance(frame_noise=20.0),
         Disturbance(black_frames=0.5),
+        Disturbance(state_noise=1.0),
     ):
         results, disturbed, _ = experiment.evaluate(agent, 2, 7, disturbance, oracle=False)
         assert (disturbed.states[:, -1] != calm.states[:, -1]).any(), disturbance
@@ -292,13 +293,14 @@ def test_exploration_is_a_share_of_the_limits(run: Path) -> None:
     class Still:
         spec = checkpoint.load(run)[2]
 
-        def reset(self) -> None:
-            pass
+        def reset(self, goal: Any) -> None:
+            np.testing.assert_array_equal(goal, np.stack([envs.make(ENV).goal_observation()] * 3))
 
         def act(self, observations: Any) -> Any:
             return np.zeros((len(observations), 1), np.float32)
 
-    act = experiment.noisy(Still(), 0.25, np.random.default_rng(0))  # type: ignore[arg-type]
+    batch = restart(envs.make(ENV), 3, np.random.default_rng(1))
+    act = experiment.noisy(Still(), batch, 0.25, np.random.default_rng(0))  # type: ignore[arg-type]
     drawn = np.asarray(act(np.zeros((4000, 2, 48, 48), np.uint8)))
     assert drawn.std() == pytest.approx(0.5, rel=0.05)
 
@@ -356,5 +358,5 @@ def test_the_shortest_plan_can_be_filmed(run: Path) -> None:
     film, milliseconds = experiment.film_episode(agent, start, "up")
     assert len(milliseconds) == STEPS
     assert len(list(film.imagined)) == STEPS
-    for frame in itertools.islice(swing_up_frames(film), 2):
+    for frame in itertools.islice(film_frames(film), 2):
         assert frame.dtype == np.uint8

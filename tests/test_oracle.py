@@ -74,10 +74,22 @@ def test_coordinates_are_divided_by_their_spread(dynamics: TrueDynamics) -> None
     torch.testing.assert_close(spread, torch.ones(3).double(), rtol=0.03, atol=0)
 
 
+def test_the_oracle_goes_where_each_episode_asks_for() -> None:
+    name = "E2C/Planar-v0"
+    env = envs.make(name)
+    starts = env.sample_starts(np.random.default_rng(0), 9)
+    starts = starts[np.unique(starts[:, 2:], axis=0, return_index=True)[1]]
+    assert len(starts) == 3
+    batch = BatchEnv(env, starts)
+    oracle = Oracle(env, problem_spec(name, env), PlannerConfig(horizon=20), starts)
+    rollouts = record(batch, lambda _: oracle.act(batch.states), 25)
+    assert env.is_goal(rollouts.states[:, -1]).all()
+
+
 def test_the_oracle_swings_up_and_holds() -> None:
     env = envs.make(ENV)
     spec, starts = problem_spec(ENV, env), env.sample_starts(np.random.default_rng(0), 3)
-    batch, oracle = BatchEnv(env, starts), Oracle(env, spec, PlannerConfig())
+    batch, oracle = BatchEnv(env, starts), Oracle(env, spec, PlannerConfig(), starts)
     rollouts = record(batch, lambda _: oracle.act(batch.states), 120)
     scores = score(env, rollouts.states, rollouts.actions)
     assert scores.success.all()

@@ -13,11 +13,17 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from e2c import pictures
+from e2c.quantities import Quantity
 
 RNG = np.random.default_rng(3)
 FRAMES = RNG.integers(0, 256, (3, 5, 12, 10), np.uint8)
 OTHERS = RNG.integers(0, 256, (3, 5, 12, 10), np.uint8)
 LATENTS = RNG.normal(size=(40, 6))
+ANGLE, SPEED, ROW = (
+    Quantity("angle", "rad", 0.2),
+    Quantity("speed", "m/s"),
+    Quantity("row", "px", 2),
+)
 ANGLES = RNG.uniform(-math.pi, math.pi, (7, 31))
 
 
@@ -42,8 +48,7 @@ def latent_space(n: int, path: bool) -> Figure:
     latents = LATENTS[:, :n]
     return pictures.latent_space(
         latents,
-        ANGLES[0, :1].repeat(40),
-        RNG.normal(size=40),
+        [(ANGLE, ANGLES[0, :1].repeat(40)), (SPEED, RNG.normal(size=40))],
         latents[0],
         latents if path else None,
     )
@@ -59,8 +64,9 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "latent space, no path": lambda: latent_space(3, path=False),
     "reconstructions": lambda: pictures.reconstructions(FRAMES, OTHERS),
     "rollouts": lambda: pictures.rollout_strip(FRAMES, OTHERS, [0, 5, 10, 20, 40], 0.05),
-    "episodes": lambda: pictures.episodes(ANGLES, np.arange(7) > 2, 0.05, 0.2),
-    "episodes, all well": lambda: pictures.episodes(ANGLES, np.ones(7, bool), 0.05, 0.2),
+    "episodes": lambda: pictures.episodes(ANGLE, ANGLES, np.arange(7) > 2, 0.05),
+    "episodes, no angle": lambda: pictures.episodes(ROW, 9 * ANGLES, np.arange(7) > 2, 0.1),
+    "episodes, all well": lambda: pictures.episodes(ANGLE, ANGLES, np.ones(7, bool), 0.05),
 }
 
 
@@ -137,13 +143,36 @@ def place_of(tile: NDArray[np.uint8], canvas: NDArray[np.uint8]) -> tuple[int, i
 
 
 def test_episodes_are_counted_and_never_negative() -> None:
-    axes = pictures.episodes(ANGLES, np.arange(7) > 2, 0.05, 0.2).axes[0]
+    axes = pictures.episodes(ANGLE, ANGLES, np.arange(7) > 2, 0.05).axes[0]
     assert "4 of 7" in axes.get_title("left")
     lines = [line for line in axes.lines if len(points(line))]
     assert len(lines) == 7
     for line, angle in zip(lines, np.abs(ANGLES[[3, 4, 5, 6, 0, 1, 2]]), strict=True):
         np.testing.assert_allclose(points(line)[:, 1], angle)
         assert points(line)[-1, 0] == pytest.approx(30 * 0.05)
+
+
+def test_turns_count_for_angles_alone() -> None:
+    turned = 2 * math.pi + np.full((1, 3), 0.1)
+    success = np.ones(1, bool)
+    for quantity, distance in ((ANGLE, 0.1), (ROW, 2 * math.pi + 0.1)):
+        lines = pictures.episodes(quantity, turned, success, 0.05).axes[0].lines
+        np.testing.assert_allclose(points(lines[0])[:, 1], distance)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "values", "colours"),
+    [
+        (ANGLE, [1.0, 2.0], ("angle", -math.pi, math.pi)),
+        (SPEED, [-3.0, 2.0], ("coolwarm", -3.0, 3.0)),
+        (ROW, [4.0, 30.0], ("viridis", 4.0, 30.0)),
+    ],
+)
+def test_colours_suit_what_they_show(
+    quantity: Quantity, values: list[float], colours: tuple[str, float, float]
+) -> None:
+    found, low, high = pictures._colouring(quantity, np.array(values))
+    assert (found if isinstance(found, str) else found.name, low, high) == colours
 
 
 def test_a_picture_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:

@@ -24,13 +24,24 @@ from e2c.config import Config, to_dict
 from e2c.errors import E2CError
 from e2c.pictures import LOSS_TERMS
 from e2c.report import MAX_EMBEDDED_BYTES, charts, write_report
-from e2c.report.episodes import MOST_EPISODES, TASKS, phase_plane
-from e2c.report.folder import Episodes, Run
+from e2c.report.episodes import MOST_EPISODES, phase_plane
+from e2c.report.folder import Episodes, Run, task
 from e2c.report.views import own_charts
 from e2c.video import write_video
 
 RNG = np.random.default_rng(5)
 STATES = np.cumsum(RNG.normal(0, 0.2, (5, 31, 2)), 1) + np.array([math.pi, 0])
+HEADER: dict[str, Any] = {
+    "schema": "e2c-episodes-1",
+    "env": ENV,
+    "task": "Swing up and stay",
+    "components": [
+        {"name": "angle", "unit": "rad", "goal_half_width": 0.2},
+        {"name": "velocity", "unit": "rad/s", "goal_half_width": None},
+    ],
+    "plotted": 0,
+    "goals": [[0.0, 0.0]],
+}
 HOSTILE = (
     """</script></style><script>window.hacked=1</script><img src=x onerror="hacked=1">"' {{7*7}}"""
 )
@@ -117,10 +128,16 @@ def make_run(
     return folder
 
 
-def write_episodes(folder: Path, states: NDArray[np.float64], oracle: NDArray[np.float64]) -> None:
+def write_episodes(
+    folder: Path,
+    states: NDArray[np.float64],
+    oracle: NDArray[np.float64],
+    header: dict[str, Any] = HEADER,
+) -> None:
+    """Write episodes; without a header's components where the states are of another number."""
     actions = np.zeros((len(states), states.shape[1] - 1, 1), np.float32)
     kept = {"states": states, "actions": actions, "oracle_states": oracle}
-    arrays.write(folder / "episodes.npz", kept, {"schema": "e2c-episodes-1", "env": ENV})
+    arrays.write(folder / "episodes.npz", kept, header if states.shape[2] == 2 else {})
 
 
 class Parsed(HTMLParser):
@@ -162,8 +179,18 @@ def page(folder: Path, *others: Path) -> Parsed:
 def test_the_head_says_what_was_reached(tmp_path: Path) -> None:
     text = page(make_run(tmp_path / "run")).text
     head = text[: text.index("The film")]
-    assert "4 of 5 episodes swing up and stay" in head
-    for told in (ENV, "80 %", "0.505", "oracle 0.610", "6,250", "131 s", "120 s", "0123456789ab"):
+    assert "4 of 5 episodes succeed" in head
+    for told in (
+        ENV,
+        "Swing up and stay",
+        "80 %",
+        "0.505",
+        "oracle 0.610",
+        "6,250",
+        "131 s",
+        "120 s",
+        "0123456789ab",
+    ):
         assert told in head.replace("\u202f", " "), told
 
 
@@ -231,19 +258,69 @@ def test_states_of_another_task_have_neutral_names(tmp_path: Path, n: int) -> No
     def elsewhere(about: dict[str, Any], results: dict[str, Any]) -> None:
         about["config"]["env"] = "Test/Other-v3"
 
-    found = page(make_run(tmp_path / "run", elsewhere, RNG.normal(size=(3, 9, n))))
+    folder, states = tmp_path / "run", RNG.normal(size=(3, 9, n))
+    make_run(folder, elsewhere, states)
+    write_episodes(folder, states, states, {})
+    found = page(folder)
     assert "2 of 3 episodes succeed" in found.text
-    assert "upright" not in found.text
+    assert "angle" not in found.text
     assert len(found.with_class("plane")) == (n > 1)
-    assert ("second state component" in found.text) == (n > 1)
+    assert ("state component 2" in found.text) == (n > 1)
     assert "were not kept" not in found.text
     assert not found.with_class("goal")
 
 
-def test_a_pendulum_of_more_dimensions_is_shown_with_neutral_names(tmp_path: Path) -> None:
-    found = page(make_run(tmp_path / "run", states=RNG.normal(size=(3, 9, 5))))
-    assert "first state component" in found.text
-    assert not found.with_class("goal")
+def test_states_have_the_names_that_came_with_them(tmp_path: Path) -> None:
+    """A plane whose goals are corners, and whose starts are told by their second component."""
+    components = [
+        {"name": name, "unit": "px", "goal_half_width": 2.0} for name in ("row", "column")
+    ]
+    folder, states = make_run(tmp_path / "run"), 3.0 * STATES
+    told = {"components": components, "plotted": 1, "goals": [[3.0, 20.0], [30.0, 4.0]]}
+    write_episodes(folder, STATES, states, told)
+    found = page(folder)
+    for label in ("row [px]", "column [px]", "column [px] at the start"):
+        assert label in found.texts
+    regions = [a for name, a in found.elements if name == "rect" and a.get("class") == "goal"]
+    assert len(regions) == 2
+    assert len({(a["width"], a["height"]) for a in regions}) == 1
+
+
+MISLED: dict[str, dict[str, Any]] = {
+    "too few components": {"components": HEADER["components"][:1]},
+    "a goal of another task": {"goals": [[0.0, 0.0], [0.0, 0.0, 0.0]]},
+    "no such component": {"plotted": 2},
+    "not an index": {"plotted": -1},
+    "no unit": {"components": [{"name": "angle"}, {"name": "velocity"}]},
+    "a text for a width": {"components": [{"name": "a", "unit": "m", "goal_half_width": "1"}] * 2},
+    "no list": {"goals": 3},
+}
+
+
+@pytest.mark.parametrize("name", MISLED)
+def test_a_header_that_does_not_fit_is_refused(tmp_path: Path, name: str) -> None:
+    folder = make_run(tmp_path / "run")
+    write_episodes(folder, STATES, STATES, {**HEADER, **MISLED[name]})
+    with pytest.raises(E2CError, match=r"episodes\.npz cannot be shown: .*its (header|content)"):
+        page(folder)
+
+
+def test_names_of_components_are_text(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    named = [{"name": HOSTILE, "unit": HOSTILE, "goal_half_width": 1e99}] * 2
+    header = {"task": HOSTILE, "components": named, "goals": [[1e99, -1e99]]}
+    write_episodes(folder, STATES, STATES, header)
+    found = page(folder)
+    assert len(found.all("script")) == 1
+    assert not [a for _, a in found.elements if any(map(EVENTS.fullmatch, a))]
+    assert f"{HOSTILE} [{HOSTILE}]" in " ".join(found.texts)
+
+
+def test_a_way_is_interrupted_where_an_angle_is_wrapped() -> None:
+    states = np.array([[[3.0, 1.0], [3.1, 9.0], [-3.1, 1.0], [-3.0, 1.0]]])
+    plane = phase_plane(Episodes(states, states[:0], task(HEADER, 2)))
+    assert plane is not None
+    assert [len(piece) for piece in decoded(plane.agent[0])] == [2, 2]
 
 
 def test_ways_of_another_evaluation_are_not_shown_as_of_this_one(tmp_path: Path) -> None:
@@ -540,19 +617,20 @@ def test_long_lines_are_thinned() -> None:
 def test_episodes_begin_in_the_same_turn_of_the_phase_plane() -> None:
     states = STATES[:2].copy()
     states[1] = states[0] - [4 * math.pi, 0]
-    plane = phase_plane(Episodes(states, states), TASKS[ENV])
+    plane = phase_plane(Episodes(states, states, task(HEADER, 2)))
     assert plane is not None
     assert plane.agent[0] == plane.agent[1] == plane.oracle[0]
 
 
 def test_goal_regions_stand_at_full_turns() -> None:
     states = np.array([[[3.1, -3.0], [-0.5, 0.0], [7.0, 3.0]]])
-    plane = phase_plane(Episodes(states, states), TASKS[ENV])
+    plane = phase_plane(Episodes(states, states, task(HEADER, 2)))
     assert plane is not None
     at = {tick.label: tick.at for tick in plane.x_ticks}
-    middles = [left + width / 2 for left, width in plane.goals]
+    middles = [left + width / 2 for left, _, width, _ in plane.goals]
+    assert {(top, height) for _, top, _, height in plane.goals} == {(10, 252)}
     assert middles == pytest.approx([at["0"], at["2π"]])
-    assert plane.goals[0][1] / (at["2π"] - at["0"]) == pytest.approx(0.4 / (2 * math.pi))
+    assert plane.goals[0][2] / (at["2π"] - at["0"]) == pytest.approx(0.4 / (2 * math.pi))
 
 
 # ----------------------------------------------------------------------------- safety

@@ -12,9 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from e2c import video
-from e2c.video import Film, swing_up_frames, write_video
+from e2c.quantities import Quantity
+from e2c.video import Film, film_frames, write_video
 
 Picture = NDArray[np.uint8]
+ANGLE, TORQUE = Quantity("angle", "rad", 0.2), Quantity("torque", "N m")
 RED, BLUE = (200, 40, 30), (30, 40, 200)
 
 
@@ -40,10 +42,13 @@ def a_film(T: int = 7, C: int = 2, S: int = 3, H: int = 20, W: int = 24, **chang
         imagined=rng.integers(0, 256, (T, S, H, W), np.uint8),
         imagined_steps=[5 * s for s in range(S)],
         goal=rng.integers(0, 256, (C, H, W), np.uint8),
-        torques=rng.uniform(-2, 2, T),
-        torque_limit=2.0,
-        angles=np.linspace(3.0, 0.1, T + 1),
-        goal_band=0.2,
+        control=TORQUE,
+        controls=rng.uniform(-2, 2, (T, 1)),
+        control_limit=2.0,
+        plotted=ANGLE,
+        values=np.linspace(3.0, 0.1, T + 1),
+        goal_value=0.0,
+        in_goal=np.arange(T + 1) > 5,
         costs=np.geomspace(300.0, 0.5, T),
         dt=0.05,
         title="A test",
@@ -52,7 +57,7 @@ def a_film(T: int = 7, C: int = 2, S: int = 3, H: int = 20, W: int = 24, **chang
 
 
 def pictures_of(film: Film) -> NDArray[np.int16]:
-    return np.stack(list(swing_up_frames(film, hold=0.0))).astype(np.int16)
+    return np.stack(list(film_frames(film, hold=0.0))).astype(np.int16)
 
 
 def differing(one: Film, other: Film, box: video.Box) -> tuple[list[int], bool]:
@@ -139,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_the_systems_error(tmp_path: Path) ->
     ("T", "C", "S", "H", "W"), [(7, 2, 6, 48, 48), (1, 1, 1, 20, 24), (3, 4, 9, 30, 16)]
 )
 def test_every_shape_of_episode_can_be_shown(T: int, C: int, S: int, H: int, W: int) -> None:
-    frames = list(swing_up_frames(a_film(T, C, S, H, W), hold=0.2))
+    frames = list(film_frames(a_film(T, C, S, H, W), hold=0.2))
     assert len(frames) == T + 4
     for frame in frames:
         assert frame.shape == (720, 1280, 3)
@@ -156,7 +161,7 @@ def test_scenes_are_drawn_when_they_are_needed() -> None:
         asked.append(t)
         return plain((t, 0, 0), 48, 48)
 
-    frames = swing_up_frames(a_film(scenes=scenes))
+    frames = film_frames(a_film(scenes=scenes))
     assert asked == []
     next(frames)
     next(frames)
@@ -198,13 +203,13 @@ def test_each_thing_is_shown_at_its_step_in_its_panel(
 
 def test_charts_show_the_past_only() -> None:
     film = a_film()
-    other = dataclasses.replace(film, torques=changed(film.torques, 4))
+    other = dataclasses.replace(film, controls=changed(film.controls, 4))
     assert differing(film, other, video._charts(film)[0].card) == ([4, 5, 6], True)
 
 
 def test_the_chart_of_the_angle_is_not_bridged_where_it_wraps() -> None:
     def line_in_the_middle(angles: list[float]) -> bool:
-        film = a_film(T=3, angles=np.array(angles))
+        film = a_film(T=3, values=np.array(angles))
         left, top, width, height = video._charts(film)[1].plot
         last = pictures_of(film)[-1]
         middle = last[top + height // 4 : top + 3 * height // 4, left + 2 : left + width // 3]
@@ -215,11 +220,33 @@ def test_the_chart_of_the_angle_is_not_bridged_where_it_wraps() -> None:
 
 
 def test_being_in_the_goal_region_is_said() -> None:
-    film = a_film(angles=np.full(8, 0.19))
-    outside = dataclasses.replace(film, angles=np.full(8, 0.21))
+    film = a_film(in_goal=np.ones(8, bool))
+    outside = dataclasses.replace(film, in_goal=np.zeros(8, bool))
     header = (slice(0, 1), slice(24, 60), slice(900, 1150))
     assert (pictures_of(film)[header] == video._GREEN).all(axis=-1).any()
     assert not (pictures_of(outside)[header] == video._GREEN).all(axis=-1).any()
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_every_control_has_a_line_and_a_reading(m: int) -> None:
+    controls = np.linspace(-1.5, 1.5, m)[None].repeat(5, axis=0)
+    chart = video._charts(a_film(T=5, controls=controls))[0]
+    assert [len(row) for row in chart.readings] == [m] * 5
+    film = pictures_of(a_film(T=5, controls=controls))
+    x, _ = chart.at(2.5, 0.0)
+    for value, colour in zip(controls[0], (video._AMBER, video._BLUE, video._VIOLET), strict=False):
+        _, y = chart.at(0, value)
+        column = film[-1][round(y) - 2 : round(y) + 3, round(x)]
+        assert (column == colour).all(axis=-1).any(), value
+
+
+def test_what_is_no_angle_has_an_axis_that_holds_it_and_the_goal() -> None:
+    row = Quantity("row", "px", 2.0)
+    chart = video._charts(a_film(plotted=row, values=np.linspace(5.0, 30.0, 8), goal_value=37.0))[1]
+    assert chart.band == (35.0, 39.0)
+    assert chart.limits[0] < 5 < 39 < chart.limits[1]
+    assert chart.heading == "Row"
+    assert chart.readings[0] == ["+5.00 px"]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +277,8 @@ def test_ticks_are_round(low: float, high: float, most: int, ticks: list[float])
 @pytest.mark.parametrize(
     "change",
     [
-        {"angles": np.zeros(7)},
+        {"values": np.zeros(7)},
+        {"in_goal": np.zeros(9, bool)},
         {"observations": np.zeros((7, 2, 20, 24), np.uint8)},
         {"costs": np.zeros(8)},
         {"imagined_steps": [0, 5]},
@@ -259,7 +287,7 @@ def test_ticks_are_round(low: float, high: float, most: int, ticks: list[float])
     ids=lambda change: next(iter(change)),
 )
 def test_a_film_of_mixed_lengths_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="A film of 7 torques needs"):
+    with pytest.raises(ValueError, match="A film of 7 controls needs"):
         a_film(**change)
 
 
@@ -270,13 +298,13 @@ def test_images_between_0_and_1_are_refused(name: str) -> None:
 
 
 def test_a_film_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one torque"):
+    with pytest.raises(ValueError, match="at least one control"):
         a_film(T=0)
 
 
 def test_composing_keeps_pace() -> None:
     film = a_film(T=40, S=6, H=48, W=48)
     start = time.process_time()
-    for _ in swing_up_frames(film):
+    for _ in film_frames(film):
         pass
     assert time.process_time() - start < 2.0, "200 pictures are to take less than 3 s"

@@ -20,8 +20,8 @@ from markupsafe import Markup
 from e2c import runs as folders
 from e2c.errors import write_whole
 from e2c.report import views
-from e2c.report.episodes import MOST_EPISODES, phase_plane, start_map, task_of
-from e2c.report.folder import Run, read_run
+from e2c.report.episodes import MOST_EPISODES, phase_plane, start_map
+from e2c.report.folder import Run, read_run, task
 
 MAX_EMBEDDED_BYTES = 3_000_000
 """Films and pictures of a page together; those that come later are named, not shown."""
@@ -54,7 +54,6 @@ def _run_page(run: Run) -> str:
         "run.html",
         run=run,
         name=names[0],
-        task=task_of(run),
         film=film,
         pictures=dict(zip(run.pictures, pictures, strict=True)),
         commands=_commands(run.folder),
@@ -70,9 +69,10 @@ def _run_page(run: Run) -> str:
 
 def _evaluated(run: Run) -> dict[str, Any]:
     """Lay out the episodes of a run's evaluation."""
-    rows, task = (run.evaluation or {"episodes": []})["episodes"], task_of(run)
+    rows = (run.evaluation or {"episodes": []})["episodes"]
     if run.evaluation is None or not rows:
         return {"evaluation": None}
+    told = run.episodes.task if run.episodes else task({}, 1)
     same = run.episodes is not None and run.episodes.begin_at([row["start"] for row in rows])
     failed = [number for number, row in enumerate(rows[:MOST_EPISODES]) if not row["success"]]
     return {
@@ -81,8 +81,9 @@ def _evaluated(run: Run) -> dict[str, Any]:
         "disturbances": views.disturbances(run.evaluation),
         "columns": views.extra_columns(rows),
         "kept": same,
-        "starts": start_map(run.evaluation, task),
-        "plane": phase_plane(run.episodes, task) if run.episodes and same else None,
+        "sentence": told.sentence,
+        "starts": start_map(run.evaluation, told),
+        "plane": phase_plane(run.episodes) if run.episodes and same else None,
         "chosen": failed[0] if failed else 0,
     }
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from e2c.quantities import Quantity
 from e2c.report.charts import Axis, Floats, Tick, axis, trace
-from e2c.report.folder import Episodes, Run
+from e2c.report.folder import Episodes, Task
 
 LEFT, RIGHT, TOP, BOTTOM = 40, 412, 10, 262
 """The plot within the phase plane's drawing of 420 x 300."""
@@ -21,32 +22,6 @@ MOST_EPISODES = 200
 """That are shown one by one."""
 MOST_TURNS = 3
 """Of the phase plane around the first start; what goes further leaves the drawing."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """How the states of a task are shown.
-
-    Attributes:
-        axes: names of the first two components, with their units.
-        success: what an episode that succeeds does.
-        turn: whether the first component is an angle [rad].
-        goal: half width of the goal region around 0 and every full turn, in the first component.
-    """
-
-    axes: tuple[str, str]
-    success: str
-    turn: bool = False
-    goal: float = 0.0
-
-
-TASKS = {
-    "E2C/PendulumSwingUp-v0": Task(
-        ("angle from upright [rad]", "angular velocity [rad/s]"), "swing up and stay", True, 0.2
-    )
-}
-"""Tasks whose states have names."""
-ANY_TASK = Task(("first state component", "second state component"), "succeed")
 
 
 @dataclass(frozen=True)
@@ -85,7 +60,7 @@ class PhasePlane:
         axes: names of the two axes.
         agent: one SVG path for each episode.
         oracle: the oracle's, from the same starts.
-        goals: left edge and width of each goal region.
+        goals: left, top, width and height of what the goal regions lie in.
         x_ticks: along the bottom.
         y_ticks: along the left.
     """
@@ -93,32 +68,28 @@ class PhasePlane:
     axes: tuple[str, str]
     agent: Sequence[Markup]
     oracle: Sequence[Markup]
-    goals: Sequence[tuple[float, float]]
+    goals: Sequence[tuple[float, float, float, float]]
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
 
 
-def task_of(run: Run) -> Task:
-    """Return how a run's states are shown."""
-    return TASKS.get(run.summary["config"]["env"], ANY_TASK)
-
-
 def start_map(evaluation: Mapping[str, Any], task: Task) -> StartMap | None:
-    """Lay out the starts by their first component and the time in goal; None if they have none."""
+    """Lay out the starts by what is plotted and the time in goal; None if they are not known."""
     rows = evaluation["episodes"][:MOST_EPISODES]
-    if not all(row["start"] for row in rows):
+    if not all(len(row["start"]) > task.plotted for row in rows):
         return None
-    firsts = np.array([row["start"][0] for row in rows], np.float64)
-    firsts = firsts % (2 * math.pi) if task.turn else firsts
+    plotted = task.components[task.plotted]
+    places = np.array([row["start"][task.plotted] for row in rows], np.float64)
+    places = places[0] + plotted.wrapped(places - places[0])
     oracle = evaluation.get("oracle_time_in_goal")
     shares = np.array([row["time_in_goal"] for row in rows], np.float64)
-    x = axis(firsts, MAP_LEFT, MAP_RIGHT)
+    x = axis(places, MAP_LEFT, MAP_RIGHT)
     y = Axis(-0.04, 1.04, MAP_BOTTOM, MAP_TOP)
     return StartMap(
-        task.axes[0],
+        plotted.label,
         [
             Start(float(left), float(top), row["success"])
-            for left, top, row in zip(x.place(firsts), y.place(shares), rows, strict=True)
+            for left, top, row in zip(x.place(places), y.place(shares), rows, strict=True)
         ],
         None if oracle is None else float(y.place(oracle)),
         x.ticks(),
@@ -126,51 +97,77 @@ def start_map(evaluation: Mapping[str, Any], task: Task) -> StartMap | None:
     )
 
 
-def phase_plane(episodes: Episodes, task: Task) -> PhasePlane | None:
-    """Lay out what the episodes went through; None for states of a single component."""
+def phase_plane(episodes: Episodes) -> PhasePlane | None:
+    """Lay out the first two components of the states that the episodes went through, if so many."""
     if episodes.states.shape[2] < 2:
         return None
-    task = task if episodes.states.shape[2] == 2 else ANY_TASK
-    agent = _turned(episodes.states[:MOST_EPISODES], task)
-    oracle = _turned(episodes.oracle_states[:MOST_EPISODES], task)
+    first, second = episodes.task.components[:2]
+    agent = _turned(episodes.states[:MOST_EPISODES, :, :2], first)
+    oracle = _turned(episodes.oracle_states[:MOST_EPISODES, :, :2], first)
     both = np.concatenate([agent, oracle])
-    x = _horizontal(both[..., 0], task)
+    x = _horizontal(both[..., 0], first)
     y = axis(both[..., 1], BOTTOM, TOP)
     return PhasePlane(
-        task.axes,
-        _traces(agent, x, y),
-        _traces(oracle, x, y),
-        _goals(x, task),
+        (first.label, second.label),
+        _traces(agent, x, y, (first, second)),
+        _traces(oracle, x, y, (first, second)),
+        _goals(x, y, episodes.task),
         x.ticks(),
         y.ticks(),
     )
 
 
-def _turned(states: Floats, task: Task) -> Floats:
+def _turned(states: Floats, first: Quantity) -> Floats:
     """Shift whole episodes by full turns, so that all of them begin in the same one."""
-    if not task.turn:
+    if not first.is_angle:
         return states
     turns = np.floor(states[:, :1, :1] / (2 * math.pi))
     return states - 2 * math.pi * turns * [1, 0]
 
 
-def _horizontal(values: Floats, task: Task) -> Axis:
+def _horizontal(values: Floats, first: Quantity) -> Axis:
     """Return the axis of the first component; of angles, `MOST_TURNS` turns around hanging."""
-    if not task.turn:
+    if not first.is_angle:
         return axis(values, LEFT, RIGHT)
     most = MOST_TURNS * math.pi
     return axis(np.clip(values, math.pi - most, math.pi + most), LEFT, RIGHT, "turns")
 
 
-def _traces(states: Floats, x: Axis, y: Axis) -> list[Markup]:
-    return [trace(x.place(s[:, 0]), y.place(s[:, 1])) for s in states]
+def _traces(states: Floats, x: Axis, y: Axis, shown: Sequence[Quantity]) -> list[Markup]:
+    """Draw episodes ``[E, T+1, 2]``, interrupted where an angle is wrapped."""
+    angles = np.array([quantity.is_angle for quantity in shown])
+    jumps = (np.abs(np.diff(states, axis=1)) > math.pi) & angles
+    rows = [np.flatnonzero(jumped) + 1 for jumped in jumps.any(2)]
+    broken = [np.insert(s, row, np.nan, axis=0) for s, row in zip(states, rows, strict=True)]
+    return [trace(x.place(s[:, 0]), y.place(s[:, 1])) for s in broken]
 
 
-def _goals(x: Axis, task: Task) -> list[tuple[float, float]]:
-    """Return the left edge and the width of each goal region that is in sight."""
-    if not task.goal:
+def _goals(x: Axis, y: Axis, task: Task) -> list[tuple[float, float, float, float]]:
+    """Return left, top, width and height of what each goal region in sight lies in."""
+    first, second = task.components[:2]
+    if first.goal_half_width is None and second.goal_half_width is None:
         return []
+    centres = dict.fromkeys((a, b) for goal in task.goals for a, b in _repeated(x, first, goal))
+    regions = []
+    for across, up in centres:
+        left, right = _span(x, first, across)
+        bottom, top = _span(y, second, up)
+        regions.append((left, top, right - left, bottom - top))
+    return regions
+
+
+def _repeated(x: Axis, first: Quantity, goal: Sequence[float]) -> list[tuple[float, float]]:
+    """Return where a goal stands in the plane: an angle, once in each turn in sight."""
+    if not first.is_angle:
+        return [(goal[0], goal[1])]
     turn = 2 * math.pi
-    centres = turn * np.arange(math.ceil(x.low / turn), math.floor(x.high / turn) + 1)
-    lefts, rights = x.place(centres - task.goal), x.place(centres + task.goal)
-    return [(float(a), float(b - a)) for a, b in zip(lefts, rights, strict=True)]
+    turns = range(math.ceil((x.low - goal[0]) / turn), math.floor((x.high - goal[0]) / turn) + 1)
+    return [(goal[0] + turn * k, goal[1]) for k in turns]
+
+
+def _span(axis: Axis, quantity: Quantity, centre: float) -> tuple[float, float]:
+    """Return both ends, on an axis, of the goal region around ``centre``."""
+    if quantity.goal_half_width is None:
+        return axis.start, axis.end
+    low, high = axis.place([centre - quantity.goal_half_width, centre + quantity.goal_half_width])
+    return float(low), float(high)

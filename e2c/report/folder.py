@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from e2c import arrays, runs
 from e2c.errors import E2CError
+from e2c.quantities import Quantity
 from e2c.untrusted import MAX_NUMBER, Shape, conform, parse_json, read_bytes, shown
 
 T = TypeVar("T")
@@ -44,6 +45,12 @@ EVALUATION: Shape = {
     "disturbance?": {},
     "episodes": [{"start": [float], "success": bool, "time_in_goal": float, "faults?": {str: int}}],
 }
+TASK: Shape = {
+    "task?": str,
+    "components?": [{"name": str, "unit": str, "goal_half_width?": float}],
+    "plotted?": int,
+    "goals?": [[float]],
+}
 METRICS = "metrics.jsonl"
 STATES = ("float64", 3)
 EPISODES = {"states": STATES, "actions": ("float32", 3), "oracle_states": STATES}
@@ -56,16 +63,35 @@ PICTURES = ("latent_space", "rollouts", "reconstructions")
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a file of episodes tells of the task; what it does not tell is neutral or empty.
+
+    Attributes:
+        sentence: what is to be done.
+        components: what the n numbers of a state are.
+        plotted: which of them says most about success.
+        goals: the states that episodes were to reach.
+    """
+
+    sentence: str
+    components: Sequence[Quantity]
+    plotted: int
+    goals: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
 class Episodes:
     """Evaluated episodes.
 
     Attributes:
         states: ``[E, T+1, n]``, under the agent.
         oracle_states: ``[E, T+1, n]``, under the oracle from the same starts; or of no episodes.
+        task: what they were to do.
     """
 
     states: NDArray[np.float64]
     oracle_states: NDArray[np.float64]
+    task: Task
 
     def begin_at(self, starts: Sequence[Sequence[float]]) -> bool:
         """Whether these are the episodes that begin at ``starts [E, n]``."""
@@ -149,7 +175,7 @@ def _metrics(path: Path) -> list[Mapping[str, float]]:
 
 
 def _episodes(path: Path) -> Episodes:
-    _, found = arrays.read(path, EPISODES, "evaluate again")
+    header, found = arrays.read(path, EPISODES, "evaluate again")
     states, oracle_states = found["states"], found["oracle_states"]
     E, *shape = states.shape
     if oracle_states.shape not in ((E, *shape), (0, *shape)) or 0 in shape:
@@ -157,7 +183,24 @@ def _episodes(path: Path) -> Episodes:
         raise ValueError(f"the states of agent and oracle are of shapes {shapes}")
     if max(np.abs(s).max(initial=0) for s in (states, oracle_states)) > MAX_NUMBER:
         raise ValueError(f"some of its states are above {MAX_NUMBER}")
-    return Episodes(states, oracle_states)
+    return Episodes(states, oracle_states, task(conform(header, TASK), states.shape[2]))
+
+
+def task(header: Mapping[str, Any], n: int) -> Task:
+    """Return what a header of the shape `TASK` tells of a task whose states are ``n`` numbers.
+
+    Raises:
+        ValueError: when it tells of another number.
+    """
+    neutral: list[dict[str, Any]] = [
+        {"name": f"state component {k}", "unit": ""} for k in range(1, n + 1)
+    ]
+    told = header.get("components") or neutral
+    goals, plotted = header.get("goals") or [], header.get("plotted") or 0
+    if {len(told), *map(len, goals)} != {n} or not 0 <= plotted < n:
+        raise ValueError(f"its header is not of states of {n} numbers")
+    components = [Quantity(c["name"], c["unit"], c.get("goal_half_width")) for c in told]
+    return Task(header.get("task") or "", components, plotted, goals)
 
 
 def _picture(path: Path) -> bytes:

@@ -1,0 +1,108 @@
+"""What the mechanical tasks of the locally-linear-control suite have in common.
+
+They are the tasks of PCC (Levine et al., ICLR 2020) and PC3 (Shu et al., ICML 2020), after the
+public code of PCC. That code integrates to a tolerance where MuJoCo takes Runge-Kutta steps of a
+fixed length; either way the step is that of the same differential equation. It counts angles
+clockwise and lets torques turn counter-clockwise; here both turn counter-clockwise, so a state is
+seen as the mirror image of its namesake there, under the same torques.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.core import Floats, Frames, PixelEnv, wrap
+from envs.physics import Simulator, load_asset
+
+_CORRECTIONS = 3  # each gains two digits or more; see `MechanicalTask._rewind`
+
+
+class MechanicalTask(PixelEnv):
+    """Joints without friction, moved by MuJoCo, then brought back into their ranges.
+
+    A state is the joints' positions, then their velocities. After each step, angles are wrapped
+    into the range of their joint and velocities clipped to their limits, both those of the asset.
+    State noise is added after that, and not brought back into the ranges before the next step; its
+    unit is 1% of each range, to either side, a choice of this project.
+
+    Args:
+        render_mode: ``"rgb_array"`` for `render`, or None.
+        state_noise: standard deviation of the state noise, in units of 1% of each range.
+    """
+
+    asset: ClassVar[str]
+    """The MJCF model's file."""
+
+    def __init__(self, render_mode: str | None = None, state_noise: float = 0.0):
+        simulator = Simulator(load_asset(self.asset).compile())
+        self._simulator = simulator
+        self._steps = simulator.number("steps").astype(np.int64)
+        self._velocity_limit = simulator.number("velocity_limit")
+        self.reach: Floats = np.concatenate([simulator.joint_range, self._velocity_limit])
+        """The range of each state component, to either side, ``[n]``."""
+        dt = int(self._steps[0]) * simulator.timestep
+        super().__init__(dt, simulator.control_range, render_mode, state_noise)
+
+    def _step(self, states: Floats, controls: Floats) -> Floats:
+        after = self._simulator.step(states, controls, self._duration(states))
+        return self._confine(after)
+
+    def _duration(self, states: Floats) -> NDArray[np.int64]:
+        """Return how many of the engine's steps a control step from ``states [N, n]`` takes."""
+        return np.full(len(states), self._steps[0])
+
+    def _confine(self, states: Floats) -> Floats:
+        """Wrap the angles and clip the velocities of ``states [N, n]``."""
+        positions, velocities = np.split(states, 2, axis=1)
+        hinges = self._simulator.hinges
+        positions[:, hinges] = wrap(positions[:, hinges], self._simulator.joint_range[hinges])
+        limit = self._velocity_limit
+        return np.concatenate([positions, np.clip(velocities, -limit, limit)], axis=1)
+
+    def previous(self, states: Floats) -> Floats:
+        """Return the states ``[N, n]`` from which one unforced control step leads to ``states``.
+
+        A system at rest was held where it is. A predecessor may be faster than the limit, or
+        beyond the range of an angle: then the step is one that was clipped, or wrapped.
+        """
+        return self._rewind(states, self._duration(states))
+
+    def _rewind(self, states: Floats, steps: NDArray[np.int64]) -> Floats:
+        """Return where ``states [N, n]`` were ``steps [N]`` of the engine before; see `previous`.
+
+        Without friction a motion runs backwards when its velocities are reversed, but for the
+        integrator's error. That is taken off by aiming as far beside as the last shot missed.
+        """
+        still = np.zeros((len(states), self.control_dim))
+        turned = np.where(np.arange(self.state_dim) < self.state_dim // 2, 1.0, -1.0)
+        aim = states
+        for _ in range(_CORRECTIONS):
+            earlier = self._simulator.step(aim * turned, still, steps) * turned
+            aim = aim + (states - self._simulator.step(earlier, still, steps))
+        moving = (states[:, turned < 0] != 0).any(axis=1, keepdims=True)
+        return np.where(moving, earlier, states)
+
+    def restart(self, rng: np.random.Generator, n: int) -> tuple[Frames, Floats]:
+        """Draw ``n`` random restarts: what the camera has seen, ``[n, C, H, W]``, and states.
+
+        As published, a restart is where one step under random controls leads from a drawn state;
+        so its earlier frame is that of a step like any other.
+        """
+        before = self.sample_states(rng, n)
+        low, high = self.action_space.low, self.action_space.high
+        actions = rng.uniform(low, high, (n, self.control_dim))
+        earlier = np.stack([self.draw(before)] * self.frames_per_observation, axis=1)
+        return self.transition(earlier, before, actions, generators=rng.spawn(n))
+
+    def noise_unit(self) -> Floats:
+        """Return 1% of the range of each state component, to either side, ``[n]``."""
+        return 0.01 * self.reach
+
+    def goal_state(self) -> Floats:
+        """Return upright at rest, all zeros ``[n]``."""
+        return np.zeros(self.state_dim)
+
+    def sample_states(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draw ``n`` states ``[n, state_dim]``, uniform in their ranges; see `restart`."""
+        return rng.uniform(-1.0, 1.0, (n, self.state_dim)) * self.reach

@@ -1,0 +1,121 @@
+"""Two tasks on one pendulum whose motor is stronger than gravity: to balance, and to reach up."""
+
+import math
+
+import numpy as np
+
+from envs import raster, scenes
+from envs.core import Actions, Bools, Component, Floats, Frames, wrap
+from envs.mechanical import MechanicalTask
+
+
+class StrongPendulum(MechanicalTask):
+    """The pendulum of the locally-linear-control suite; a task adds where it starts.
+
+    Mechanics
+        m = 0.1 kg, l = 0.5 m, g = 9.81 m/s², with the published equation, whose inertia is a rod's
+        and whose gravity acts as on a mass at the tip::
+
+            m l²/3 acceleration = m g l sin(angle) + torque
+
+        Two Runge-Kutta steps of MuJoCo to a control step of 0.02 s. After it the angle is wrapped
+        into ±pi and the velocity clipped to ±3 pi.
+    State ``[2]``
+        ``angle`` [rad] from upright and ``velocity`` [rad/s], positive counter-clockwise in every
+        picture.
+    Action ``[1]``
+        The torque about the pivot [N m], positive counter-clockwise, clipped to ±0.65. Gravity's is
+        0.4905 at most: the rod can be lifted from anywhere.
+    Observation ``uint8 [2, 48, 48]``
+        The frames before and after the last control step: a white rod on black, 21 px long, its
+        pivot in the centre.
+    Random restarts
+        Where one step under a random torque leads from a state uniform in ±pi and ±3 pi rad/s.
+    Goal
+        ``|angle|`` ≤ pi/6; its image shows the rod upright and at rest. The score is the share of
+        100 steps (2 s) that end in that region; as a success counts one whose last 50 all do.
+    Reward
+        1 in the goal region before the step, 0 elsewhere; for comparison only.
+    """
+
+    asset = "strong_pendulum.xml"
+    goal_half_width = math.pi / 6
+    """The goal region's half width [rad]."""
+    components = (Component("angle", "rad", goal_half_width), Component("velocity", "rad/s"))
+    control = Component("torque", "N m")
+    rod_length = 21.0
+    """The drawn rod's length [px]."""
+    rod_radius = 2.25
+    """Half its thickness [px]."""
+
+    def draw(self, states: Floats) -> Frames:
+        """Return the frames ``[N, 48, 48]`` of ``states [N, 2]``."""
+        return raster.rods(
+            states[:, 0], length=self.rod_length, radius=self.rod_radius, size=self.frame_shape[0]
+        )
+
+    def picture(self, state: Floats, action: Actions) -> Frames:
+        """Return the RGB picture ``[480, 480, 3]`` of ``state [2]``, torque ``action [1]`` last."""
+        return scenes.pendulum(
+            float(state[0]),
+            float(action[0]) / float(self.action_space.high[0]),
+            goal_half_width=self.goal_half_width,
+        )
+
+    def is_goal(self, states: Floats) -> Bools:
+        """Say whether ``|angle|`` ≤ pi/6, wrapped, for each of ``states [..., 2]``."""
+        return np.abs(wrap(np.asarray(states)[..., 0])) <= self.goal_half_width
+
+
+class PendulumBalance(StrongPendulum):
+    """Keep the pendulum upright.
+
+    All but the start is said in `StrongPendulum`.
+
+    Start
+        Upright and at rest, as published; there doing nothing scores 100%. Perturbed: angle uniform
+        in ±0.3 and velocity in ±1, which the earlier frame shows as motion without a torque.
+
+    Args:
+        perturbed: whether episodes start perturbed.
+        render_mode: ``"rgb_array"`` for `render`, or None.
+        state_noise: see `MechanicalTask`; a unit is 0.031 rad and 0.094 rad/s.
+    """
+
+    goal_sentence = "Stay within 30 degrees of upright"
+    max_perturbation = (0.3, 1.0)
+    """A perturbed start is at most this far from upright [rad], and this fast [rad/s]."""
+
+    def __init__(
+        self, perturbed: bool = False, render_mode: str | None = None, state_noise: float = 0.0
+    ):
+        self.perturbed = perturbed
+        super().__init__(render_mode, state_noise)
+
+    def sample_starts(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draw ``n`` starts ``[n, 2]``; start i is the same for any n > i."""
+        drawn = rng.uniform(-1.0, 1.0, (n, 2)) * self.max_perturbation
+        return drawn if self.perturbed else np.zeros((n, 2))
+
+
+class PendulumReach(StrongPendulum):
+    """Lift the pendulum from nearly hanging; the suite calls it swing-up.
+
+    All but the start is said in `StrongPendulum`.
+
+    Start
+        Angle uniform in [0.9, 0.95] pi, velocity 0. The quickest lift takes 17 steps, so no score
+        exceeds 84%.
+
+    Args:
+        render_mode: ``"rgb_array"`` for `render`, or None.
+        state_noise: see `MechanicalTask`; a unit is 0.031 rad and 0.094 rad/s.
+    """
+
+    goal_sentence = "Lift the rod and stay within 30 degrees of upright"
+    start_angles = (0.9 * math.pi, 0.95 * math.pi)
+    """An episode starts at an angle between these [rad]."""
+
+    def sample_starts(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draw ``n`` starts ``[n, 2]`` at rest; start i is the same for any n > i."""
+        return np.stack([rng.uniform(*self.start_angles, n), np.zeros(n)], axis=1)
