@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -72,6 +73,27 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written by `write_whole` in a folder and below."""
+    for path in folder.rglob(".*.tmp*"):
+        found = _ASIDE.fullmatch(path.name)
+        if found and not _is_alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+_ASIDE = re.compile(r"\..+\.(\d{1,9})\.tmp(\.\w+)?")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

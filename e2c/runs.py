@@ -19,7 +19,7 @@ import yaml
 
 from e2c import checkpoint
 from e2c.config import Recipe, check_recipe, from_dict, leaves, to_dict
-from e2c.errors import E2CError, write_whole
+from e2c.errors import E2CError, sweep, write_whole
 from e2c.training import TrainingState
 from e2c.untrusted import Shape, conform, shown
 
@@ -112,6 +112,7 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         _check_recipe_of(folder, recipe)
+        sweep(folder)
         if finished(folder):
             raise E2CError(f"The run in {folder} has ended; choose another --out or remove it.")
         try:

@@ -23,7 +23,7 @@ from e2c.objectives import LossTerms, draw_times, e2c_terms
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Training has diverged after this many skipped steps in a row."""
-WORST = 1.5
+WORST = 3.0
 """Training has diverged when the smoothed loss of its drawings is this many times the first."""
 SMOOTHING = 0.95
 """Share of the past in that loss."""

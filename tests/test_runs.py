@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -142,6 +143,24 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
         assert f"Another process is working on {folder}" in done.stderr
     assert not folder.exists(), "nothing was written, so nothing stays"
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "data").mkdir(parents=True)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [
+        f".film.{dead.pid}.tmp.mp4",
+        f"data/.first.{dead.pid}.tmp.npz",
+        f".state.{dead.pid}.tmp",
+    ]
+    kept = [f".film.{os.getpid()}.tmp.mp4", "notes.tmp", ".mine.tmp.txt"]
+    for name in names + kept:
+        (folder / name).write_text("half")
+    with runs.claimed(folder, RECIPE):
+        left = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    assert left == {*kept, "data", runs.LOCK}
 
 
 def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> None:
