@@ -312,6 +312,11 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _listen_to_ctrl_c() -> None:
+    """What a shell starts in the background, as it may these tests, is deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
@@ -320,7 +325,13 @@ def test_a_process_that_is_stopped_goes_on(
 ) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "train.py", "--out", str(folder), *TYPED]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_listen_to_ctrl_c,
+    )
     while not (folder / "data" / "round_1.npz").exists():
         assert process.poll() is None
         time.sleep(0.01)
