@@ -17,7 +17,7 @@ from pathlib import Path
 import tyro
 
 from e2c import runs
-from e2c.errors import E2CError, run_command, write_whole
+from e2c.errors import E2CError, run_command, write_json
 from e2c.provenance import provenance
 
 ROOT = Path(__file__).parents[1]
@@ -52,11 +52,9 @@ class Demo:
             "peak_memory_GiB": peak,
             "evaluation": {key: scores[key] for key in keys},
         }
-        text = json.dumps({**figures, **provenance()}, indent=1) + "\n"
         print(json.dumps(figures, indent=1))
         if self.json is not None:
-            self.json.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.json, lambda aside: aside.write_text(text))
+            write_json(self.json, {**figures, **provenance()})
 
 
 def _timed(*command: str) -> float:

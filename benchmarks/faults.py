@@ -46,7 +46,7 @@ from e2c.config import (
     Recipe,
 )
 from e2c.dataset import Windows
-from e2c.errors import E2CError, run_command, write_whole
+from e2c.errors import E2CError, run_command, write_json
 from e2c.provenance import provenance
 from e2c.training import Trainer
 from planners import Cost, Dynamics, QuadraticCost
@@ -443,9 +443,7 @@ class Faults:
         if self.json is not None:
             seconds = time.perf_counter() - started
             content = {**totals, "seed": self.seed, "seconds": seconds, "rows": rows}
-            text = json.dumps({**content, **provenance()}, indent=1) + "\n"
-            self.json.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.json, lambda aside: aside.write_text(text))
+            write_json(self.json, {**content, **provenance()})
         if totals["met"] < totals["struck"]:
             kinds = ", ".join(r["kind"] for r in rows if r["unmet"])
             raise E2CError(

@@ -27,7 +27,7 @@ import numpy as np
 import tyro
 
 from e2c import runs
-from e2c.errors import E2CError, run_command, write_whole
+from e2c.errors import E2CError, run_command, write_json
 from e2c.provenance import provenance
 
 ROOT = Path(__file__).parents[1]
@@ -152,8 +152,7 @@ def _path(case: int) -> Path:
 
 
 def _write(case: int, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=1) + "\n"
-    write_whole(_path(case), lambda aside: aside.write_text(text))
+    write_json(_path(case), content)
 
 
 if __name__ == "__main__":

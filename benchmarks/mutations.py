@@ -14,7 +14,6 @@ import collections
 import contextlib
 import dataclasses
 import io
-import json
 import os
 import resource
 import shutil
@@ -49,7 +48,7 @@ from e2c.config import (
     Recipe,
     to_dict,
 )
-from e2c.errors import E2CError, run_command, write_whole
+from e2c.errors import E2CError, run_command, write_json
 from e2c.provenance import provenance
 from envs.collect import collect_restarts, record
 
@@ -340,9 +339,7 @@ class Mutations:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             figures = self._count(material)
         if self.json is not None:
-            self.json.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({**figures, **provenance()}, indent=1) + "\n"
-            write_whole(self.json, lambda aside: aside.write_text(text))
+            write_json(self.json, {**figures, **provenance()})
         if figures["faults"]:
             raise E2CError(f"{len(figures['faults'])} inputs ended as none may; see above.")
 

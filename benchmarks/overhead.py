@@ -24,7 +24,7 @@ import tyro
 
 from e2c import experiment, runs, tracking
 from e2c.config import Recipe
-from e2c.errors import run_command, write_whole
+from e2c.errors import run_command, write_json
 from e2c.provenance import provenance
 from e2c.training import Trainer
 
@@ -60,9 +60,7 @@ class Overhead:
         }
         print(json.dumps(figures, indent=1))
         if self.json is not None:
-            text = json.dumps({**figures, "seed": self.seed, **provenance()}, indent=1) + "\n"
-            self.json.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.json, lambda aside: aside.write_text(text))
+            write_json(self.json, {**figures, "seed": self.seed, **provenance()})
 
 
 @contextlib.contextmanager

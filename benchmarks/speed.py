@@ -29,7 +29,7 @@ from e2c import checkpoint, experiment
 from e2c.agent import Agent, load_agent
 from e2c.config import Config
 from e2c.dataset import Windows
-from e2c.errors import E2CError, run_command, write_whole
+from e2c.errors import E2CError, run_command, write_json
 from e2c.model import build_model
 from e2c.provenance import provenance
 from e2c.training import Phase, Trainer
@@ -72,9 +72,7 @@ class Speed:
             about = provenance()
         print(json.dumps(figures, indent=1))
         if self.json is not None:
-            text = json.dumps({**figures, "run": str(run), **about}, indent=1) + "\n"
-            self.json.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.json, lambda aside: aside.write_text(text))
+            write_json(self.json, {**figures, "run": str(run), **about})
 
 
 def newest_run() -> Path:

@@ -29,7 +29,7 @@ import tyro
 from e2c import experiment
 from e2c.agent import Agent
 from e2c.config import PRESETS, Config, EvaluationConfig, Recipe
-from e2c.errors import E2CError, run_command, write_whole
+from e2c.errors import E2CError, run_command, write_json, write_whole
 from e2c.model import build_model
 from e2c.provenance import provenance
 
@@ -200,9 +200,7 @@ def _path(row: str, seed: int) -> Path:
 
 
 def _write(row: str, seed: int, content: dict[str, Any]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_whole(_path(row, seed), lambda aside: aside.write_text(text))
+    write_json(_path(row, seed), content)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from e2c.untrusted import one_line
 
@@ -73,6 +74,18 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as JSON, whole or not at all, in a folder that is made if need be.
+
+    Raises:
+        OSError: as `write_whole`.
+        ValueError: for a number that is not finite.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_whole(path, lambda aside: aside.write_text(text))
 
 
 def sweep(folder: Path) -> None:

@@ -6,7 +6,6 @@ Imported by the commands, by ``benchmarks/`` and by the tests; by no other modul
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from e2c import arrays, checkpoint, dataset, evaluation, pictures, runs
 from e2c.agent import Agent
 from e2c.config import Config, Recipe, check_recipe, to_dict
 from e2c.dataset import Dataset, Windows
-from e2c.errors import E2CError, write_whole
+from e2c.errors import E2CError, write_json
 from e2c.evaluation import Scores, score
 from e2c.model import E2C, ProblemSpec, build_model
 from e2c.oracle import Oracle
@@ -416,7 +415,7 @@ def _finish(run: Run) -> None:
         error = _draw_pictures(run)
     run.save_state(run.trainer.state())
     summary = _summary(run)
-    _write_json(run.folder / runs.SUMMARY, {**summary, "open_loop_error": error.tolist()})
+    write_json(run.folder / runs.SUMMARY, {**summary, "open_loop_error": error.tolist()})
     write_report([run.folder], run.folder / runs.REPORT)
     runs.end(run.folder)
     run.tracker.close({key: summary[key] for key in ("transitions", "steps", "seconds")})
@@ -701,7 +700,7 @@ def evaluate_and_film(
         **provenance(),
     }
     if outputs.json is not None:
-        _write_json(outputs.json, results)
+        write_json(outputs.json, results)
     if outputs.picture is not None:
         outputs.picture.parent.mkdir(parents=True, exist_ok=True)
         pictures.save_figure(_draw_episodes(env, rollouts), outputs.picture)
@@ -741,9 +740,3 @@ def _write_trajectories(
         "goals": np.unique(env.goal_states(rollouts.states[:, 0]), axis=0).tolist(),
     }
     arrays.write(path, kept, header)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_whole(path, lambda aside: aside.write_text(text))

@@ -53,7 +53,7 @@ PLACES = [
     (Dataset, "save", 2, True),
     (checkpoint, "save", 1, True),
     (runs, "write_recipe", 1, True),
-    (experiment, "_write_json", 2, True),
+    (experiment, "write_json", 2, True),
     (experiment, "write_report", 1, True),
 ]
 """What is interrupted, at which of its calls, and whether when it is over."""
