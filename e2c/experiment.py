@@ -525,6 +525,8 @@ class Disturbance:
     """Share of the frames that the camera returns black."""
     state_noise: float = 0.0
     """Standard deviation of the noise added to the state after each step, in the task's unit."""
+    perturbed: bool = False
+    """Start off the usual start, in a task that has such starts (balance)."""
 
     def world(self, spec: ProblemSpec) -> PixelEnv:
         """Build the task as it is disturbed.
@@ -537,8 +539,8 @@ class Disturbance:
                 f"--kick comes 6 s into an episode, and one of {spec.env} lasts {lasts:g} s; "
                 "leave it out."
             )
-        noise = self.state_noise or None
-        return make_env(spec.env, mass=self.mass, length=self.length, state_noise=noise)
+        options = {"state_noise": self.state_noise or None, "perturbed": self.perturbed or None}
+        return make_env(spec.env, mass=self.mass, length=self.length, **options)
 
     def push(self, dt: float, shape: tuple[int, int]) -> Callable[[int], ArrayLike | None]:
         """Return the external force at each step: the kick, or none."""

@@ -245,6 +245,18 @@ def test_disturbances_change_the_world_and_not_the_agent(run: Path) -> None:
         json.dumps(results, allow_nan=False)
 
 
+def test_perturbed_starts_are_those_of_the_task_that_has_them(run: Path) -> None:
+    spec = dataclasses.replace(checkpoint.load(run)[2], env="E2C/PendulumBalance-v0")
+    starts = [
+        Disturbance(perturbed=perturbed).world(spec).sample_starts(np.random.default_rng(5), 3)
+        for perturbed in (False, True)
+    ]
+    assert not starts[0].any()
+    assert starts[1].all()
+    with pytest.raises(E2CError, match="PendulumSwingUp-v0 takes no parameter perturbed; leave it"):
+        experiment.evaluate(load_agent(run), 2, 7, Disturbance(perturbed=True), oracle=False)
+
+
 def test_a_kick_lasts_a_quarter_of_a_second_after_six() -> None:
     push = Disturbance(kick=2.5).push(0.05, (3, 1))
     pushed = {t: push(t) for t in range(200) if push(t) is not None}
