@@ -30,7 +30,7 @@ from e2c.agent import Agent, load_agent
 from e2c.config import Config
 from e2c.dataset import Windows
 from e2c.errors import E2CError, run_command, write_json
-from e2c.model import build_model
+from e2c.methods import build_model
 from e2c.provenance import provenance
 from e2c.training import Phase, Trainer
 from envs.collect import BatchEnv, collect_restarts, record

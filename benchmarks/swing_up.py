@@ -30,7 +30,7 @@ from e2c import experiment
 from e2c.agent import Agent
 from e2c.config import PRESETS, Config, EvaluationConfig, Recipe
 from e2c.errors import E2CError, run_command, write_json, write_whole
-from e2c.model import build_model
+from e2c.methods import build_model
 from e2c.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "swing_up"

@@ -18,8 +18,8 @@ from torch.nn.functional import one_hot
 from e2c import checkpoint
 from e2c.config import PlannerConfig
 from e2c.errors import E2CError
-from e2c.model import E2C, ProblemSpec
-from e2c.transitions import LocallyLinear, Stepper
+from e2c.model import LatentModel, ProblemSpec
+from e2c.transitions import Transition
 from planners import Dynamics, GoalCost, Plan, RecedingHorizon, RecedingOptions, Status
 
 CHUNK = 20
@@ -38,9 +38,9 @@ class LatentDynamics:
             which leaves out how A, B and o change with z.
     """
 
-    def __init__(self, transition: LocallyLinear, jacobian: str = "true") -> None:
+    def __init__(self, transition: Transition, jacobian: str = "true") -> None:
         self.transition, self.jacobian = transition, jacobian
-        self.step = Stepper(transition)
+        self.step = transition.stepper()
         """The next latent state ``[..., n]`` of ``x [..., n]`` under ``u [..., m]``."""
         self.state_dim, self.control_dim = transition.n, transition.m
 
@@ -50,7 +50,7 @@ class LatentDynamics:
             parts = zip(x.split(CHUNK), u.split(CHUNK), strict=True)
             fx, fu = zip(*(self.transition.jacobian(*part) for part in parts), strict=True)
             return torch.cat(fx), torch.cat(fu)
-        local = self.transition(x)
+        local = self.transition(x, u)
         return local.A, local.B
 
 
@@ -107,7 +107,7 @@ class Agent:
         options: its planner.
     """
 
-    def __init__(self, model: E2C, spec: ProblemSpec, options: PlannerConfig) -> None:
+    def __init__(self, model: LatentModel, spec: ProblemSpec, options: PlannerConfig) -> None:
         self.model, self.spec, self.options = model, spec, options
         dynamics = LatentDynamics(model.transition, options.jacobian)
         self.planner = receding_horizon(dynamics, spec, options)

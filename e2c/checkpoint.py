@@ -21,7 +21,8 @@ from torch import Tensor
 
 from e2c.config import Config, check, from_dict, to_dict
 from e2c.errors import E2CError, write_whole
-from e2c.model import E2C, ProblemSpec, build_model
+from e2c.methods import build_model
+from e2c.model import LatentModel, ProblemSpec
 from e2c.untrusted import brief, parse_json, read_bytes, shown
 
 SCHEMA = "e2c-checkpoint-1"
@@ -37,13 +38,13 @@ _TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.
 """What tensors are kept in, by its name in a file."""
 
 
-def save(path: Path, model: E2C, config: Config, spec: ProblemSpec) -> None:
+def save(path: Path, model: LatentModel, config: Config, spec: ProblemSpec) -> None:
     """Write a checkpoint to ``path``, whole or not at all."""
     about = {"config": to_dict(config), "spec": vars(spec)}
     write_tensors(path, model.state_dict(), about, SCHEMA)
 
 
-def load(run: Path, device: str = "cpu") -> tuple[E2C, Config, ProblemSpec]:
+def load(run: Path, device: str = "cpu") -> tuple[LatentModel, Config, ProblemSpec]:
     """Read and verify the checkpoint of a run folder.
 
     Raises:
@@ -155,7 +156,9 @@ def _canonical(header: dict[str, Any]) -> bytes:
     return json.dumps(header, sort_keys=True).encode()
 
 
-def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any]) -> tuple[E2C, Config, ProblemSpec]:
+def _rebuild(
+    tensors: dict[str, Tensor], about: dict[str, Any]
+) -> tuple[LatentModel, Config, ProblemSpec]:
     """Build the model that is described around its weights.
 
     It is built on torch's meta device, where tensors have shapes and no contents: nothing of the

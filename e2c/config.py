@@ -21,8 +21,10 @@ from e2c.untrusted import brief, shown
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The networks."""
+    """The method and its networks."""
 
+    method: str = "e2c"
+    """What is learned and by which objective; the names are in e2c/methods.py."""
     latent_dim: int = 5
     """n, the dimension of the latent state."""
     encoder_hidden: tuple[int, ...] = (256, 256)
@@ -56,6 +58,10 @@ class ObjectiveConfig:
     """lambda at the start: small while the latent space unfolds."""
     ramp: float = 0.5
     """Share of the first phase over which lambda grows, geometrically."""
+    curvature_weight: float = 8.0
+    """Weight of the curvature of the dynamics, for the methods that have it (PCC, PC3)."""
+    curvature_noise: float = 0.1
+    """Standard deviation of the step away from a state over which curvature is measured."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ from e2c.config import Config, Recipe, check_recipe, to_dict
 from e2c.dataset import Dataset, Windows
 from e2c.errors import E2CError, write_json
 from e2c.evaluation import Scores, score
-from e2c.model import E2C, ProblemSpec, build_model
+from e2c.methods import build_model
+from e2c.model import LatentModel, ProblemSpec
+from e2c.networks import Decoder
 from e2c.oracle import Oracle
 from e2c.provenance import provenance, versions
 from e2c.quantities import Quantity
@@ -191,7 +193,7 @@ class Run:
     folder: Path
     env: PixelEnv
     spec: ProblemSpec
-    model: E2C
+    model: LatentModel
     trainer: Trainer
     tracker: Tracker
     data: list[Dataset]
@@ -273,7 +275,8 @@ def _begin(
     Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
     model = build_model(config.model, spec, env.goal_observation(), recipe.seed).to(place)
     mean = torch.from_numpy(data[0].observations().mean(0, dtype=np.float32) / 255)
-    model.decoder.start_at(mean.to(place))
+    if isinstance(model.decoder, Decoder):
+        model.decoder.start_at(mean.to(place))
     trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
     if state is None:
         runs.write_recipe(folder, recipe)

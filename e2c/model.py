@@ -1,19 +1,22 @@
-"""Embed to Control: a VAE whose latent dynamics are locally linear, learned jointly with it."""
+"""What every method has, and Embed to Control itself: a VAE with locally linear latent dynamics."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from e2c.config import ModelConfig
-from e2c.errors import E2CError
+from e2c.config import ModelConfig, ObjectiveConfig
 from e2c.gaussians import DiagonalGaussian
-from e2c.networks import Decoder, Encoder
-from e2c.transitions import LocallyLinear
+from e2c.networks import Decoder, Encoder, Gallery
+from e2c.objectives import e2c_terms
+from e2c.transitions import LocallyLinear, Transition
 
 
 @dataclass(frozen=True)
@@ -43,23 +46,83 @@ class ProblemSpec:
         return torch.tensor([max(abs(low), abs(high)) for low, high in limits])
 
 
-class E2C(nn.Module):
-    """Encoder, decoder and transition, and the goal that they are to reach.
+class LatentModel(nn.Module, ABC):
+    """Encoder, decoder and transition, the goal that they are to reach, and what is minimised.
 
-    Buffers ``goal`` (uint8 ``[C, H, W]``, the goal image) and ``latent_variance`` (the summed
-    variance of the encodings of the data, the unit of latent distances) travel with the weights.
+    A method is a subclass with its objective and, where they differ, its networks; all else is
+    shared. Buffers ``goal`` (uint8 ``[C, H, W]``, the goal image) and ``latent_variance`` (the
+    summed variance of the encodings of the data, the unit of latent distances) travel with the
+    weights.
+
+    Args:
+        config: the networks.
+        spec: the task.
+        goal: the goal image.
     """
 
     goal: Tensor
     latent_variance: Tensor
+    tracked: ClassVar[tuple[str, ...]] = ("reconstruction", "prediction")
+    """Terms whose positive sum tells a training that has diverged from one that has not."""
 
-    def __init__(
-        self, encoder: Encoder, decoder: Decoder, transition: LocallyLinear, goal: Tensor
-    ) -> None:
+    def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.transition = encoder, decoder, transition
+        self.encoder = Encoder(
+            spec.observation_shape,
+            config.latent_dim,
+            config.encoder_hidden,
+            config.activation,
+            config.pool,
+        )
+        self.decoder = self._build_decoder(config, spec)
+        self.transition = self._build_transition(config, spec)
         self.register_buffer("goal", goal)
         self.register_buffer("latent_variance", torch.ones(()))
+
+    def _build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Decoder | Gallery:
+        return Decoder(
+            spec.observation_shape,
+            config.latent_dim,
+            config.decoder_hidden,
+            config.activation,
+            config.lattices,
+        )
+
+    def _build_transition(self, config: ModelConfig, spec: ProblemSpec) -> Transition:
+        return LocallyLinear(
+            config.latent_dim,
+            len(spec.control_low),
+            config.transition_hidden,
+            config.activation,
+            config.transition_bound,
+            spec.control_scale,
+        )
+
+    @abstractmethod
+    def terms(
+        self,
+        x: Tensor,
+        u: Tensor,
+        times: Sequence[int],
+        generator: torch.Generator,
+        objective: ObjectiveConfig,
+    ) -> dict[str, Tensor]:
+        """Evaluate the named terms of the objective on a batch of windows.
+
+        Args:
+            x: ``[B, S, C, H, W]`` in [0, 1], the observations at ``times``.
+            u: ``[B, T, m]``, the controls.
+            times: the S times, 0 first, ascending, at most T.
+            generator: of every random number; on the device of ``x``.
+            objective: its options.
+
+        Returns:
+            Batch means, each a scalar; log likelihoods and divergences in nats per observation.
+        """
+
+    @abstractmethod
+    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+        """Tell the weights of the terms in the loss; ``latent_weight`` is lambda, on its ramp."""
 
     def encode(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
         """Encode uint8 observations ``[..., C, H, W]`` to ``q(z|x)`` over ``[..., n]``."""
@@ -68,43 +131,36 @@ class E2C(nn.Module):
         return q
 
     def decode(self, z: Tensor) -> NDArray[np.uint8]:
-        """Draw what ``z [..., n]`` looks like: the mean of ``p(x|z)``, uint8 ``[..., C, H, W]``."""
-        drawn: NDArray[np.uint8] = (
-            (self.decoder(z).sigmoid() * 255).round().to(torch.uint8).cpu().numpy()
-        )
+        """Draw what ``z [..., n]`` looks like, uint8 ``[..., C, H, W]``."""
+        drawn: NDArray[np.uint8] = self.decoder.draw(z).cpu().numpy()
         return drawn
 
     @torch.no_grad()
     def measure(self, observations: NDArray[np.uint8]) -> None:
-        """Set `latent_variance` from ``observations [N, C, H, W]``."""
-        self.latent_variance.copy_(self.encode(observations).mean.var(0).sum())
+        """Set `latent_variance`, and the pictures of a gallery, from ``observations [N, C, H, W]``.
+
+        It is called when a phase of training ends.
+        """
+        latents = self.encode(observations).mean
+        self.latent_variance.copy_(latents.var(0).sum())
+        if isinstance(self.decoder, Gallery):
+            self.decoder.hang(torch.from_numpy(observations), latents)
 
 
-def build_model(config: ModelConfig, spec: ProblemSpec, goal: NDArray[np.uint8], seed: int) -> E2C:
-    """Build a model with weights drawn from ``seed``; the global generator stays as it was.
+class E2C(LatentModel):
+    """Embed to Control (Watter et al. 2015), over roll-outs of any length; see `objectives`."""
 
-    Raises:
-        E2CError: when ``pool`` or ``lattices`` does not divide the image.
-    """
-    shape = spec.observation_shape
-    for name, divisor in (("model.pool", config.pool), ("model.lattices", config.lattices)):
-        if shape[1] % divisor or shape[2] % divisor:
-            raise E2CError(
-                f"{name} is {divisor}; it must divide the image of {shape[1]}x{shape[2]} pixels."
-            )
-    n, m, kind = config.latent_dim, len(spec.control_low), config.activation
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return E2C(
-            Encoder(shape, n, config.encoder_hidden, kind, config.pool),
-            Decoder(shape, n, config.decoder_hidden, kind, config.lattices),
-            LocallyLinear(
-                n,
-                m,
-                config.transition_hidden,
-                kind,
-                config.transition_bound,
-                spec.control_scale,
-            ),
-            torch.from_numpy(goal.copy()),
-        )
+    def terms(
+        self,
+        x: Tensor,
+        u: Tensor,
+        times: Sequence[int],
+        generator: torch.Generator,
+        objective: ObjectiveConfig,
+    ) -> dict[str, Tensor]:
+        """Evaluate the objective; see `LatentModel.terms` and `objectives.e2c_terms`."""
+        return e2c_terms(self, x, u, times, generator)
+
+    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+        """Return 1 for all but the latent KL (Watter et al. 2015, section 2.4)."""
+        return {"reconstruction": 1, "prediction": 1, "prior_kl": 1, "latent_kl": latent_weight}

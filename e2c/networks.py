@@ -102,6 +102,38 @@ class Encoder(nn.Module):
         return DiagonalGaussian(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
 
+class Gallery(nn.Module):
+    """Shows the nearest of the observations that it holds, where a method learns no decoder.
+
+    Args:
+        observation_shape: ``(C, H, W)``.
+        n: latent dimension.
+    """
+
+    size = 256
+    """How many observations it holds."""
+    observations: Tensor
+    latents: Tensor
+
+    def __init__(self, observation_shape: Sequence[int], n: int) -> None:
+        super().__init__()
+        held = torch.zeros(self.size, *observation_shape, dtype=torch.uint8)
+        self.register_buffer("observations", held)
+        self.register_buffer("latents", torch.zeros(self.size, n))
+
+    def hang(self, observations: Tensor, latents: Tensor) -> None:
+        """Hold some, evenly spread, of ``observations`` uint8 ``[N, C, H, W]`` at ``[N, n]``."""
+        chosen = torch.arange(self.size) * len(observations) // self.size
+        self.observations.copy_(observations[chosen])
+        self.latents.copy_(latents[chosen])
+
+    def draw(self, z: Tensor) -> Tensor:
+        """Return what was seen nearest to ``z [..., n]``, uint8 ``[..., C, H, W]``."""
+        flat = z.reshape(-1, z.shape[-1])
+        nearest = torch.cdist(flat, self.latents).argmin(-1)
+        return self.observations[nearest].unflatten(0, z.shape[:-1])
+
+
 class Decoder(nn.Module):
     """``p(x|z)``: latent state to Bernoulli logits of the observation.
 
@@ -138,6 +170,10 @@ class Decoder(nn.Module):
         r, h = self.lattices, self.trunk(z)
         drawn = [head(h).reshape(-1, C, H // r, W // r) for head in self.heads]
         return pixel_shuffle(torch.stack(drawn, 2).flatten(1, 2), r).reshape(*z.shape[:-1], C, H, W)
+
+    def draw(self, z: Tensor) -> Tensor:
+        """Draw ``z [..., n]``: the mean of ``p(x|z)``, uint8 ``[..., C, H, W]``."""
+        return (self(z).sigmoid() * 255).round().to(torch.uint8)
 
     def draw_lattice(self, z: Tensor, lattice: int) -> Tensor:
         """Decode ``z [..., n]`` to the logits of one lattice, ``[..., pixels / lattices**2]``."""

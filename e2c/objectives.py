@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,33 +21,16 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from e2c.gaussians import (
+    DiagonalGaussian,
     FactoredGaussian,
     kl_to_diagonal,
     kl_to_standard_normal,
 )
+from e2c.networks import Decoder
+from e2c.transitions import Transition
 
 if TYPE_CHECKING:
-    from e2c.model import E2C
-
-
-@dataclass(frozen=True)
-class LossTerms:
-    """Batch means in nats per observation, each a scalar tensor."""
-
-    reconstruction: Tensor
-    """``-log p(x_t | z_t)``."""
-    prediction: Tensor
-    """``-log p(x_{t+k} | zhat_{t+k})``."""
-    prior_kl: Tensor
-    """``KL(q(z_t | x_t) || N(0, I))``."""
-    latent_kl: Tensor
-    """``KL(prediction of z_{t+k} || q(z_{t+k} | x_{t+k}))``."""
-
-    def total(self, latent_weight: float) -> Tensor:
-        """The loss with ``lambda = latent_weight``."""
-        return (
-            self.reconstruction + self.prediction + self.prior_kl + latent_weight * self.latent_kl
-        )
+    from e2c.model import LatentModel
 
 
 def draw_times(horizon: int, targets: int, generator: torch.Generator) -> list[int]:
@@ -59,43 +41,74 @@ def draw_times(horizon: int, targets: int, generator: torch.Generator) -> list[i
 
 
 def e2c_terms(
-    model: E2C, x: Tensor, u: Tensor, times: Sequence[int], generator: torch.Generator
-) -> LossTerms:
-    """Evaluate the objective on a batch of windows.
+    model: LatentModel, x: Tensor, u: Tensor, times: Sequence[int], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Evaluate the objective's four terms; for arguments see `e2c.model.LatentModel.terms`.
 
-    Args:
-        model: the model.
-        x: ``[B, S, C, H, W]`` in [0, 1], the observations at ``times``.
-        u: ``[B, T, m]``, the controls.
-        times: the S times, 0 first, ascending, at most T.
-        generator: draws ``z_t`` and the lattice of pixels; on the device of ``x``.
+    Returns:
+        ``reconstruction``, ``-log p(x_t | z_t)``; ``prediction``, ``-log p(x_{t+k} | zhat_{t+k})``;
+        ``prior_kl``, ``KL(q(z_t | x_t) || N(0, I))``; ``latent_kl``,
+        ``KL(prediction of z_{t+k} || q(z_{t+k} | x_{t+k}))``.
     """
     q = model.encoder(x)
+    path, latent_kl = roll_out(model.transition, q, u, times, generator)
+    nll = negative_log_likelihood(model, path, x, generator)
+    return {
+        "reconstruction": nll[:, 0].mean(),
+        "prediction": nll[:, 1:].mean(),
+        "prior_kl": kl_to_standard_normal(q[:, 0]).mean(),
+        "latent_kl": latent_kl.mean(),
+    }
+
+
+def roll_out(
+    transition: Transition,
+    q: DiagonalGaussian,
+    u: Tensor,
+    times: Sequence[int],
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Sample a latent path and carry the belief along it, open loop.
+
+    Args:
+        transition: the latent dynamics.
+        q: the encodings at the S ``times``, ``[B, S, n]``; the first is where the path begins.
+        u: ``[B, T, m]``, the controls.
+        times: 0 first, ascending, at most T.
+        generator: draws ``z_t``.
+
+    Returns:
+        The path at ``times``, ``[B, S, n]``, and the latent KL at all but the first,
+        ``[S - 1, B]``.
+    """
     z = q[:, 0].sample(generator)
     belief = FactoredGaussian.from_diagonal(q[:, 0])
     path, latent_kl = [z], []
     for t in range(times[-1]):
-        local = model.transition(z)
+        local = transition(z, u[:, t])
         belief = belief.propagate(local.A, local.offset(u[:, t]), local.log_det_A)
         z = local.step(z, u[:, t])
         if t + 1 in times:
             latent_kl.append(kl_to_diagonal(belief, q[:, len(path)]))
             path.append(z)
-    nll = _negative_log_likelihood(model, torch.stack(path, 1), x, generator)
-    return LossTerms(
-        reconstruction=nll[:, 0].mean(),
-        prediction=nll[:, 1:].mean(),
-        prior_kl=kl_to_standard_normal(q[:, 0]).mean(),
-        latent_kl=torch.stack(latent_kl).mean(),
-    )
+    return torch.stack(path, 1), torch.stack(latent_kl)
 
 
-def _negative_log_likelihood(
-    model: E2C, z: Tensor, x: Tensor, generator: torch.Generator
+def negative_log_likelihood(
+    model: LatentModel, z: Tensor, x: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """``-log p(x|z)`` ``[B, S]`` in nats, estimated without bias from one lattice of pixels."""
-    count = model.decoder.lattices**2
+    """``-log p(x|z)`` ``[B, S]`` in nats, estimated without bias from one lattice of pixels.
+
+    Args:
+        model: its decoder draws.
+        z: ``[B, S, n]``.
+        x: ``[B, S, C, H, W]`` in [0, 1].
+        generator: draws the lattice.
+    """
+    decoder = model.decoder
+    assert isinstance(decoder, Decoder)
+    count = decoder.lattices**2
     lattice = int(torch.randint(count, (1,), generator=generator, device=generator.device))
-    logits = model.decoder.draw_lattice(z, lattice)
-    pixels = model.decoder.take_lattice(x, lattice)
+    logits = decoder.draw_lattice(z, lattice)
+    pixels = decoder.take_lattice(x, lattice)
     return count * binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(-1)

@@ -18,8 +18,8 @@ from e2c.checkpoint import compare
 from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.dataset import Windows
 from e2c.errors import E2CError
-from e2c.model import E2C
-from e2c.objectives import LossTerms, draw_times, e2c_terms
+from e2c.model import LatentModel
+from e2c.objectives import draw_times
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Training has diverged after this many skipped steps in a row."""
@@ -56,8 +56,7 @@ class TrainingState:
         tensors: weights and buffers, Adam's moments, the generators' states; named by their kind.
         step: optimiser steps taken, over all phases.
         done: steps taken in the present phase.
-        first: reconstruction and prediction loss of the first step, those of the mean image; 0
-            before it.
+        first: the tracked terms of the first step, those of the mean image; 0 before it.
         level: the same, smoothed, now.
         skipped: steps left out.
         scale: factor on the step size, lowered by recoveries.
@@ -79,7 +78,7 @@ class TrainingState:
 
 
 class Trainer:
-    """Adam on the E2C objective; keeps its moments and its generator from phase to phase.
+    """Adam on the objective of a method; keeps its moments and its generator from phase to phase.
 
     Args:
         model: optimised in place.
@@ -89,7 +88,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: E2C, objective: ObjectiveConfig, optimiser: OptimiserConfig, seed: int
+        self, model: LatentModel, objective: ObjectiveConfig, optimiser: OptimiserConfig, seed: int
     ) -> None:
         self.model, self.objective, self.options = model, objective, optimiser
         self.device = model.goal.device
@@ -103,7 +102,7 @@ class Trainer:
         self.step, self.done = 0, 0
         """Optimiser steps taken, over all phases and in the present one."""
         self.first = self.level = 0.0
-        """Reconstruction and prediction loss of the first step, and smoothed."""
+        """The tracked terms of the first step, and smoothed."""
         self.skipped = 0
         """Steps left out because they had no finite loss or no gradient."""
         self.scale = 1.0
@@ -231,18 +230,21 @@ class Trainer:
 
     def _terms(
         self, windows: Windows, batches: torch.Generator, noise: torch.Generator
-    ) -> LossTerms:
+    ) -> dict[str, Tensor]:
         """Return the loss terms of a batch."""
         times = draw_times(self.objective.horizon, self.objective.targets, batches)
         x, u = windows.sample(self.options.batch_size, times, batches)
-        return e2c_terms(self.model, x, u, times, noise)
+        return self.model.terms(x, u, times, noise, self.objective)
+
+    def _tracked(self, terms: Mapping[str, Tensor]) -> float:
+        return sum(terms[name].item() for name in self.model.tracked)
 
     @torch.no_grad()
     def _is_sound(self, windows: Windows) -> bool:
         """Look at one more batch, since no step so far shows what the last one did."""
         noise = torch.Generator(self.device).manual_seed(self.step)
         terms = self._terms(windows, torch.Generator().manual_seed(self.step), noise)
-        drawn = terms.reconstruction.item() + terms.prediction.item()
+        drawn = self._tracked(terms)
         return self.state().is_finite() and drawn <= WORST * (self.first or drawn)
 
     def _update(
@@ -252,7 +254,8 @@ class Trainer:
         self.step, self.done = self.step + 1, self.done + 1
         weight = self.objective.latent_weight if latent_weight is None else latent_weight
         terms = self._terms(windows, self.generators["batches"], self.generators["noise"])
-        loss = terms.total(weight)
+        weights = self.model.weights(self.objective, weight)
+        loss = torch.stack([share * terms[name] for name, share in weights.items()]).sum()
         self.adam.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(
@@ -264,13 +267,13 @@ class Trainer:
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()
-        drawn = terms.reconstruction.item() + terms.prediction.item()
+        drawn = self._tracked(terms)
         self.first = self.first or drawn
         self.level = SMOOTHING * (self.level or drawn) + (1 - SMOOTHING) * drawn
         return {
             "step": self.step,
             "loss": loss.item(),
-            **{name: value.item() for name, value in vars(terms).items()},
+            **{name: value.item() for name, value in terms.items()},
             "lambda": weight,
             "lr": learning_rate,
             "gradient_norm": norm.item(),

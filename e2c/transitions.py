@@ -1,8 +1,9 @@
-"""``p(z'|z, u)``: the locally linear transition of Embed to Control."""
+"""``p(z'|z, u)``: the locally linear transition of Embed to Control, and simpler ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +38,40 @@ class LocalLinearisation:
         return (self.A @ z.unsqueeze(-1)).squeeze(-1) + self.offset(u)
 
 
-class LocallyLinear(nn.Module):
+class Transition(nn.Module, ABC):
+    """``z' = f(z, u)``, and what the objectives and the planner ask of it.
+
+    Args:
+        n: latent dimension.
+        m: control dimension.
+        control_scale: ``[m]``, the unit in which networks see controls (their limits).
+    """
+
+    control_scale: Tensor
+
+    def __init__(self, n: int, m: int, control_scale: Tensor) -> None:
+        super().__init__()
+        self.n, self.m = n, m
+        self.register_buffer("control_scale", control_scale)
+
+    @abstractmethod
+    def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
+        """Return the model's linearisation for ``z [..., n]``, ``u [..., m]``; exact there."""
+
+    @abstractmethod
+    def step(self, z: Tensor, u: Tensor) -> Tensor:
+        """``f(z, u)``, shape ``[..., n]``, for ``z [..., n]`` and ``u [..., m]``."""
+
+    @abstractmethod
+    def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """``df/dz [..., n, n]`` and ``df/du [..., n, m]``."""
+
+    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return `step` for a plan's many calls; it may copy the weights as they are now."""
+        return self.step
+
+
+class LocallyLinear(Transition):
     """``A(z) = I + v(z) r(z)^T``, ``B(z)``, ``o(z)`` from one network (Watter et al. 2015, 2.3).
 
     Args:
@@ -50,8 +84,6 @@ class LocallyLinear(nn.Module):
         control_scale: ``[m]``, the unit in which the network sees controls (their limits).
     """
 
-    control_scale: Tensor
-
     def __init__(
         self,
         n: int,
@@ -61,14 +93,12 @@ class LocallyLinear(nn.Module):
         bound: float,
         control_scale: Tensor,
     ) -> None:
-        super().__init__()
-        self.n, self.m = n, m
+        super().__init__(n, m, control_scale)
         self.scale = (bound / n) ** 0.5
         self.net = mlp([n, *hidden, 3 * n + n * m], activation)
-        self.register_buffer("control_scale", control_scale)
 
-    def forward(self, z: Tensor) -> LocalLinearisation:
-        """Linearise at ``z [..., n]``: the A(z), B(z) and o(z) of the paper."""
+    def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
+        """Return the A(z), B(z) and o(z) of the paper for ``z [..., n]``, whatever ``u`` is."""
         v, r, o, B = self._parts(self.net(z))
         A = torch.eye(self.n, device=z.device, dtype=z.dtype) + v.unsqueeze(-1) * r.unsqueeze(-2)
         return LocalLinearisation(A, B, o, (1.0 + (v * r).sum(-1)).abs().log())
@@ -102,6 +132,10 @@ class LocallyLinear(nn.Module):
         by_z = dv * rz + d_rz.unsqueeze(-1) * v.unsqueeze(-2) + do
         by_z = by_z + (dB @ u[..., None, :, None]).squeeze(-1)
         return torch.eye(self.n, device=z.device, dtype=z.dtype) + by_z.mT, B
+
+    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return a `Stepper`."""
+        return Stepper(self)
 
     def _parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Cut the network's output into ``v, r, o [..., n]`` and ``B [..., n, m]``."""
@@ -148,3 +182,78 @@ class Stepper:
         for column, control in zip(columns, controls, strict=True):
             x = torch.addcmul(x, column, control)
         return x.view(z.shape)
+
+
+class NonLinear(Transition):
+    """``f(z, u) = z + g(z, u)`` with one network g, linearised by its exact Jacobian.
+
+    Args:
+        n: latent dimension.
+        m: control dimension.
+        hidden: widths of the hidden layers.
+        activation: between the layers.
+        control_scale: ``[m]``, the unit in which the network sees controls (their limits).
+    """
+
+    def __init__(
+        self, n: int, m: int, hidden: Sequence[int], activation: str, control_scale: Tensor
+    ) -> None:
+        super().__init__(n, m, control_scale)
+        self.net = mlp([n + m, *hidden, n], activation)
+
+    def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
+        """Return the first-order Taylor expansion at ``z [..., n]``, ``u [..., m]``."""
+        g, A, B = self._expand(z, u)
+        Az, Bu = (A @ z.unsqueeze(-1)).squeeze(-1), (B @ u.unsqueeze(-1)).squeeze(-1)
+        return LocalLinearisation(A, B, z + g - Az - Bu, torch.linalg.slogdet(A).logabsdet)
+
+    def step(self, z: Tensor, u: Tensor) -> Tensor:
+        """``f(z, u)``, shape ``[..., n]``."""
+        g: Tensor = self.net(self._inputs(z, u))
+        return z + g
+
+    def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """``df/dz [..., n, n]`` and ``df/du [..., n, m]``."""
+        return self._expand(z, u)[1:]
+
+    def _expand(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``g [..., n]``, ``df/dz`` and ``df/du``."""
+        g, transposed = value_and_jacobian(self.net, self._inputs(z, u))
+        by_z, by_u = transposed.mT.split_with_sizes([self.n, self.m], -1)
+        identity = torch.eye(self.n, device=z.device, dtype=z.dtype)
+        return g, identity + by_z, by_u / self.control_scale
+
+    def _inputs(self, z: Tensor, u: Tensor) -> Tensor:
+        return torch.cat((z, u / self.control_scale), -1)
+
+
+class GlobalLinear(Transition):
+    """``f(z, u) = A z + B u + o`` with the same A, B and o everywhere.
+
+    Args:
+        n: latent dimension.
+        m: control dimension.
+        control_scale: ``[m]``, the unit of B (the controls' limits).
+    """
+
+    def __init__(self, n: int, m: int, control_scale: Tensor) -> None:
+        super().__init__(n, m, control_scale)
+        self.A = nn.Parameter(torch.eye(n))
+        self.B = nn.Parameter(torch.zeros(n, m))
+        self.o = nn.Parameter(torch.zeros(n))
+
+    def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
+        """Return A, B and o, for each of ``z [..., n]``."""
+        shape = z.shape[:-1]
+        A, B = self.jacobian(z, u)
+        log_det = torch.linalg.slogdet(self.A).logabsdet.expand(shape)
+        return LocalLinearisation(A, B, self.o.expand(*shape, -1), log_det)
+
+    def step(self, z: Tensor, u: Tensor) -> Tensor:
+        """``A z + B u + o``, shape ``[..., n]``."""
+        return z @ self.A.mT + u @ (self.B / self.control_scale).mT + self.o
+
+    def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """``A [..., n, n]`` and ``B [..., n, m]``."""
+        shape, B = z.shape[:-1], self.B / self.control_scale
+        return self.A.expand(*shape, -1, -1), B.expand(*shape, -1, -1)

@@ -301,7 +301,7 @@ def test_latent_dynamics_are_the_transitions(
     u = torch.randn(*lead, m, generator=generator(1), dtype=torch.float64)
     true, frozen = LatentDynamics(transition), LatentDynamics(transition, "A")
     assert (true.state_dim, true.control_dim) == (4, m)
-    torch.testing.assert_close(true.step(z, u), transition(z).step(z, u))
+    torch.testing.assert_close(true.step(z, u), transition(z, u).step(z, u))
     torch.testing.assert_close(frozen.step(z, u), true.step(z, u))
     by_z, by_u = torch.func.vmap(torch.func.jacrev(transition.step, argnums=(0, 1)))(
         z.reshape(-1, 4), u.reshape(-1, m)
@@ -310,7 +310,7 @@ def test_latent_dynamics_are_the_transitions(
     torch.testing.assert_close(fx, by_z.reshape(*lead, 4, 4))
     torch.testing.assert_close(fu, by_u.reshape(*lead, 4, m))
     A, B = frozen.linearize(z, u)
-    torch.testing.assert_close(A, transition(z).A)
+    torch.testing.assert_close(A, transition(z, u).A)
     torch.testing.assert_close(B, fu)
     assert (A - fx).abs().max() > 1e-2
 

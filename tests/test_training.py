@@ -14,8 +14,8 @@ from e2c import training
 from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.dataset import Windows
 from e2c.errors import E2CError
-from e2c.model import E2C, build_model
-from e2c.objectives import LossTerms, e2c_terms
+from e2c.methods import build_model
+from e2c.model import E2C, LatentModel
 from e2c.training import RECOVERY, Phase, Trainer
 
 OBJECTIVE = ObjectiveConfig(horizon=4, targets=2, latent_weight=50.0, latent_weight_start=2.0)
@@ -28,13 +28,13 @@ def windows(horizon: int = 4, fresh: float = 0.0) -> Windows:
     return Windows([noise_data((7, 9))], horizon, fresh, CPU)
 
 
-def trained(seed: int = 0, phase: Phase = FIRST) -> tuple[E2C, list[dict[str, float]]]:
+def trained(seed: int = 0, phase: Phase = FIRST) -> tuple[LatentModel, list[dict[str, float]]]:
     model = tiny_model(seed=seed)
     trainer = Trainer(model, OBJECTIVE, OPTIMISER, seed)
     return model, list(trainer.run(windows(), phase))
 
 
-def weights(model: E2C) -> torch.Tensor:
+def weights(model: LatentModel) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
@@ -283,12 +283,13 @@ def test_a_step_without_a_gradient_is_left_out_and_counted(
 ) -> None:
     calls = itertools.count(1)
 
-    def terms(*arguments: Any) -> LossTerms:
-        found = e2c_terms(*arguments)
-        share = 0.0 if next(calls) == 2 else 1.0
-        return LossTerms(*(share * value for value in vars(found).values()))
+    honest = E2C.terms
 
-    monkeypatch.setattr(training, "e2c_terms", terms)
+    def terms(*arguments: Any) -> dict[str, torch.Tensor]:
+        share = 0.0 if next(calls) == 2 else 1.0
+        return {name: share * value for name, value in honest(*arguments).items()}
+
+    monkeypatch.setattr(E2C, "terms", terms)
     trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
     assert [row["step"] for row in trainer.run(windows(), Phase(3, 1e-3, ramp=False))] == [1, 3]
     assert trainer.skipped == 1

@@ -1,14 +1,15 @@
-"""The locally linear transition: one function in three forms, exact derivatives, its bound."""
+"""Transitions: one function in three forms, exact derivatives; the bound of the locally linear."""
 
 import pytest
 import torch
 from tiny import generator
 from torch import Tensor
 
-from e2c.transitions import LocallyLinear, Stepper
+from e2c.transitions import GlobalLinear, LocallyLinear, NonLinear, Stepper, Transition
 
 B = 5
 SCALE = {1: [2.0], 2: [2.0, 0.25]}
+NO_CONTROL = torch.zeros(2)
 
 
 def transition(n: int = 3, m: int = 2, bound: float = 0.95, seed: int = 0) -> LocallyLinear:
@@ -20,18 +21,35 @@ def transition(n: int = 3, m: int = 2, bound: float = 0.95, seed: int = 0) -> Lo
     return model
 
 
+def another(kind: str, n: int, m: int) -> Transition:
+    """A transition of any kind: the name of its class, and the bound of the locally linear."""
+    name, _, bound = kind.partition(" ")
+    if name == "LocallyLinear":
+        return transition(n, m, float(bound))
+    torch.manual_seed(1)
+    scale = torch.tensor(SCALE[m])
+    nonlinear = name == "NonLinear"
+    model = NonLinear(n, m, (11, 7), "silu", scale) if nonlinear else GlobalLinear(n, m, scale)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    return model.double()
+
+
+KINDS = ("LocallyLinear 0", "LocallyLinear 0.5", "LocallyLinear 0.95", "NonLinear", "GlobalLinear")
+
+
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("lead", [(), (B,), (B, 2), (1,)])
 @pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])
-@pytest.mark.parametrize("bound", [0.0, 0.95])
+@pytest.mark.parametrize("kind", KINDS)
 def test_step_is_that_of_the_linearisation(
-    lead: tuple[int, ...], n: int, m: int, bound: float
+    lead: tuple[int, ...], n: int, m: int, kind: str
 ) -> None:
-    model, z, u = transition(n, m, bound), draw(*lead, n), draw(*lead, m, seed=1)
-    local = model(z)
+    model, z, u = another(kind, n, m), draw(*lead, n), draw(*lead, m, seed=1)
+    local = model(z, u)
     assert local.A.shape == (*lead, n, n)
     assert local.B.shape == (*lead, n, m)
     assert local.o.shape == (*lead, n)
@@ -39,13 +57,14 @@ def test_step_is_that_of_the_linearisation(
     by_hand = by_hand + torch.einsum("...ij,...j->...i", local.B, u)
     torch.testing.assert_close(local.step(z, u), by_hand)
     torch.testing.assert_close(model.step(z, u), by_hand)
+    torch.testing.assert_close(model.stepper()(z, u), by_hand)
     torch.testing.assert_close(local.log_det_A, local.A.slogdet().logabsdet)
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])
-@pytest.mark.parametrize("bound", [0.0, 0.5, 0.95])
-def test_jacobian_is_that_of_autograd(n: int, m: int, bound: float) -> None:
-    model, z, u = transition(n, m, bound), draw(B, n), draw(B, m, seed=1)
+@pytest.mark.parametrize("kind", KINDS)
+def test_jacobian_is_that_of_autograd(n: int, m: int, kind: str) -> None:
+    model, z, u = another(kind, n, m), draw(B, n), draw(B, m, seed=1)
     by_z, by_u = torch.func.vmap(torch.func.jacrev(model.step, argnums=(0, 1)))(z, u)
     fx, fu = model.jacobian(z, u)
     torch.testing.assert_close(fx, by_z)
@@ -53,8 +72,9 @@ def test_jacobian_is_that_of_autograd(n: int, m: int, bound: float) -> None:
 
 
 @pytest.mark.parametrize("lead", [(), (B, 2), (1,)])
-def test_jacobian_takes_any_leading_dimensions(lead: tuple[int, ...]) -> None:
-    model, z, u = transition(), draw(*lead, 3), draw(*lead, 2, seed=1)
+@pytest.mark.parametrize("kind", KINDS)
+def test_jacobian_takes_any_leading_dimensions(lead: tuple[int, ...], kind: str) -> None:
+    model, z, u = another(kind, 3, 2), draw(*lead, 3), draw(*lead, 2, seed=1)
     fx, fu = model.jacobian(z, u)
     flat = model.jacobian(z.reshape(-1, 3), u.reshape(-1, 2))
     torch.testing.assert_close(fx, flat[0].reshape(*lead, 3, 3))
@@ -63,13 +83,13 @@ def test_jacobian_takes_any_leading_dimensions(lead: tuple[int, ...]) -> None:
 
 def test_the_true_jacobian_is_not_A() -> None:
     model, z, u = transition(), draw(B, 3), draw(B, 2)
-    assert (model.jacobian(z, u)[0] - model(z).A).abs().max() > 0.1
+    assert (model.jacobian(z, u)[0] - model(z, u).A).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("bound", [0.3, 0.95])
 def test_the_bound_keeps_A_invertible(bound: float) -> None:
     model = transition(bound=bound)
-    local = model(30 * draw(1000, 3))
+    local = model(30 * draw(1000, 3), NO_CONTROL)
     vr = torch.linalg.det(local.A) - 1
     assert vr.abs().max() <= bound + 1e-12
     assert vr.abs().max() > 0.8 * bound, "large weights should come near the bound"
@@ -77,12 +97,12 @@ def test_the_bound_keeps_A_invertible(bound: float) -> None:
 
 
 def test_without_a_bound_v_and_r_are_free() -> None:
-    vr = torch.linalg.det(transition(bound=0.0)(draw(100, 3)).A) - 1
+    vr = torch.linalg.det(transition(bound=0.0)(draw(100, 3), NO_CONTROL).A) - 1
     assert vr.abs().max() > 2
 
 
 def test_A_is_the_identity_plus_rank_one() -> None:
-    change = transition()(draw(B, 3)).A - torch.eye(3)
+    change = transition()(draw(B, 3), NO_CONTROL).A - torch.eye(3)
     singular = torch.linalg.svdvals(change)
     assert (singular[:, 0] > 1e-3).all()
     assert singular[:, 1:].max() < 1e-12
@@ -92,11 +112,9 @@ def test_controls_enter_in_units_of_their_limits() -> None:
     model, z = transition(), draw(B, 3)
     unscaled = transition()
     unscaled.control_scale.fill_(1.0)
-    torch.testing.assert_close(model(z).B * torch.tensor([2.0, 0.25]).double(), unscaled(z).B)
-    u = draw(B, 2)
-    torch.testing.assert_close(
-        model.step(z, u * torch.tensor([2.0, 0.25]).double()), unscaled.step(z, u)
-    )
+    u, limits = draw(B, 2), torch.tensor([2.0, 0.25]).double()
+    torch.testing.assert_close(model(z, u).B * limits, unscaled(z, u).B)
+    torch.testing.assert_close(model.step(z, u * limits), unscaled.step(z, u))
 
 
 def test_the_scale_of_controls_travels_with_the_weights() -> None:

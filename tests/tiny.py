@@ -22,7 +22,8 @@ from e2c.config import (
     PlannerConfig,
 )
 from e2c.dataset import Dataset
-from e2c.model import E2C, ProblemSpec, build_model
+from e2c.methods import build_model
+from e2c.model import LatentModel, ProblemSpec
 
 ROOT = Path(__file__).parents[1]
 ENV = "E2C/PendulumSwingUp-v0"
@@ -61,7 +62,7 @@ TYPED = [
 """`CONFIG` without evaluation, as it is typed, with seed 3."""
 
 
-def tiny_model(config: ModelConfig = MODEL, spec: ProblemSpec = SPEC, seed: int = 0) -> E2C:
+def tiny_model(config: ModelConfig = MODEL, spec: ProblemSpec = SPEC, seed: int = 0) -> LatentModel:
     return build_model(config, spec, images(1, spec, seed=9)[0], seed).eval()
 
 
