@@ -28,9 +28,10 @@ import tyro
 
 from e2c import experiment
 from e2c.agent import Agent
-from e2c.config import PRESETS, Config, EvaluationConfig, Recipe
+from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.errors import E2CError, run_command, write_json, write_whole
 from e2c.methods import build_model
+from e2c.presets import preset
 from e2c.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "swing_up"
@@ -48,14 +49,14 @@ PERTURBATIONS = {
 
 def _budget(transitions: int, rounds: int) -> Config:
     """The default preset with other amounts of data, own rounds of 1,000 transitions included."""
-    base = PRESETS["default"]
+    base = preset("default")
     data = replace(base.data, transitions=transitions - 1000 * rounds, rounds=rounds)
     return replace(base, data=data)
 
 
 ROWS: dict[str, tuple[Config, int]] = {
-    "default": (PRESETS["default"], 10),
-    "paper": (PRESETS["paper"], 3),
+    "default": (preset("default"), 10),
+    "paper": (preset("paper"), 3),
     "2500": (_budget(2500, 1), 3),
     "5000": (_budget(5000, 2), 3),
     "20000": (_budget(20_000, 5), 3),
@@ -143,7 +144,7 @@ def _perturbed(run: experiment.Run, disturbance: experiment.Disturbance) -> dict
 
 def _measure_oracle() -> dict[str, Any]:
     """Run the oracle on the same starts; the agent beside it is untrained and not looked at."""
-    config = PRESETS["default"]
+    config = preset("default")
     env = experiment.make_env(config.env)
     spec = experiment.problem_spec(config.env, env)
     agent = Agent(build_model(config.model, spec, env.goal_observation(), 0), spec, config.planner)

@@ -16,8 +16,9 @@ import tyro
 
 from e2c import experiment, runs
 from e2c.agent import load_agent
-from e2c.config import PRESETS, Config, Recipe, check_recipe
+from e2c.config import Config, Recipe, check_recipe
 from e2c.errors import E2CError, run_command
+from e2c.presets import HEADLINE, PRESETS, preset
 from e2c.report import write_report
 from e2c.tracking import WandbMode
 from e2c.untrusted import one_line
@@ -75,8 +76,8 @@ class Train:
     """Run folder to make, or to go on with."""
     config: Annotated[Config, tyro.conf.arg(name="")]
     """What is learned; starts from the preset, or from the run that is repeated."""
-    preset: Literal["default", "paper"] = "default"
-    """Named configuration to start from; other options change it."""
+    preset: Literal[*PRESETS] = "default"  # type: ignore[valid-type]
+    """Named configuration to start from, as it is for the task; other options change it."""
     repeat: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """config.yaml of a run to repeat; other options change it."""
     seed: int = 0
@@ -246,16 +247,17 @@ def _parse(kind: Callable[..., T], default: Callable[[], Any] | None = None) -> 
 
 
 def _starting_point() -> Train:
-    """Look for ``--preset`` and ``--config`` first: they decide the other options' defaults."""
+    """Look for what decides the other options' defaults first: the preset and task, or a file."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?")
+    parser.add_argument("--env", nargs="?")
     parser.add_argument("--config", nargs="?", type=Path)
     found: Any = parser.parse_known_args(sys.argv[1:])[0]
     if found.config is None:
-        preset: Any = found.preset or "default"
-        if preset not in PRESETS:
-            raise E2CError(f"There is no preset {preset!r}; choose one of: {', '.join(PRESETS)}.")
-        return Train(tyro.MISSING, PRESETS[preset], preset)
+        name: Any = found.preset or "default"
+        if name not in PRESETS:
+            raise E2CError(f"There is no preset {name!r}; choose one of: {', '.join(PRESETS)}.")
+        return Train(tyro.MISSING, preset(name, found.env or HEADLINE), name)
     if found.preset is not None:
         raise E2CError("--preset and --config were both given; give one of them.")
     recipe = runs.read_recipe(found.config)

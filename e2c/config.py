@@ -1,4 +1,4 @@
-"""What can be chosen, as frozen dataclasses; and the presets.
+"""What can be chosen, as frozen dataclasses.
 
 A sentence stands under every field, and the command line's help shows it. What can be derived from
 the environment (observation shape, control limits, control step) is never configured.
@@ -162,35 +162,6 @@ class Recipe:
     """cpu or cuda."""
     threads: int = 1
     """Threads that torch uses; small networks gain nothing from more."""
-
-
-PRESETS: dict[str, Config] = {
-    "default": Config(),
-    "paper": Config(
-        model=ModelConfig(
-            latent_dim=3,
-            encoder_hidden=(800, 800),
-            decoder_hidden=(800, 800),
-            activation="relu",
-            pool=1,
-            lattices=1,
-            transition_bound=0.0,
-        ),
-        objective=ObjectiveConfig(
-            horizon=1, targets=1, latent_weight=0.25, latent_weight_start=0.25, ramp=0.0
-        ),
-        optimiser=OptimiserConfig(
-            steps=3000, batch_size=128, learning_rate=3e-4, beta2=0.9, decay=1.0, clip=0.0
-        ),
-        data=DataConfig(transitions=15_000, rounds=0),
-    ),
-}
-"""Named configurations. ``paper``: Watter et al. 2015, supplement 2.6.2, and its one-step loss.
-
-The supplement's "beta2 = 0.1" is read in the convention of the first Adam preprint, where a moment
-is ``beta * new + (1 - beta) * old``: 0.9 in today's. Taken literally, training diverged within 150
-steps for seeds 0 to 2. The number of steps is not given there; 3,000 are 25 passes over the data.
-"""
 
 
 def check(config: Config) -> Config:

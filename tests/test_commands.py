@@ -15,8 +15,8 @@ import torch
 from tiny import CONFIG, ENV, noise_data, shorten_episodes
 
 import envs
-from e2c import checkpoint, commands, dataset, errors, experiment
-from e2c.config import PRESETS, Recipe
+from e2c import checkpoint, commands, dataset, errors, experiment, presets
+from e2c.config import Recipe
 
 Command = Callable[[], NoReturn]
 COMMANDS: dict[str, Command] = {
@@ -223,9 +223,14 @@ def test_help_explains_every_option(command: Callable[..., Outcome], name: str) 
     assert "Traceback" not in outcome.out + outcome.err
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("env", [ENV, "E2C/Planar-v0"])
+@pytest.mark.parametrize("preset", presets.PRESETS)
 def test_presets_are_where_other_options_start(
-    here: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Outcome], preset: str
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., Outcome],
+    preset: str,
+    env: str,
 ) -> None:
     asked: list[Any] = []
 
@@ -234,11 +239,11 @@ def test_presets_are_where_other_options_start(
         raise errors.E2CError("that is enough")
 
     monkeypatch.setattr(experiment, "train", train)
-    command("train", "--preset", preset, "--out", "new", "--planner.horizon", "7")
-    command("train", "--out", "new", f"--preset={preset}", "--planner.horizon", "7")
+    command("train", "--preset", preset, "--env", env, "--out", "new", "--planner.horizon", "7")
+    command("train", f"--env={env}", "--out=new", f"--preset={preset}", "--planner.horizon=7")
     for config in asked:
         assert config.planner.horizon == 7
-        assert config.model == PRESETS[preset].model
+        assert config.model == presets.preset(preset, env).model
     assert len(asked) == 2
 
 

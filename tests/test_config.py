@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+import envs
 from e2c.config import (
-    PRESETS,
     Config,
     Recipe,
     check,
@@ -18,6 +18,7 @@ from e2c.config import (
     to_dict,
 )
 from e2c.errors import E2CError
+from e2c.presets import PRESETS, preset
 
 
 def with_value(name: str, value: Any) -> Config:
@@ -29,9 +30,10 @@ def with_value(name: str, value: Any) -> Config:
     return dataclasses.replace(Config(), **{section: part})
 
 
+@pytest.mark.parametrize("env", envs.ENVIRONMENTS)
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_valid_and_survive_files(name: str) -> None:
-    config = PRESETS[name]
+def test_presets_are_valid_and_survive_files(name: str, env: str) -> None:
+    config = preset(name, env)
     assert check(config) is config
     assert from_dict(to_dict(config)) == config
     assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
@@ -40,7 +42,7 @@ def test_presets_are_valid_and_survive_files(name: str) -> None:
 
 def test_the_papers_preset_has_the_published_values() -> None:
     """Watter et al. 2015, supplement 2.6.2, the column of the pendulum."""
-    paper = dict(leaves(PRESETS["paper"]))
+    paper = dict(leaves(preset("paper")))
     published = {
         "model.latent_dim": 3,
         "model.encoder_hidden": (800, 800),

@@ -8,7 +8,7 @@ from tiny import ROOT
 
 import e2c
 from e2c import commands, experiment, runs
-from e2c.config import PRESETS
+from e2c.presets import preset
 
 
 def test_it_swings_up_from_images_alone() -> None:
@@ -28,7 +28,7 @@ def test_it_is_small_and_made_by_the_command_that_is_documented() -> None:
         f"--model.encoder-hidden {' '.join(map(str, model.encoder_hidden))} "
         f"--model.decoder-hidden {' '.join(map(str, model.decoder_hidden))} mkdir"
     ) in typed
-    default = PRESETS["default"]
+    default = preset("default")
     assert recipe.config.objective == default.objective
     assert recipe.config.optimiser == default.optimiser
     assert recipe.config.data == default.data
