@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ import numpy as np
 import torch
 import tyro
 
+from benchmarks.cells import complain, compute
 from e2c import experiment
 from e2c.agent import Agent
 from e2c.config import Config, EvaluationConfig, Recipe
@@ -95,22 +93,9 @@ class SwingUp:
         ]
         if names and not _path("oracle", 0).exists():
             missing.insert(0, "oracle:0")
-        with ThreadPoolExecutor(self.jobs) as pool:
-            failed = [cell for cell, code in pool.map(self._run, missing) if code]
+        failed = compute("benchmarks.swing_up", missing, self.jobs)
         print(_table())
-        if failed:
-            raise E2CError(f"These cells failed: {', '.join(failed)}; run the command again.")
-
-    def _run(self, cell: str) -> tuple[str, int]:
-        """Compute a cell in a process of its own."""
-        threads = max(1, (os.cpu_count() or 1) // self.jobs)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-m", "benchmarks.swing_up", "--cell", cell]
-        print(f"{time.strftime('%H:%M:%S')} {cell}", file=sys.stderr)
-        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            print(done.stderr, file=sys.stderr)
-        return cell, done.returncode
+        complain(failed)
 
 
 def _measure(row: str, seed: int) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""The cells of a benchmark: each computed in a process of its own, several at the same time.
+
+A benchmark that has cells is a module whose command line takes ``--cell NAME``, computes that cell
+alone and leaves its file. So a cell that crashes takes no other with it, and what is finished is
+found by its file.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from e2c.errors import E2CError
+
+ROOT = Path(__file__).parents[1]
+
+
+def compute(module: str, names: Sequence[str], jobs: int, *options: str) -> list[str]:
+    """Compute cells, and say of each when it begins and how it ends.
+
+    Whoever stops this stops the cells that are being computed, and begins no other.
+
+    Args:
+        module: the benchmark, as ``python -m`` takes it.
+        names: of the cells, in the order in which they begin.
+        jobs: how many are computed at the same time, each on its share of the cores.
+        options: given to every cell besides its name.
+
+    Returns:
+        The names of those that failed.
+
+    Raises:
+        E2CError: unless ``jobs`` is at least 1.
+    """
+    if jobs < 1:
+        raise E2CError(f"--jobs is {jobs}; it must be at least 1.")
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    running: set[subprocess.Popen[str]] = set()
+
+    def computed(name: str) -> bool:
+        command = [sys.executable, "-m", module, "--cell", name, *options]
+        _tell(f"{name} begun")
+        started = time.perf_counter()
+        with subprocess.Popen(
+            command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+        ) as process:
+            running.add(process)
+            _, said = process.communicate()
+            running.discard(process)
+        seconds = time.perf_counter() - started
+        ended = f"failed with status {process.returncode}" if process.returncode else "finished"
+        _tell(f"{name} {ended} after {seconds:.0f} s", said if process.returncode else "")
+        return not process.returncode
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            done = list(pool.map(computed, names))
+        except BaseException:
+            for process in tuple(running):
+                process.terminate()
+            raise
+    return [name for name, good in zip(names, done, strict=True) if not good]
+
+
+def complain(failed: Sequence[str]) -> None:
+    """Raise an E2CError that names the cells that failed, if any did."""
+    if failed:
+        raise E2CError(f"These cells failed: {', '.join(failed)}; run the command again.")
+
+
+def _tell(line: str, besides: str = "") -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}\n{besides}", end="", file=sys.stderr, flush=True)
