@@ -8,12 +8,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from e2c import baselines
 from e2c.config import ModelConfig
 from e2c.errors import E2CError
 from e2c.model import E2C, LatentModel, ProblemSpec
+from e2c.successors import PC3, PCC, RCE, AmortisedPCC
 
 METHODS: dict[str, type[LatentModel]] = {
     "e2c": E2C,
+    "ae": baselines.AE,
+    "vae": baselines.VAE,
+    "slow_vae": baselines.SlowVAE,
+    "no_latent_kl": baselines.E2CWithoutLatentKL,
+    "nonlinear": baselines.NonLinearE2C,
+    "global": baselines.GlobalE2C,
+    "rce": RCE,
+    "pcc": PCC,
+    "pcc_amortised": AmortisedPCC,
+    "pc3": PC3,
 }
 """What ``model.method`` may be."""
 
