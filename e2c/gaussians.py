@@ -12,6 +12,7 @@ Log variances are natural logarithms of variances (never of standard deviations)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,15 @@ class DiagonalGaussian:
             self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
         )
         return self.mean + self.std * eps
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """``log N(z; mean, diag sigma^2)`` in nats, ``[...]``, for ``z [..., n]``."""
+        distance = (z - self.mean).square() * torch.exp(-self.log_variance)
+        return -0.5 * (distance + self.log_variance + math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """``-E[log N(z)]`` in nats, ``[...]``; negative where it is narrow."""
+        return 0.5 * (self.log_variance + math.log(2 * math.pi * math.e)).sum(-1)
 
     def __getitem__(self, index: object) -> DiagonalGaussian:
         """Index the leading dimensions of both parameters."""

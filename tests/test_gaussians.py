@@ -66,6 +66,20 @@ def test_a_belief_carried_over_steps_is_the_dense_one(shape: tuple[int, ...]) ->
         torch.testing.assert_close(belief.log_det, 0.5 * covariance.slogdet().logabsdet)
 
 
+@pytest.mark.parametrize("shape", [(N,), (B, N), (2, B, N), (1, 1)])
+def test_log_density_and_entropy(shape: tuple[int, ...]) -> None:
+    q, z = diagonal(*shape), draw(*shape, seed=5)
+    torch.testing.assert_close(q.log_density(z), normal(q).log_prob(z))
+    torch.testing.assert_close(q.entropy(), normal(q).entropy())
+
+
+def test_every_point_has_a_log_density_under_every_gaussian() -> None:
+    q, z = diagonal(B, N), draw(2, N, seed=5)
+    every = q[None].log_density(z[:, None])
+    assert every.shape == (2, B)
+    torch.testing.assert_close(every[1, 3], q[3].log_density(z[1]))
+
+
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("shape", [(N,), (B, N), (2, B, N), (1, 1)])
 def test_latent_kl_of_a_propagated_belief(shape: tuple[int, ...], steps: int) -> None:

@@ -1,0 +1,340 @@
+"""The published successors of Embed to Control: RCE, PCC and PC3.
+
+Notation, of one step: observations ``x`` and ``x'`` and the control ``u`` between them; ``p(z|x)``,
+the encoder; ``zhat'``, the latent successor, all that the past tells about ``x'``; ``f(z, u)``, the
+mean of ``p(zhat'|z, u)`` and what the planner steps with. All three are defined on one step: their
+windows have the times 0 and 1.
+
+RCE and PCC bound ``log p(x'|x, u)`` from below, with one encoder for both ``p(z|x)`` and
+``q(zhat'|x')``::
+
+    E[log p(x'|zhat')] - E[log q(zhat'|x') - log p(zhat'|z, u)] - E[KL(q(z|x, u, zhat') || p(z|x))]
+
+The first expectation is the ``prediction``; the two others together are the divergence of what is
+inferred from both observations from what is predicted from the first, the ``consistency``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from e2c.config import ModelConfig, ObjectiveConfig
+from e2c.gaussians import (
+    DiagonalGaussian,
+    FactoredGaussian,
+    kl_to_diagonal,
+    kl_to_standard_normal,
+)
+from e2c.model import LatentModel, ProblemSpec
+from e2c.networks import LOG_VARIANCE_RANGE, Gallery, mlp
+from e2c.objectives import negative_log_likelihood
+from e2c.transitions import LocalLinearisation, NonLinear, Transition
+
+
+class BackwardEncoder(nn.Module):
+    """``q(z|x, u, zhat')``: what is known of a latent state once its successor is known too.
+
+    The exact posterior is proportional to ``p(z|x) p(zhat'|z, u)``, so x matters through the
+    parameters of ``p(z|x)`` alone. The network sees those, where the published ones see the image,
+    and its outputs are changes of them: at 0, nothing was learned from the successor.
+
+    Args:
+        n: latent dimension.
+        m: control dimension.
+        hidden: widths of the hidden layers.
+        activation: between the layers.
+    """
+
+    def __init__(self, n: int, m: int, hidden: Sequence[int], activation: str) -> None:
+        super().__init__()
+        self.net = mlp([3 * n + m, *hidden, 2 * n], activation)
+
+    def forward(self, prior: DiagonalGaussian, u: Tensor, successor: Tensor) -> DiagonalGaussian:
+        """Infer the state, ``[..., n]``.
+
+        Args:
+            prior: ``p(z|x)``, ``[..., n]``.
+            u: ``[..., m]``, in units of the limits.
+            successor: ``zhat'``, ``[..., n]``.
+        """
+        y = self.net(torch.cat((prior.mean, prior.log_variance, successor, u), -1))
+        shift, growth = y.chunk(2, -1)
+        log_variance = (prior.log_variance + growth).clamp(*LOG_VARIANCE_RANGE)
+        return DiagonalGaussian(prior.mean + prior.std * shift, log_variance)
+
+
+class RCE(LatentModel):
+    """Robust controllable embedding (Banijamali et al., AISTATS 2018).
+
+    ``z`` and the point of linearisation ``zbar`` are two draws from ``p(z|x)``, so that the
+    dynamics must hold around a state, not at it; the step is deterministic::
+
+        zhat' = A(zbar) z + B(zbar) u + o(zbar)
+
+    Inference runs backward: ``zhat'`` from ``q(zhat'|x')``, ``zbar`` from ``q(zbar|x, u, zhat')``,
+    and ``z``, which then is certain, from the inverse of the step. With the density of ``zhat'``
+    being that of ``z`` divided by ``|det A|``, the bound is::
+
+        E[log p(x'|zhat')] + H(q(zhat'|x')) + E[log p(z|x) - log |det A|]
+        - E[KL(q(zbar|x, u, zhat') || p(zbar|x))],    z = A^-1 (zhat' - B u - o)
+
+    The planner takes ``zbar = z``. `transition_bound` keeps A invertible.
+    """
+
+    tracked: ClassVar[tuple[str, ...]] = ("prediction",)
+
+    def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
+        super().__init__(config, spec, goal)
+        self.backward_encoder = _backward_encoder(config, spec)
+
+    def terms(
+        self,
+        x: Tensor,
+        u: Tensor,
+        times: Sequence[int],
+        generator: torch.Generator,
+        objective: ObjectiveConfig,
+    ) -> dict[str, Tensor]:
+        """Evaluate the bound in its two parts, ``prediction`` and ``consistency``."""
+        q, u = self.encoder(x), u[:, 0]
+        now, following = q[:, 0], q[:, 1]
+        successor = following.sample(generator)
+        posterior = self.backward_encoder(now, u / self.transition.control_scale, successor)
+        local = self.transition(posterior.sample(generator), u)
+        z = torch.linalg.solve(local.A, successor - local.offset(u))
+        log_density = now.log_density(z) - local.log_det_A
+        consistency = _kl(posterior, now) - following.entropy() - log_density
+        nll = negative_log_likelihood(self, successor.unsqueeze(1), x[:, 1:], generator)
+        return {"prediction": nll.mean(), "consistency": consistency.mean()}
+
+    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+        """With ``latent_weight = 1`` the loss is the published bound."""
+        return {"prediction": 1, "consistency": latent_weight}
+
+
+class LowCurvature(LatentModel):
+    """What PCC and PC3 share: ``p(zhat'|z, u) = N(f(z, u), diag s^2(z, u))`` with f nearly linear.
+
+    Curvature is the squared error of the first-order expansion of f over a random step::
+
+        E ||f(z + dz, u + du) - f(z, u) - A dz - B du||^2,    dz, du ~ N(0, curvature_noise^2)
+
+    with ``A dz`` and not the ``A^T dz`` of public code. ``du`` is in units of the limits. As there,
+    the encoder learns nothing from it: it would shrink the latent space.
+    """
+
+    def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
+        super().__init__(config, spec, goal)
+        n, m = config.latent_dim, len(spec.control_low)
+        self.noise = mlp([n + m, *config.transition_hidden, n], config.activation)
+
+    def _build_transition(self, config: ModelConfig, spec: ProblemSpec) -> Transition:
+        return _non_linear(NonLinear, config, spec)
+
+    def predict(self, z: Tensor, u: Tensor) -> DiagonalGaussian:
+        """Return ``p(zhat'|z, u)``, ``[..., n]``, for ``z [..., n]`` and ``u [..., m]``."""
+        inputs = torch.cat((z, u / self.transition.control_scale), -1)
+        log_variance = self.noise(inputs).clamp(*LOG_VARIANCE_RANGE)
+        return DiagonalGaussian(self.transition.step(z, u), log_variance)
+
+    def curvature(self, z: Tensor, u: Tensor, std: float, generator: torch.Generator) -> Tensor:
+        """Return the squared error of the expansion, ``[...]``, over steps of ``std`` a number."""
+        z, scale = z.detach(), self.transition.control_scale
+        dz, du = (
+            std * torch.randn(v.shape, generator=generator, device=v.device, dtype=v.dtype)
+            for v in (z, u)
+        )
+        return taylor_remainder(self.transition, z, u, dz, scale * du).square().sum(-1)
+
+
+class PCC(LowCurvature):
+    """Prediction, consistency, curvature (Levine et al., ICLR 2020).
+
+    The loss is ``(prediction + consistency) + lambda consistency + curvature_weight curvature``;
+    the bound of the divergence between latent and observed dynamics is the same consistency
+    that stands in its bound of the prediction. Two more terms are added with little weight.
+    """
+
+    tracked: ClassVar[tuple[str, ...]] = ("prediction", "deterministic")
+    deterministic_weight: ClassVar[float] = 0.3
+    """Of ``-log p(x'|f(mu(x), u))``, the prediction without any noise; as published."""
+    vae_weight: ClassVar[float] = 0.01
+    """Of the negative ELBO of ``x`` alone under a standard normal prior; as published."""
+
+    def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
+        super().__init__(config, spec, goal)
+        self.backward_encoder = _backward_encoder(config, spec)
+
+    def terms(
+        self,
+        x: Tensor,
+        u: Tensor,
+        times: Sequence[int],
+        generator: torch.Generator,
+        objective: ObjectiveConfig,
+    ) -> dict[str, Tensor]:
+        """Evaluate ``prediction``, ``consistency``, ``curvature``, ``deterministic``, ``vae``."""
+        q, u = self.encoder(x), u[:, 0]
+        now, following = q[:, 0], q[:, 1]
+        z, successor = now.sample(generator), following.sample(generator)
+        posterior = self.backward_encoder(now, u / self.transition.control_scale, successor)
+        log_density = self.predict(posterior.sample(generator), u).log_density(successor)
+        consistency = _kl(posterior, now) - following.entropy() - log_density
+        nll = negative_log_likelihood(self, torch.stack((z, successor), 1), x, generator)
+        expected = self.transition.step(now.mean, u).unsqueeze(1)
+        return {
+            "prediction": nll[:, 1].mean(),
+            "consistency": consistency.mean(),
+            "curvature": self.curvature(z, u, objective.curvature_noise, generator).mean(),
+            "deterministic": negative_log_likelihood(self, expected, x[:, 1:], generator).mean(),
+            "vae": (nll[:, 0] + kl_to_standard_normal(now)).mean(),
+        }
+
+    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+        """Return 1 for the bound of ``log p(x'|x, u)`` and lambda for its consistency again."""
+        return {
+            "prediction": 1,
+            "consistency": 1 + latent_weight,
+            "curvature": objective.curvature_weight,
+            "deterministic": self.deterministic_weight,
+            "vae": self.vae_weight,
+        }
+
+
+class AmortisedPCC(PCC):
+    """PCC whose A and B come from networks, which learn them from the curvature."""
+
+    def _build_transition(self, config: ModelConfig, spec: ProblemSpec) -> Transition:
+        return _non_linear(AmortisedJacobian, config, spec)
+
+
+class AmortisedJacobian(NonLinear):
+    """``f(z, u)`` with ``A(z, u)`` and ``B(z, u)`` from a network of their own.
+
+    They are the derivatives of f as far as training made them so, and the planner's as published.
+
+    Args:
+        n: latent dimension.
+        m: control dimension.
+        hidden: widths of the hidden layers, of each of the two networks.
+        activation: between the layers.
+        control_scale: ``[m]``, the unit in which the networks see controls (their limits).
+    """
+
+    def __init__(
+        self, n: int, m: int, hidden: Sequence[int], activation: str, control_scale: Tensor
+    ) -> None:
+        super().__init__(n, m, hidden, activation, control_scale)
+        self.slopes = mlp([n + m, *hidden, n * (n + m)], activation)
+
+    def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
+        """Return the learned expansion at ``z [..., n]``, ``u [..., m]``."""
+        A, B = self.jacobian(z, u)
+        Az, Bu = (A @ z.unsqueeze(-1)).squeeze(-1), (B @ u.unsqueeze(-1)).squeeze(-1)
+        o = self.step(z, u) - Az - Bu
+        return LocalLinearisation(A, B, o, torch.linalg.slogdet(A).logabsdet)
+
+    def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """``A [..., n, n]`` and ``B [..., n, m]``, as learned."""
+        slopes = self.slopes(self._inputs(z, u)).unflatten(-1, (self.n, self.n + self.m))
+        A, B = slopes.split_with_sizes([self.n, self.m], -1)
+        return torch.eye(self.n, device=z.device, dtype=z.dtype) + A, B / self.control_scale
+
+
+class PC3(LowCurvature):
+    """Predictive coding, consistency, curvature (Shu et al., ICML 2020): no image is ever drawn.
+
+    The encoder is its mean. In place of the likelihood of ``x'`` stands a bound of what ``(z, u)``
+    tell about it, which each of the K pairs of a batch takes from the others::
+
+        I(x'; z, u) >= log K - E[log sum_j p(z'_i|z_j, u_j) - log p(z'_i|z_i, u_i)]
+
+    Noise on ``z'``, of a fixed size, keeps the space from shrinking, and ``centre``, the squared
+    norm of the mean of z, from drifting away.
+    """
+
+    tracked: ClassVar[tuple[str, ...]] = ("prediction",)
+    latent_noise: ClassVar[float] = 0.1
+    """Standard deviation of the noise on ``z'``; as published."""
+    centre_weight: ClassVar[float] = 0.1
+    """Of `centre`; as in the published code."""
+
+    def _build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Gallery:
+        return Gallery(spec.observation_shape, config.latent_dim)
+
+    def terms(
+        self,
+        x: Tensor,
+        u: Tensor,
+        times: Sequence[int],
+        generator: torch.Generator,
+        objective: ObjectiveConfig,
+    ) -> dict[str, Tensor]:
+        """Evaluate ``prediction`` (InfoNCE), ``consistency``, ``curvature`` and ``centre``."""
+        z, following = self.encoder(x).mean.unbind(1)
+        u = u[:, 0]
+        noise = torch.full_like(following, 2 * math.log(self.latent_noise))
+        successor = DiagonalGaussian(following, noise).sample(generator)
+        log_densities = self.predict(z, u)[None].log_density(successor.unsqueeze(1))
+        return {
+            "prediction": info_nce(log_densities),
+            "consistency": -log_densities.diagonal().mean(),
+            "curvature": self.curvature(z, u, objective.curvature_noise, generator).mean(),
+            "centre": z.mean(0).square().sum(),
+        }
+
+    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+        """Return lambda for the consistency (1 as published)."""
+        return {
+            "prediction": 1,
+            "consistency": latent_weight,
+            "curvature": objective.curvature_weight,
+            "centre": self.centre_weight,
+        }
+
+
+def taylor_remainder(
+    transition: Transition, z: Tensor, u: Tensor, dz: Tensor, du: Tensor
+) -> Tensor:
+    """``f(z + dz, u + du) - f(z, u) - A dz - B du``, shape ``[..., n]``, with A, B at ``(z, u)``.
+
+    Args:
+        transition: f, and its own A and B.
+        z: ``[..., n]``.
+        u: ``[..., m]``.
+        dz: ``[..., n]``.
+        du: ``[..., m]``.
+    """
+    return transition.step(z + dz, u + du) - transition(z, u).step(z + dz, u + du)
+
+
+def info_nce(scores: Tensor) -> Tensor:
+    """Cross-entropy of telling which of K candidates belongs to each of K, in nats.
+
+    Args:
+        scores: ``[K, K]``, log odds up to a number for each row; the diagonal belongs.
+
+    Returns:
+        A scalar, not negative, ``log K`` at chance; ``log K`` less it bounds the mutual information
+        from below (van den Oord et al. 2018).
+    """
+    return (scores.logsumexp(1) - scores.diagonal()).mean()
+
+
+def _backward_encoder(config: ModelConfig, spec: ProblemSpec) -> BackwardEncoder:
+    n, m = config.latent_dim, len(spec.control_low)
+    return BackwardEncoder(n, m, config.transition_hidden, config.activation)
+
+
+def _non_linear(kind: type[NonLinear], config: ModelConfig, spec: ProblemSpec) -> NonLinear:
+    n, m, scale = config.latent_dim, len(spec.control_low), spec.control_scale
+    return kind(n, m, config.transition_hidden, config.activation, scale)
+
+
+def _kl(p: DiagonalGaussian, q: DiagonalGaussian) -> Tensor:
+    return kl_to_diagonal(FactoredGaussian.from_diagonal(p), q)
