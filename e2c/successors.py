@@ -155,9 +155,9 @@ class LowCurvature(LatentModel):
 class PCC(LowCurvature):
     """Prediction, consistency, curvature (Levine et al., ICLR 2020).
 
-    The loss is ``(prediction + consistency) + lambda consistency + curvature_weight curvature``;
-    the bound of the divergence between latent and observed dynamics is the same consistency
-    that stands in its bound of the prediction. Two more terms are added with little weight.
+    The loss is ``prediction + lambda consistency + curvature_weight curvature``. The published
+    lambda is 9: 1 of the bound above, and 8 because the divergence between latent and observed
+    dynamics has the same bound. Two more terms are added with little weight.
     """
 
     tracked: ClassVar[tuple[str, ...]] = ("prediction", "deterministic")
@@ -196,10 +196,10 @@ class PCC(LowCurvature):
         }
 
     def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
-        """Return 1 for the bound of ``log p(x'|x, u)`` and lambda for its consistency again."""
+        """Return 1 for the likelihood and lambda for all of the consistency (9 as published)."""
         return {
             "prediction": 1,
-            "consistency": 1 + latent_weight,
+            "consistency": latent_weight,
             "curvature": objective.curvature_weight,
             "deterministic": self.deterministic_weight,
             "vae": self.vae_weight,

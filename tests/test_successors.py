@@ -296,7 +296,7 @@ def test_the_weights_are_those_published() -> None:
     published = {
         "rce": {"prediction": 1, "consistency": 8},
         "pcc": {
-            **{"prediction": 1, "consistency": 1 + 8, "curvature": 3},
+            **{"prediction": 1, "consistency": 8, "curvature": 3},
             **{"deterministic": 0.3, "vae": 0.01},
         },
         "pc3": {"prediction": 1, "consistency": 8, "curvature": 3, "centre": 0.1},
