@@ -82,6 +82,10 @@ class OptimiserConfig:
     """Adam's decay of squared gradients."""
     decay: float = 0.1
     """Factor by which the step size has fallen at the end of each phase; 1 keeps it."""
+    blur: float = 0.0
+    """Blur of the images that training starts from, a standard deviation [px]; 0 for none."""
+    blur_until: float = 0.4
+    """Share of the first phase over which the blur falls to none, linearly."""
     clip: float = 100.0
     """The norm of the gradient is cut to this; 0 leaves it."""
 
@@ -236,6 +240,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "optimiser.learning_rate_own": (1e-8, 1e3),
     "optimiser.beta2": (0, 0.99999),
     "optimiser.decay": (1e-6, 1e3),
+    "optimiser.blur_until": (0, 1),
     "data.transitions": (1, 1e7),
     "data.episode_length": (1, 1e5),
     "data.rounds": (0, 1000),

@@ -186,6 +186,12 @@ class Windows:
                 f"objective.horizon is {horizon}; collect longer episodes or lower the horizon."
             )
 
+    @functools.cached_property
+    def mean_frame(self) -> Tensor:
+        """The mean of all frames, ``[H, W]`` in [0, 1]."""
+        mean = self.frames.numpy().mean(0, dtype=np.float32) / 255
+        return torch.from_numpy(mean).to(self.device)
+
     def __len__(self) -> int:
         """Number of different windows."""
         return len(self.all)

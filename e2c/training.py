@@ -7,6 +7,7 @@ then goes back to the last state that was kept, with a smaller step size, a boun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from e2c.checkpoint import compare
+from e2c.coarse import Lens, blur
 from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.dataset import Windows
 from e2c.errors import E2CError
@@ -56,7 +58,8 @@ class TrainingState:
         tensors: weights and buffers, Adam's moments, the generators' states; named by their kind.
         step: optimiser steps taken, over all phases.
         done: steps taken in the present phase.
-        first: the tracked terms of the first step, those of the mean image; 0 before it.
+        first: the tracked terms of the untrained model, which draws the mean image; 0 before any
+            step.
         level: the same, smoothed, now.
         skipped: steps left out.
         scale: factor on the step size, lowered by recoveries.
@@ -101,8 +104,10 @@ class Trainer:
         )
         self.step, self.done = 0, 0
         """Optimiser steps taken, over all phases and in the present one."""
+        self.lens = Lens(torch.zeros(()), 0.0)
+        """What images are seen through: blurred at first, see `e2c.coarse`."""
         self.first = self.level = 0.0
-        """The tracked terms of the first step, and smoothed."""
+        """The tracked terms of the untrained model, and smoothed."""
         self.skipped = 0
         """Steps left out because they had no finite loss or no gradient."""
         self.scale = 1.0
@@ -125,6 +130,7 @@ class Trainer:
         while self.done < phase.steps:
             progress = self.done / phase.steps
             latent_weight = self._latent_weight(progress) if phase.ramp else None
+            self._focus(windows, blur(self.options, progress) if phase.ramp else 0.0)
             row = self._update(windows, latent_weight, self._learning_rate(progress, phase))
             in_a_row = 0 if row else in_a_row + 1
             if in_a_row == MAX_SKIPPED_IN_A_ROW:
@@ -228,24 +234,34 @@ class Trainer:
         warm = min(1.0, (progress + 1 / phase.steps) / 0.02)
         return float(self.scale * phase.learning_rate * warm * decay ** max(0.0, 2 * progress - 1))
 
+    def _focus(self, windows: Windows, sigma: float) -> None:
+        """See images with this blur from now on; before blurred ones, measure ``first``."""
+        if sigma and not self.first:
+            self.first = self._sample_loss(windows)
+        self.lens = Lens(windows.mean_frame, sigma)
+
     def _terms(
         self, windows: Windows, batches: torch.Generator, noise: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return the loss terms of a batch."""
+        """Return the loss terms of a batch, seen through the lens."""
         times = draw_times(self.objective.horizon, self.objective.targets, batches)
         x, u = windows.sample(self.options.batch_size, times, batches)
-        return self.model.terms(x, u, times, noise, self.objective)
+        return self.model.terms(self.lens(x), u, times, noise, self.objective)
 
     def _tracked(self, terms: Mapping[str, Tensor]) -> float:
         return sum(terms[name].item() for name in self.model.tracked)
 
     @torch.no_grad()
-    def _is_sound(self, windows: Windows) -> bool:
-        """Look at one more batch, since no step so far shows what the last one did."""
+    def _sample_loss(self, windows: Windows) -> float:
+        """Sum the tracked terms of one more batch, whose seed is the number of steps taken."""
         noise = torch.Generator(self.device).manual_seed(self.step)
         terms = self._terms(windows, torch.Generator().manual_seed(self.step), noise)
-        drawn = self._tracked(terms)
-        return self.state().is_finite() and drawn <= WORST * (self.first or drawn)
+        return self._tracked(terms)
+
+    def _is_sound(self, windows: Windows) -> bool:
+        """Look at one more batch, since no step so far shows what the last one did."""
+        bound = WORST * self.first if self.first and self.lens.is_sharp else math.inf
+        return self.state().is_finite() and self._sample_loss(windows) < bound
 
     def _update(
         self, windows: Windows, latent_weight: float | None, learning_rate: float
@@ -267,9 +283,10 @@ class Trainer:
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()
-        drawn = self._tracked(terms)
-        self.first = self.first or drawn
-        self.level = SMOOTHING * (self.level or drawn) + (1 - SMOOTHING) * drawn
+        if self.lens.is_sharp:  # what is drawn of blurred images cannot be compared
+            drawn = self._tracked(terms)
+            self.first = self.first or drawn
+            self.level = SMOOTHING * (self.level or drawn) + (1 - SMOOTHING) * drawn
         return {
             "step": self.step,
             "loss": loss.item(),

@@ -1,0 +1,59 @@
+"""The blur that training starts from."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import generator
+
+from e2c.coarse import SHARP, Lens, blur
+from e2c.config import OptimiserConfig
+
+H, W = 20, 30
+
+
+def dot(row: int, column: int) -> torch.Tensor:
+    """One observation ``[1, H, W]`` with one white pixel."""
+    x = torch.zeros(1, H, W)
+    x[0, row, column] = 1
+    return x
+
+
+def test_a_sharp_lens_changes_nothing() -> None:
+    x = torch.rand(2, 3, 1, H, W, generator=generator())
+    assert Lens(torch.rand(H, W, generator=generator(1)), 0.99 * SHARP)(x) is x
+
+
+def test_a_pixel_becomes_a_gaussian_of_the_same_brightness() -> None:
+    seen = Lens(torch.zeros(H, W), 2.0)(dot(9, 14)[None])[0, 0].numpy()
+    rows, columns = np.mgrid[:H, :W]
+    expected = np.exp(-((rows - 9) ** 2 + (columns - 14) ** 2) / (2 * 2.0**2))
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+def test_what_does_not_move_stays_sharp() -> None:
+    background = (torch.rand(H, W, generator=generator()) > 0.5).float()
+    seen = Lens(background, 2.0)(torch.stack([background, (background + 0.5).clamp(0, 1)])[:, None])
+    torch.testing.assert_close(seen[0, 0], background)
+    assert (seen[1, 0] - background).abs().max() > 0.4
+
+
+def test_near_observations_become_more_alike_than_far_ones() -> None:
+    x = torch.stack([dot(9, 9), dot(9, 13), dot(9, 25)])
+    apart = [(x[0] - x[k]).abs().sum().item() for k in (1, 2)]
+    assert apart[0] == apart[1]
+    seen = Lens(torch.zeros(H, W), 4.0)(x)
+    apart = [(seen[0] - seen[k]).abs().sum().item() for k in (1, 2)]
+    assert 2 * apart[0] < apart[1]
+
+
+def test_images_without_any_motion_are_no_error() -> None:
+    mean = torch.full((H, W), 0.5)
+    assert torch.equal(Lens(mean, 3.0)(mean.expand(2, 1, H, W)), mean.expand(2, 1, H, W))
+
+
+@pytest.mark.parametrize(("progress", "expected"), [(0.0, 6.0), (0.2, 3.0), (0.4, 0.0), (1.0, 0.0)])
+def test_the_blur_falls_linearly(progress: float, expected: float) -> None:
+    options = OptimiserConfig(blur=6.0, blur_until=0.4)
+    assert blur(options, progress) == pytest.approx(expected)
+    assert blur(OptimiserConfig(), progress) == 0
+    assert blur(OptimiserConfig(blur=6.0, blur_until=0.0), progress) == 0
