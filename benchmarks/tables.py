@@ -15,34 +15,42 @@ oracle, which is the default's planner on the true dynamics, are rows of one cel
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import tyro
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from benchmarks import figures
 from benchmarks.cells import ROOT, complain, compute
+from benchmarks.published import SOURCES, SUCCESS, TIME_IN_GOAL, Share, success
 from e2c import experiment, runs
 from e2c.agent import Agent, load_agent
 from e2c.config import Config, EvaluationConfig, Recipe, leaves
-from e2c.errors import E2CError, run_command, write_json
+from e2c.errors import E2CError, run_command, write_json, write_whole
 from e2c.evaluation import score
 from e2c.experiment import Disturbance
 from e2c.model import ProblemSpec
 from e2c.oracle import Oracle
+from e2c.pictures import save_figure
 from e2c.presets import PRESETS, preset
 from e2c.provenance import provenance
 from envs.collect import BatchEnv, Controller, random_controller, record
 
 RESULTS = Path(__file__).parent / "results" / "tables"
 RUNS = ROOT / "runs" / "tables"
+DOCS = ROOT / "docs"
 
 TASKS = {
     "swing_up": "E2C/PendulumSwingUp-v0",
@@ -57,6 +65,16 @@ START_SEED, EPISODES, NOISY_EPISODES, MAP_POINTS = 1000, 10, 20, 400
 NOISE = {"planar": (1, 2, 5), "swing_up": (1, 2)}
 """Standard deviations of the noise on the state, in the task's unit, under which a task is run."""
 
+SCORED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "swing_up": ("swing_up", ()),
+    "planar": ("planar", ()),
+    "balance": ("balance", ()),
+    "balance, perturbed": ("balance", ("perturbed",)),
+    "reach": ("reach", ()),
+    "cart_pole": ("cart_pole", ()),
+    "arm": ("arm", ()),
+}
+"""Column of scores: its task, and where in a cell's file the score stands."""
 UNTRAINED = {"random": 10, "zero": 1, "oracle": 1}
 """Rows without training: how often each start is repeated, with other random numbers."""
 METHODS = (*UNTRAINED, *PRESETS)
@@ -64,6 +82,9 @@ METHODS = (*UNTRAINED, *PRESETS)
 
 Play = Callable[[Disturbance, int], dict[str, Any]]
 """Runs that many episodes from the starts of `START_SEED` in a disturbed world: their scores."""
+Finished = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+"""Task, method -> the files of its cells, by seed."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -129,6 +150,7 @@ class Tables:
         missing = [] if self.draw_only else [cell.name for cell in self.missing()]
         options = ("--keep-runs",) if self.keep_runs else ()
         failed = compute("benchmarks.tables", missing, self.jobs, *options)
+        _show(read_finished())
         complain(failed)
 
     def missing(self) -> list[Cell]:
@@ -151,6 +173,16 @@ class Tables:
             if seed == 0 or method not in UNTRAINED
         ]
         return [cell for cell in asked if not cell.path.exists()]
+
+
+def _show(finished: Finished) -> None:
+    """Print the tables and write them; draw the figures."""
+    text = tables(finished)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_whole(RESULTS / "table.md", lambda aside: aside.write_text(text))
+    print(text, end="")
+    for name, figure in draw(finished).items():
+        save_figure(figure, DOCS / f"{name}.png")
 
 
 def _check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
@@ -279,6 +311,207 @@ def _controller(method: str, spec: ProblemSpec, batch: BatchEnv, seed: int) -> C
     planner = preset("default", spec.env).planner
     expert = Oracle(batch.env, spec, planner, batch.states)
     return lambda observations: expert.act(batch.states)
+
+
+# ------------------------------------------------------------------------------------------- tell
+
+
+def read_finished() -> Finished:
+    """Read the finished cells of all known tasks and methods."""
+    found = {}
+    for task, method in itertools.product(TASKS, METHODS):
+        if paths := list((RESULTS / task / method).glob("seed*.json")):
+            cells = [json.loads(path.read_text()) for path in paths]
+            found[task, method] = sorted(cells, key=lambda cell: cell["seed"])
+    return found
+
+
+def tables(finished: Finished) -> str:
+    """Return scores, robustness and costs as Markdown."""
+    return "\n".join(
+        (
+            "# Steps in the goal [%]\n",
+            *_table(tuple(SCORED), partial(_score_text, finished), (*METHODS, "solar")),
+            f"\n{_SCORES_CAPTION}\n",
+            "# Successes under noise [%]\n",
+            *_table(_noise_columns(), partial(_success_text, finished), METHODS),
+            f"\n{_NOISE_CAPTION}\n",
+            "# Costs\n",
+            *_table(tuple(TASKS), partial(_cost_text, finished), tuple(PRESETS)),
+            f"\n{_COST_CAPTION}\n",
+            "Published: " + "; ".join(f"{name}: {what}" for name, what in SOURCES.items()) + ".\n",
+        )
+    )
+
+
+_SCORES_CAPTION = (
+    "Mean over the models ± its standard error: the standard deviation of the models' means over "
+    "the root of their number. It is the honest one to compare methods by; the protocol's own, "
+    f"which the published ± is, takes the {EPISODES} starts of each model for so many independent "
+    "runs and is smaller. In brackets the number of models and the best one; without, it is one. "
+    "Random controls are drawn 10 times on each start; the oracle is the default's planner on the "
+    "true state and dynamics. What the publications call swing-up is `reach` here."
+)
+_NOISE_CAPTION = (
+    "Columns: task and standard deviation of the noise on the state, in the task's unit; mean over "
+    f"the models ± its standard error, {NOISY_EPISODES} starts each ({EPISODES} without noise). "
+    "Their pendulum stands beside `swing_up`; its limits and the unit of its noise may differ."
+)
+_COST_CAPTION = (
+    "Medians over the models: seconds on one core for collecting, own episodes and training; "
+    "transitions; optimiser steps."
+)
+
+
+def _table(
+    columns: Sequence[str], text: Callable[[str, str], str], rows: Sequence[str]
+) -> list[str]:
+    """Return the lines of a table; a row with nothing in it is left out."""
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        texts = [text(row, column) for column in columns]
+        if any(texts):
+            lines.append(f"| {row} | {' | '.join(texts)} |")
+    return lines
+
+
+def _score_text(finished: Finished, method: str, column: str) -> str:
+    published = TIME_IN_GOAL.get((column, method))
+    return _side_by_side(_scored(finished, method, column), [published] if published else [])
+
+
+def _scored(finished: Finished, method: str, column: str) -> Share | None:
+    return _share(finished, method, *SCORED[column], "time_in_goal")
+
+
+def _noise_columns() -> tuple[str, ...]:
+    """Task and noise, for tasks that are run under noise or whose successes were published."""
+    told = set(NOISE) | {task for _, task, _, _ in SUCCESS}
+    return tuple(f"{task}, {std}" for task in TASKS if task in told for std in _noise_levels(task))
+
+
+def _noise_levels(task: str) -> tuple[int, ...]:
+    return (0, *NOISE.get(task, ()))
+
+
+def _success_text(finished: Finished, method: str, column: str) -> str:
+    task, std = column.split(", ")
+    published = success(task, method).get(int(std), [])
+    return _side_by_side(_success(finished, method, task, int(std)), published)
+
+
+def _success(finished: Finished, method: str, task: str, std: int) -> Share | None:
+    return _share(finished, method, task, ("noise", str(std)) if std else (), "success_rate")
+
+
+def _share(
+    finished: Finished, method: str, task: str, part: Sequence[str], score: str
+) -> Share | None:
+    """Summarise a score over the models; None where nothing was measured."""
+    cells = finished.get((task, method))
+    if cells is None:
+        return None
+    return Share.of([reduce(getitem, part, cell)[score] for cell in cells])
+
+
+def _side_by_side(measured: Share | None, published: Sequence[Share]) -> str:
+    """Write what was measured, then what was published."""
+    texts = [f"**{measured.mean:.1f}**{_details(measured, '.1f')}"] if measured else []
+    texts += [f"{share.source}: {share.mean:g}{_details(share, 'g')}" for share in published]
+    return "<br>".join(texts)
+
+
+def _details(share: Share, digits: str) -> str:
+    """Write what is known of the models behind a mean."""
+    error = "" if share.error is None else f" ± {share.error:{digits}}"
+    several = share.best is not None and share.models != 1
+    return error + (f" ({share.models}, best {share.best:{digits}})" if several else "")
+
+
+def _cost_text(finished: Finished, method: str, task: str) -> str:
+    cells = finished.get((task, method), [])
+    if not cells:
+        return ""
+    seconds, transitions, steps = np.median(
+        [
+            (
+                sum(cell["seconds"].get(part, 0.0) for part in ("collect", "own", "train")),
+                cell["transitions"],
+                cell["steps"],
+            )
+            for cell in cells
+        ],
+        axis=0,
+    )
+    return f"{seconds:.0f} s, {transitions:,.0f}, {steps:,.0f}"
+
+
+# ------------------------------------------------------------------------------------------- draw
+
+
+def draw(finished: Finished) -> dict[str, Figure]:
+    """Draw all that was measured, by the figures' names; without anything to show there is none."""
+    found: dict[str, Figure] = {}
+    if shares := _by_method(SCORED, lambda column, method: _scored(finished, method, column)):
+        found["tables_scores"] = figures.scores(shares, _published_scores())
+    models = {key: cells for key, cells in finished.items() if key[1] in PRESETS}
+    if curves := _by_method(NOISE, partial(_success_by_noise, models)):
+        found["tables_noise"] = figures.noise(curves, _by_method(NOISE, _published_success))
+    if errors := _by_method(TASKS, partial(_median_error, models)):
+        found["tables_open_loop"] = figures.open_loop(errors)
+    if points := _by_method(TASKS, partial(_map_points, models)):
+        maps = {task: _latent_maps(models, task, points[task]) for task in points}
+        found["tables_latents"] = figures.latent_maps(maps)
+    return found
+
+
+def _by_method(
+    keys: Iterable[str], look_up: Callable[[str, str], T | None]
+) -> dict[str, dict[str, T]]:
+    """Return key -> method -> what there is of them; without the keys that have nothing."""
+    table = {
+        key: {name: there for name in METHODS if (there := look_up(key, name)) is not None}
+        for key in keys
+    }
+    return {key: row for key, row in table.items() if row}
+
+
+def _published_scores() -> dict[str, dict[str, Share]]:
+    found: dict[str, dict[str, Share]] = {}
+    for (task, method), share in TIME_IN_GOAL.items():
+        found.setdefault(task, {})[method] = share
+    return found
+
+
+def _published_success(task: str, method: str) -> dict[int, Share] | None:
+    known = method in PRESETS
+    return {std: shares[0] for std, shares in success(task, method).items() if known} or None
+
+
+def _success_by_noise(finished: Finished, task: str, method: str) -> dict[int, Share] | None:
+    found = {std: _success(finished, method, task, std) for std in _noise_levels(task)}
+    return {std: share for std, share in found.items() if share is not None} or None
+
+
+def _median_error(finished: Finished, task: str, method: str) -> NDArray[np.float64] | None:
+    cells = finished.get((task, method))
+    return None if cells is None else np.median([cell["open_loop_error"] for cell in cells], 0)
+
+
+def _map_points(finished: Finished, task: str, method: str) -> NDArray[np.float64] | None:
+    maps = [cell["latent_map"] for cell in finished.get((task, method), []) if cell["seed"] == 0]
+    return np.array(maps[0]["points"]) if maps else None
+
+
+def _latent_maps(
+    finished: Finished, task: str, points: Mapping[str, NDArray[np.float64]]
+) -> figures.LatentMaps:
+    """Return a task's maps, coloured by what is plotted of its state."""
+    env = experiment.make_env(TASKS[task])
+    cell = finished[task, next(iter(points))][0]
+    states = np.array(cell["latent_map"]["states"])
+    quantity = experiment.quantities(env)[env.plotted]
+    return figures.LatentMaps(quantity, states[:, env.plotted], points)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,372 @@
+"""The comparison goes on where it was, computes nothing twice, and tells what it found."""
+
+import dataclasses
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import CONFIG, ROOT, python, shorten_episodes
+
+import envs
+from benchmarks import cells, figures, published, tables
+from benchmarks.published import Share
+from benchmarks.tables import Cell, Tables
+from e2c import experiment, runs
+from e2c.errors import E2CError, write_json
+from e2c.methods import METHODS
+from e2c.presets import PRESETS
+
+STEPS = 6
+MODEL = "paper"
+"""A preset; here all of them are `CONFIG`."""
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Results, runs and pictures go to a temporary folder."""
+    for name in ("RESULTS", "RUNS", "DOCS"):
+        monkeypatch.setattr(tables, name, tmp_path / name.lower())
+    tables.DOCS.mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def compared(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five presets, three of them of methods with published figures."""
+    presets: dict[str, Any] = {name: {} for name in (MODEL, "e2c", "rce", "pcc", "ae")}
+    for place in (tables, figures):
+        monkeypatch.setattr(place, "PRESETS", presets)
+    monkeypatch.setattr(tables, "METHODS", (*tables.UNTRAINED, *presets))
+
+
+@pytest.fixture
+def small(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of a second or two, computed in this process."""
+    monkeypatch.setattr(envs, "ENVIRONMENTS", shorten_episodes(STEPS))
+    monkeypatch.setattr(experiment, "_draw_pictures", lambda run: np.array([0.5, 0.75]))
+    monkeypatch.setattr(tables, "preset", lambda name, env: dataclasses.replace(CONFIG, env=env))
+    monkeypatch.setattr(tables, "EPISODES", 3)
+    monkeypatch.setattr(tables, "NOISY_EPISODES", 2)
+    monkeypatch.setattr(tables, "compute", Computer())
+
+
+class Computer:
+    """Computes cells here, one after the other, in place of `cells.compute`."""
+
+    def __init__(self, stopped_after: int | None = None) -> None:
+        self.names: list[str] = []
+        self.stopped_after = stopped_after
+
+    def __call__(self, module: str, names: Sequence[str], jobs: int, *options: str) -> list[str]:
+        assert module == "benchmarks.tables"
+        for name in names:
+            if len(self.names) == self.stopped_after:
+                raise KeyboardInterrupt
+            self.names.append(name)
+            Tables(cell=name, keep_runs="--keep-runs" in options)()
+        return []
+
+
+def measure(monkeypatch: pytest.MonkeyPatch, computer: Computer, **options: Any) -> list[str]:
+    monkeypatch.setattr(tables, "compute", computer)
+    Tables(**options)()
+    return computer.names
+
+
+def content(cell: Cell) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cell.path.read_text())
+    return found
+
+
+# --------------------------------------------------------------------------------------- measure
+
+
+@pytest.mark.usefixtures("small")
+def test_a_cell_holds_all_that_was_measured_and_its_run_is_gone() -> None:
+    cell = Cell("planar", MODEL, 0)
+    Tables(cell=cell.name)()
+    found = content(cell)
+    assert [found[key] for key in ("task", "method", "seed")] == ["planar", MODEL, 0]
+    assert found["env"] == "E2C/Planar-v0"
+    assert found["config"]["optimiser.steps"] == 6
+    assert found["config"]["env"] == "E2C/Planar-v0"
+    assert "evaluation.seed" not in found["config"]
+    assert found["transitions"] == 50 + 2 * STEPS
+    assert found["steps"] == 6 + 4
+    assert found["open_loop_error"] == [0.5, 0.75]
+    assert len(found["episodes"]) == 3
+    assert found["time_in_goal"] == pytest.approx(np.mean(found["episodes"]))
+    assert set(found["noise"]) == {"1", "2", "5"}
+    assert all(len(noisy["episodes"]) == 2 for noisy in found["noise"].values())
+    assert {"collect", "train", "own", "evaluate", "total"} <= set(found["seconds"])
+    assert {"commit", "versions", "machine"} <= set(found)
+    assert np.shape(found["latent_map"]["points"]) == (400, 3)
+    assert np.shape(found["latent_map"]["states"]) == (400, 2)
+    assert not cell.folder.exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_latent_maps_are_of_the_first_seed_and_perturbed_starts_of_balance() -> None:
+    cell = Cell("balance", MODEL, 1)
+    Tables(cell=cell.name, keep_runs=True)()
+    found = content(cell)
+    assert "latent_map" not in found
+    assert "noise" not in found
+    assert len(found["perturbed"]["episodes"]) == 3
+    assert runs.finished(cell.folder)
+
+
+@pytest.mark.usefixtures("small")
+def test_rows_without_training_play_the_models_starts() -> None:
+    for method, episodes in (("random", 30), ("zero", 3), ("oracle", 3)):
+        Tables(cell=f"balance:{method}:0")()
+        found = content(Cell("balance", method, 0))
+        assert len(found["episodes"]) == episodes
+        assert len(found["perturbed"]["episodes"]) == episodes
+    zero = content(Cell("balance", "zero", 0))
+    assert zero["time_in_goal"] == 1.0, "it starts upright"
+
+
+@pytest.mark.usefixtures("small")
+def test_a_stopped_benchmark_goes_on_and_computes_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options: dict[str, Any] = {"tasks": ("planar", "reach"), "methods": ("zero", MODEL), "seeds": 2}
+    with pytest.raises(KeyboardInterrupt):
+        measure(monkeypatch, Computer(stopped_after=3), **options)
+    first = Cell("planar", MODEL, 0).path.read_bytes()
+    again = measure(monkeypatch, Computer(), **options)
+    assert again == [f"reach:{MODEL}:0", f"planar:{MODEL}:1", f"reach:{MODEL}:1"]
+    assert Cell("planar", MODEL, 0).path.read_bytes() == first
+    assert measure(monkeypatch, Computer(), **options) == []
+    assert measure(monkeypatch, Computer(), draw_only=True) == []
+
+
+@pytest.mark.usefixtures("small")
+def test_a_cell_that_was_killed_while_it_was_evaluated_is_not_trained_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell = Cell("reach", MODEL, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "_scores", lambda task, play: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Tables(cell=cell.name)()
+    assert not cell.path.exists()
+    monkeypatch.setattr(experiment, "train", lambda *recipe: pytest.fail("trained again"))
+    Tables(cell=cell.name)()
+    assert content(cell)["steps"] == 6 + 4
+
+
+@pytest.mark.usefixtures("places")
+def test_cells_are_taken_seed_by_seed_and_rows_without_training_once() -> None:
+    asked = Tables(tasks=("arm", "planar"), methods=("oracle", MODEL), seeds=2).missing()
+    assert [cell.name for cell in asked] == [
+        *("arm:oracle:0", f"arm:{MODEL}:0", "planar:oracle:0", f"planar:{MODEL}:0"),
+        *(f"arm:{MODEL}:1", f"planar:{MODEL}:1"),
+    ]
+    everything = len(tables.TASKS) * (len(tables.UNTRAINED) + 10 * len(PRESETS))
+    assert len(Tables().missing()) == everything
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"tasks": ("planr",)}, "There is no task 'planr'; did you mean planar[?]"),
+        ({"methods": ("orakel",)}, "There is no method 'orakel'; did you mean oracle[?]"),
+        ({"tasks": ("chess",)}, "There is no task 'chess'; known: swing_up, .*, all[.]"),
+        ({"cell": "planar:orakel:0"}, "There is no method 'orakel'; did you mean oracle[?]"),
+        ({"seeds": 0}, "--seeds is 0; it must be at least 1[.]"),
+        ({"jobs": 0, "methods": ("zero",)}, "--jobs is 0; it must be at least 1[.]"),
+    ],
+)
+@pytest.mark.usefixtures("places")
+def test_what_there_is_not_is_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(E2CError, match=sentence):
+        Tables(**options)()
+
+
+# ----------------------------------------------------------------------------------------- cells
+
+
+def module(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> str:
+    """Write a benchmark whose cells do what ``body`` says."""
+    (folder / "some_cells.py").write_text(f"import os, signal, sys, time\n{body}")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return "some_cells"
+
+
+def test_cells_are_computed_apart_and_those_that_fail_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name = module(
+        tmp_path,
+        monkeypatch,
+        f"open({str(tmp_path)!r} + '/' + sys.argv[2], 'w').write(' '.join(sys.argv[3:]))\n"
+        "if sys.argv[2] == 'b': raise ValueError('what b met')\n",
+    )
+    assert cells.compute(name, ["a", "b", "c"], 2, "--option") == ["b"]
+    assert (tmp_path / "c").read_text() == "--option"
+    told = capfd.readouterr().err
+    assert told.count(" begun\n") == 3
+    assert told.count(" finished after ") == 2
+    assert "b failed with status 1" in told
+    assert "what b met" in told
+    with pytest.raises(E2CError, match="These cells failed: b; run the command again"):
+        cells.complain(["b"])
+    cells.complain([])
+
+
+def test_whoever_stops_the_benchmark_stops_its_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = module(
+        tmp_path,
+        monkeypatch,
+        "def stop(*_):\n"
+        f"    open({str(tmp_path)!r} + '/stopped_' + sys.argv[2], 'w').close()\n"
+        "    sys.exit(1)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\n"
+        "time.sleep(60)\n",
+    )
+    program = (
+        "from benchmarks.cells import compute\nfrom e2c.errors import run_command\n"
+        f"run_command(lambda: compute({name!r}, ['first', 'second'], 1))"
+    )
+    done = python("-c", program, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert done.returncode == 128 + signal.SIGTERM
+    assert [path.name for path in tmp_path.glob("stopped_*")] == ["stopped_first"]
+    assert "second begun" not in done.stderr
+
+
+# ------------------------------------------------------------------------------------------ tell
+
+
+def synthetic(task: str, method: str, seed: int, share: float) -> None:
+    """Write a cell as one that was computed would be."""
+    scores: dict[str, Any] = {"success_rate": share / 2, "time_in_goal": share, "episodes": [share]}
+    found = {"task": task, "method": method, "seed": seed, **scores}
+    if task == "balance":
+        found["perturbed"] = {**scores, "time_in_goal": share / 4}
+    if task in tables.NOISE:
+        found["noise"] = {
+            str(std): {**scores, "success_rate": share / (2 + std)} for std in tables.NOISE[task]
+        }
+    if method not in tables.UNTRAINED:
+        states = np.random.default_rng(7).uniform(-3, 3, (11, 2))
+        found |= {
+            "seconds": {"collect": 1.0, "train": 90.0 + seed, "own": 2.0, "evaluate": 999.0},
+            "transitions": 1234,
+            "steps": 5678,
+            "open_loop_error": [0.125 * (seed + 1), 0.25, 0.5],
+            "latent_map": {"points": np.hypot(states, 1).tolist(), "states": states.tolist()},
+        }
+    write_json(Cell(task, method, seed).path, found)
+
+
+def rows(text: str) -> dict[str, dict[str, list[str]]]:
+    """Parse tables: heading -> row -> its cells."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for line in text.splitlines():
+        if line.startswith("# "):
+            found[line[2:]] = table = {}
+        elif line.startswith("| "):
+            name, *texts = (part.strip() for part in line[1:-1].split("|"))
+            table[name] = texts
+    return found
+
+
+def test_a_share_is_summarised_over_models() -> None:
+    shares = [0.5, 0.75, 0.625, 0.25]
+    found = Share.of(shares)
+    assert found.mean == pytest.approx(100 * np.mean(shares))
+    assert found.error == pytest.approx(100 * np.std(shares, ddof=1) / np.sqrt(4))
+    assert (found.models, found.best) == (4, 75.0)
+    assert Share.of([0.25]) == Share(25.0, None, 1, 25.0)
+
+
+@pytest.mark.usefixtures("places")
+def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for seed, share in enumerate((0.5, 0.7)):
+        synthetic("balance", MODEL, seed, share)
+    synthetic("planar", "random", 0, 0.125)
+    Tables(draw_only=True)()
+    text = (tables.RESULTS / "table.md").read_text()
+    assert capsys.readouterr().out == text
+    scored, noisy, costs = rows(text).values()
+    names = list(tables.SCORED)
+    assert scored[""] == names
+    model = dict(zip(names, scored[MODEL], strict=True))
+    assert model["balance"] == "**60.0** ± 10.0 (2, best 70.0)"
+    assert model["balance, perturbed"] == "**15.0** ± 2.5 (2, best 17.5)"
+    assert set(scored[MODEL]) == {"", model["balance"], model["balance, perturbed"]}
+    assert scored["random"][names.index("planar")] == "**12.5**"
+    assert "zero" not in scored
+    assert scored["solar"][names.index("reach")] == "PCC/PC3: 35.4 ± 1.9"
+    noise = dict(zip(noisy[""], noisy["random"], strict=True))
+    assert (noise["planar, 0"], noise["planar, 2"], noise["arm, 0"]) == ("**6.2**", "**3.1**", "")
+    assert dict(zip(costs[""], costs[MODEL], strict=True))["balance"] == "94 s, 1,234, 5,678"
+
+
+@pytest.mark.usefixtures("compared")
+def test_published_figures_stand_beside_the_measured() -> None:
+    synthetic("planar", "pcc", 0, 0.5)
+    scored, noisy, _ = rows(tables.tables(tables.read_finished())).values()
+    assert "**50.0**<br>PCC/PC3: 56.6 ± 3.15 (10, best 75.5)" in scored["pcc"]
+    assert "E2C: 93<br>RCE: 85" in noisy["e2c"]
+
+
+def test_published_figures_are_typed_once_and_of_tasks_there_are() -> None:
+    tables_of_success = [entry[:3] for entry in published.SUCCESS]
+    assert len(set(tables_of_success)) == len(tables_of_success)
+    assert {task for _, task, _ in tables_of_success} <= set(tables.TASKS)
+    assert {task for task, _ in published.TIME_IN_GOAL} <= set(tables.SCORED)
+    methods = {method for _, _, method in tables_of_success}
+    methods |= {method for _, method in published.TIME_IN_GOAL}
+    assert methods - {"solar"} <= set(METHODS)
+    sources = {source for source, *_ in published.SUCCESS}
+    sources |= {share.source for share in published.TIME_IN_GOAL.values()}
+    assert sources == set(published.SOURCES)
+
+
+# ------------------------------------------------------------------------------------------ draw
+
+
+@pytest.mark.usefixtures("compared")
+def test_what_was_measured_is_drawn() -> None:
+    for task in ("planar", "balance", "swing_up"):
+        synthetic(task, "oracle", 0, 0.9)
+        for method in ("e2c", "pcc", MODEL):
+            for seed in range(1 if method == MODEL else 3):
+                synthetic(task, method, seed, 0.25 * (seed + 1))
+    Tables(draw_only=True)()
+    assert {path.name for path in tables.DOCS.iterdir()} == {
+        f"tables_{name}.png" for name in ("scores", "noise", "open_loop", "latents")
+    }
+    drawn = tables.draw(tables.read_finished())
+    scores = {axes.get_title("left"): axes for axes in drawn["tables_scores"].axes}
+    assert set(scores) == {"planar", "balance", "balance, perturbed", "swing_up", ""}
+    ticks = [label.get_text() for label in scores["swing_up"].get_yticklabels()]
+    assert ticks == [MODEL, "e2c", "pcc"]
+    curve = next(
+        line
+        for line in drawn["tables_open_loop"].axes[0].lines
+        if line.get_color() == figures._look("e2c")["color"]
+    )
+    np.testing.assert_array_equal(curve.get_ydata(), [0.25, 0.25, 0.5])
+
+
+@pytest.mark.usefixtures("places")
+def test_nothing_is_drawn_of_nothing() -> None:
+    assert tables.draw({}) == {}
+
+
+def test_methods_are_told_apart() -> None:
+    looks = [tuple(figures._look(method).values()) for method in PRESETS]
+    assert len(set(looks)) == len(looks)
