@@ -245,6 +245,14 @@ def test_the_amortised_expansion_is_exact_where_it_is_made() -> None:
     torch.testing.assert_close(local.log_det_A, torch.det(local.A).abs().log())
 
 
+def test_the_unit_of_the_controls_changes_the_amortised_slopes_by_them_alone() -> None:
+    transition = lively("pcc_amortised").transition
+    z, _, u, _ = states_and_controls(1)
+    A, B_ = transition.jacobian(z, u)
+    transition.control_scale.mul_(2)
+    torch.testing.assert_close(transition.jacobian(z, 2 * u), (A, B_ / 2))
+
+
 def test_information_is_log_k_for_certain_pairs_and_none_at_chance() -> None:
     torch.testing.assert_close(info_nce(torch.zeros(7, 7)), torch.tensor(7.0).log())
     assert info_nce(1e4 * torch.eye(7)) == 0
