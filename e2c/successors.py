@@ -3,7 +3,7 @@
 Notation, of one step: observations ``x`` and ``x'`` and the control ``u`` between them; ``p(z|x)``,
 the encoder; ``zhat'``, the latent successor, all that the past tells about ``x'``; ``f(z, u)``, the
 mean of ``p(zhat'|z, u)`` and what the planner steps with. All three are defined on one step: their
-windows have the times 0 and 1.
+windows have the times 0 and 1, others are refused with an `E2CError`.
 
 RCE and PCC bound ``log p(x'|x, u)`` from below, with one encoder for both ``p(z|x)`` and
 ``q(zhat'|x')``::
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from e2c.config import ModelConfig, ObjectiveConfig
+from e2c.errors import E2CError
 from e2c.gaussians import (
     DiagonalGaussian,
     FactoredGaussian,
@@ -101,6 +102,7 @@ class RCE(LatentModel):
         objective: ObjectiveConfig,
     ) -> dict[str, Tensor]:
         """Evaluate the bound in its two parts, ``prediction`` and ``consistency``."""
+        _check_one_step(times)
         q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
         successor = following.sample(generator)
@@ -179,6 +181,7 @@ class PCC(LowCurvature):
         objective: ObjectiveConfig,
     ) -> dict[str, Tensor]:
         """Evaluate ``prediction``, ``consistency``, ``curvature``, ``deterministic``, ``vae``."""
+        _check_one_step(times)
         q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
         z, successor = now.sample(generator), following.sample(generator)
@@ -276,6 +279,7 @@ class PC3(LowCurvature):
         objective: ObjectiveConfig,
     ) -> dict[str, Tensor]:
         """Evaluate ``prediction`` (InfoNCE), ``consistency``, ``curvature`` and ``centre``."""
+        _check_one_step(times)
         z, following = self.encoder(x).mean.unbind(1)
         u = u[:, 0]
         noise = torch.full_like(following, 2 * math.log(self.latent_noise))
@@ -324,6 +328,14 @@ def info_nce(scores: Tensor) -> Tensor:
         from below (van den Oord et al. 2018).
     """
     return (scores.logsumexp(1) - scores.diagonal()).mean()
+
+
+def _check_one_step(times: Sequence[int]) -> None:
+    if list(times) != [0, 1]:
+        raise E2CError(
+            f"The methods rce, pcc and pc3 are defined on roll-outs of one step; got {times[-1]}; "
+            "set objective.horizon and objective.targets to 1."
+        )
 
 
 def _backward_encoder(config: ModelConfig, spec: ProblemSpec) -> BackwardEncoder:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, MultivariateNormal, kl_divergence
 
 from e2c.config import ObjectiveConfig
+from e2c.errors import E2CError
 from e2c.gaussians import DiagonalGaussian
 from e2c.methods import METHODS
 from e2c.model import LatentModel, ProblemSpec
@@ -370,6 +371,13 @@ def test_extreme_encodings_leave_every_term_finite(method: str) -> None:
         with torch.no_grad():
             model.encoder.net[-1].weight.fill_(factor)  # type: ignore[operator]
         assert all(value.isfinite() for value in evaluate(model, x, u).values()), factor
+
+
+@pytest.mark.parametrize("method", SUCCESSORS)
+def test_longer_roll_outs_are_refused(method: str) -> None:
+    model, (x, u) = lively(method), window()
+    with pytest.raises(E2CError, match=r"one step; got 3; set objective\.horizon"):
+        model.terms(x, u, [0, 3], generator(), OBJECTIVE)
 
 
 @pytest.mark.parametrize("method", SUCCESSORS)
