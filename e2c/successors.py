@@ -108,7 +108,7 @@ class RCE(LatentModel):
         successor = following.sample(generator)
         posterior = self.backward_encoder(now, u / self.transition.control_scale, successor)
         local = self.transition(posterior.sample(generator), u)
-        z = torch.linalg.solve(local.A, successor - local.offset(u))
+        z = torch.linalg.solve_ex(local.A, successor - local.offset(u)).result
         log_density = now.log_density(z) - local.log_det_A
         consistency = _kl(posterior, now) - following.entropy() - log_density
         nll = negative_log_likelihood(self, successor.unsqueeze(1), x[:, 1:], generator)
