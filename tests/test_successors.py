@@ -373,6 +373,16 @@ def test_extreme_encodings_leave_every_term_finite(method: str) -> None:
         assert all(value.isfinite() for value in evaluate(model, x, u).values()), factor
 
 
+def test_a_singular_step_is_a_loss_that_is_not_finite_and_no_exception() -> None:
+    model = lively("rce")
+    net, first = model.transition.get_submodule("net"), torch.eye(N).double()[0]
+    with torch.no_grad():
+        model.transition.scale = 0.0  # type: ignore[assignment]
+        net[-1].weight.zero_()  # type: ignore[index]
+        net[-1].bias[: 2 * N].copy_(torch.cat((first, -first)))  # type: ignore[index]
+    assert not evaluate(model, *window())["consistency"].isfinite()
+
+
 @pytest.mark.parametrize("method", SUCCESSORS)
 def test_longer_roll_outs_are_refused(method: str) -> None:
     model, (x, u) = lively(method), window()
