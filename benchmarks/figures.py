@@ -201,7 +201,7 @@ def _map_panel(figure: Figure, place: tuple[int, int, int], found: LatentMaps, m
     style: dict[str, Any] = {"s": 5, "linewidths": 0, "cmap": colours, "norm": limits}
     if isinstance(axes, Axes3D):
         axes.view_init(elev=24, azim=-58)
-        axes.set_box_aspect((1, 1, 1), zoom=1.45)
+        axes.set_box_aspect((1, 1, 1), zoom=1.6)
         style["depthshade"] = False
     if len(points):
         style["c"] = found.quantity.wrapped(found.values)

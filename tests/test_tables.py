@@ -17,6 +17,7 @@ from benchmarks.published import Share
 from benchmarks.tables import Cell, Tables
 from e2c import experiment, runs
 from e2c.errors import E2CError, write_json
+from e2c.experiment import Disturbance
 from e2c.methods import METHODS
 from e2c.presets import PRESETS
 
@@ -118,6 +119,23 @@ def test_latent_maps_are_of_the_first_seed_and_perturbed_starts_of_balance() -> 
     assert "noise" not in found
     assert len(found["perturbed"]["episodes"]) == 3
     assert runs.finished(cell.folder)
+
+
+def test_a_task_is_played_as_it_is_and_as_its_tables_ask() -> None:
+    played: list[tuple[Disturbance, int]] = []
+
+    def play(disturbance: Disturbance, count: int) -> dict[str, Any]:
+        played.append((disturbance, count))
+        return {}
+
+    for task in ("balance", "swing_up", "arm"):
+        tables._scores(task, play)
+    assert played == [
+        *((Disturbance(), 10), (Disturbance(perturbed=True), 10)),
+        (Disturbance(), 10),
+        *((Disturbance(state_noise=std), 20) for std in (1, 2)),
+        (Disturbance(), 10),
+    ]
 
 
 @pytest.mark.usefixtures("small")
@@ -262,7 +280,7 @@ def synthetic(task: str, method: str, seed: int, share: float) -> None:
             "seconds": {"collect": 1.0, "train": 90.0 + seed, "own": 2.0, "evaluate": 999.0},
             "transitions": 1234,
             "steps": 5678,
-            "open_loop_error": [0.125 * (seed + 1), 0.25, 0.5],
+            "open_loop_error": [0.125 * (seed + 1) ** 2, 0.25, 0.5],
             "latent_map": {"points": np.hypot(states, 1).tolist(), "states": states.tolist()},
         }
     write_json(Cell(task, method, seed).path, found)
@@ -359,7 +377,7 @@ def test_what_was_measured_is_drawn() -> None:
         for line in drawn["tables_open_loop"].axes[0].lines
         if line.get_color() == figures._look("e2c")["color"]
     )
-    np.testing.assert_array_equal(curve.get_ydata(), [0.25, 0.25, 0.5])
+    np.testing.assert_array_equal(curve.get_ydata(), [0.5, 0.25, 0.5])
 
 
 @pytest.mark.usefixtures("places")
