@@ -52,6 +52,13 @@ TASKS: dict[str, Changes] = {
         "data": {"rounds": 3},
         "planner": {"horizon": 20, "control_weight": 0.01},
     },
+    "E2C/CartPole-v0": {
+        "model": {**_SMALL, "latent_dim": 8, "pool": 4, "lattices": 4},
+        "objective": {"targets": 2},
+        "optimiser": {"steps": 3000},
+        "data": {"rounds": 5, "episodes_per_round": 20},
+        "planner": {"horizon": 30, "control_weight": 0.1},
+    },
 }
 """What each task changes, by its Gymnasium id. The weight of the control is small where the score
 is the time to arrive; FINDINGS.md tells why a small thing that moves wants a blur."""
