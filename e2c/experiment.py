@@ -374,7 +374,8 @@ def _fit(run: Run, phase: Phase, name: str) -> None:
 
 def _figure(run: Run, row: Mapping[str, float]) -> str:
     """What is told beside the progress of training."""
-    told = f"loss {row['loss']:.1f}  latent KL {row['latent_kl']:.2f}"
+    terms = run.model.weights(run.config.objective, 1.0)
+    told = "  ".join(f"{name.replace('_', ' ')} {row[name]:.3g}" for name in ("loss", *terms))
     own = [past["own_success_rate"] for past in run.tracker.history if "round" in past]
     told += f"  success with exploration {own[-1]:.0%}" if own else ""
     back = len(run.trainer.recoveries)

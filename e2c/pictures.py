@@ -29,7 +29,11 @@ LOSS_TERMS = {
     "prediction": "Prediction [nats]",
     "prior_kl": "KL to the prior [nats]",
     "latent_kl": "KL of prediction to encoding [nats]",
-    "lambda": "Weight λ of that KL",
+    "fit": "Misfit of the dynamics",
+    "slowness": "KL of the next encoding to this [nats]",
+    "consistency": "Inconsistency of prediction [nats]",
+    "curvature": "Curvature of the dynamics",
+    "lambda": "Weight λ",
     "lr": "Learning rate",
 }
 """What `loss_curves` draws, and how it is called there."""
