@@ -34,7 +34,7 @@ TASKS: dict[str, Changes] = {
             "horizon": 4,
             "targets": 2,
             "latent_weight": 10.0,
-            "latent_weight_start": 0.1,
+            "latent_weight_start": 1.0,
         },
         "optimiser": {"blur": 12.0, "blur_until": 0.5},
         "data": {"transitions": 4600, "rounds": 2},
