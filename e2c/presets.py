@@ -59,6 +59,12 @@ TASKS: dict[str, Changes] = {
         "data": {"rounds": 5, "episodes_per_round": 20},
         "planner": {"horizon": 30, "control_weight": 0.1},
     },
+    "E2C/ThreeLinkArm-v0": {
+        "model": {"latent_dim": 8, "lattices": 4},
+        "objective": {"targets": 2, "latent_weight": 10.0, "latent_weight_start": 0.3},
+        "data": {"transitions": 10_000, "rounds": 4},
+        "planner": {"horizon": 40, "iterations": 2, "control_weight": 0.1},
+    },
 }
 """What each task changes, by its Gymnasium id. The weight of the control is small where the score
 is the time to arrive; FINDINGS.md tells why a small thing that moves wants a blur."""
