@@ -29,9 +29,9 @@ from e2c.quantities import Quantity
 _INK, _MUTED, _LINE, _GRID, _PAPER = "#0f172a", "#54637a", "#cbd5e1", "#e6ebf2", "#ffffff"
 _COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a00", "#4d4d4d"),
-    *("#882255", "#332288", "#44aa99", "#999933"),
+    *("#882255", "#332288", "#44aa99", "#999933", "#000000"),
 )
-_MARKERS = ("o", "s", "^", "v", "P", "X", "p", "h", "<", ">", "*", "d")
+_MARKERS = ("o", "s", "^", "v", "P", "X", "p", "h", "<", ">", "*", "d", "D")
 _CYCLE = LinearSegmentedColormap.from_list("angle", [_COLOURS[k] for k in (0, 2, 4, 3, 0)])
 _PUBLISHED: dict[str, Any] = {"color": _MUTED, "marker": "D", "markerfacecolor": _PAPER}
 _REFERENCES: dict[str, dict[str, Any]] = {
@@ -123,15 +123,15 @@ def noise(
     measured: Mapping[str, Mapping[str, Mapping[int, Share]]],
     published: Mapping[str, Mapping[str, Mapping[int, Share]]],
 ) -> Figure:
-    """Draw success against the noise on the state.
+    """Draw the episodes that reach the goal against the noise on the state.
 
     Args:
-        measured: task -> method -> standard deviation of the noise -> share of successes.
+        measured: task -> method -> standard deviation of the noise -> share of such episodes.
         published: the same, by others.
     """
     figure, panels = _grid(len(measured), 2, 4.6, 3.6)
     for axes, task in zip(panels, measured, strict=False):
-        _style(axes, f"{task}: successes [%]", "noise on the state, standard deviation")
+        _style(axes, f"{task}: reaches the goal [%]", "noise on the state, standard deviation")
         for place, (method, by_noise) in enumerate(measured[task].items()):
             aside = 0.01 * max(by_noise) * (place - (len(measured[task]) - 1) / 2)
             _curve(axes, by_noise, _look(method) | {"label": method}, aside)

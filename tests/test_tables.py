@@ -266,7 +266,11 @@ def test_whoever_stops_the_benchmark_stops_its_cells(
 
 def synthetic(task: str, method: str, seed: int, share: float) -> None:
     """Write a cell as one that was computed would be."""
-    scores: dict[str, Any] = {"success_rate": share / 2, "time_in_goal": share, "episodes": [share]}
+    scores: dict[str, Any] = {
+        "success_rate": share / 2,
+        "time_in_goal": share,
+        "episodes": [share, 0],
+    }
     found = {"task": task, "method": method, "seed": seed, **scores}
     if task == "balance":
         found["perturbed"] = {**scores, "time_in_goal": share / 4}
@@ -317,7 +321,7 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
     Tables(draw_only=True)()
     text = (tables.RESULTS / "table.md").read_text()
     assert capsys.readouterr().out == text
-    scored, noisy, costs = rows(text).values()
+    scored, reached, settled, costs = rows(text).values()
     names = list(tables.SCORED)
     assert scored[""] == names
     model = dict(zip(names, scored[MODEL], strict=True))
@@ -327,15 +331,16 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
     assert scored["random"][names.index("planar")] == "**12.5**"
     assert "zero" not in scored
     assert scored["solar"][names.index("reach")] == "PCC/PC3: 35.4 ± 1.9"
-    noise = dict(zip(noisy[""], noisy["random"], strict=True))
-    assert (noise["planar, 0"], noise["planar, 2"], noise["arm, 0"]) == ("**6.2**", "**3.1**", "")
+    for noisy, none, two in ((settled, "**6.2**", "**3.1**"), (reached, "**50.0**", "**50.0**")):
+        noise = dict(zip(noisy[""], noisy["random"], strict=True))
+        assert (noise["planar, 0"], noise["planar, 2"], noise["arm, 0"]) == (none, two, "")
     assert dict(zip(costs[""], costs[MODEL], strict=True))["balance"] == "94 s, 1,234, 5,678"
 
 
 @pytest.mark.usefixtures("compared")
 def test_published_figures_stand_beside_the_measured() -> None:
     synthetic("planar", "pcc", 0, 0.5)
-    scored, noisy, _ = rows(tables.tables(tables.read_finished())).values()
+    scored, noisy, _, _ = rows(tables.tables(tables.read_finished())).values()
     assert "**50.0**<br>PCC/PC3: 56.6 ± 3.15 (10, best 75.5)" in scored["pcc"]
     assert "E2C: 93<br>RCE: 85" in noisy["e2c"]
 
