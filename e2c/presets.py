@@ -36,7 +36,7 @@ TASKS: dict[str, Changes] = {
             "latent_weight": 10.0,
             "latent_weight_start": 1.0,
         },
-        "optimiser": {"blur": 12.0, "blur_until": 0.5},
+        "optimiser": {"blur": 24.0, "blur_until": 0.5},
         "data": {"transitions": 4600, "rounds": 2},
         "planner": {"horizon": 15, "control_weight": 0.02, "terminal_weight": 5.0},
     },
