@@ -78,6 +78,10 @@ def score(task: Scored, states: Floats, actions: NDArray[np.float32]) -> Scores:
     )
 
 
+LOST = 1e6
+"""An open-loop error is cut to this: where a roll-out leaves every scale, no number says more."""
+
+
 def open_loop_error(latents: Floats, predictions: Floats) -> Floats:
     """Error of open-loop prediction against the horizon, relative to the spread of the encodings.
 
@@ -87,8 +91,10 @@ def open_loop_error(latents: Floats, predictions: Floats) -> Floats:
 
     Returns:
         ``[T]``: mean squared distance after 1 .. T steps over the summed variance; 1 is as bad as
-        predicting the mean.
+        predicting the mean, and `LOST` is as bad as it is told.
     """
     variance = latents.reshape(-1, latents.shape[-1]).var(0).sum()
-    error: Floats = np.square(predictions - latents).sum(-1).mean(0)[1:] / variance
-    return error
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = np.square(predictions - latents).sum(-1).mean(0)[1:] / variance
+    bounded: Floats = np.nan_to_num(error, nan=LOST, posinf=LOST).clip(max=LOST)
+    return bounded

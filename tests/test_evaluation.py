@@ -7,7 +7,7 @@ import pytest
 from tiny import ENV
 
 import envs
-from e2c.evaluation import Scores, open_loop_error, score
+from e2c.evaluation import LOST, Scores, open_loop_error, score
 
 T = 60
 
@@ -97,3 +97,11 @@ def test_open_loop_error_is_relative_to_the_spread() -> None:
     np.testing.assert_allclose(
         open_loop_error(10 * latents, 10 * off), open_loop_error(latents, off)
     )
+
+
+def test_a_roll_out_that_leaves_every_scale_has_a_finite_error() -> None:
+    latents = np.random.default_rng(0).standard_normal((3, 4, 2))
+    predictions = latents.copy()
+    predictions[0, 2], predictions[:, 3] = 1e300, np.nan
+    error = open_loop_error(latents, predictions)
+    np.testing.assert_array_equal(error, [0, LOST, LOST])
