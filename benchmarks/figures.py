@@ -170,6 +170,7 @@ def open_loop(errors: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure
             look = _look(method) | {"label": method, "markevery": (0.05, 0.2)}
             axes.plot(np.arange(1, len(error) + 1), error, linewidth=1.5, markersize=5, **look)
         axes.set_yscale("log")
+        axes.set_ylim(top=min(axes.get_ylim()[1], 100.0))  # what is worse than that is no worse
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.supylabel("error over the variance; 1 is saying the mean", color=_MUTED, fontsize=9)
     _legend_below(figure)
