@@ -86,7 +86,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 OWN = [
-    ("train", ["--out", "new", "--preset", "papr"], "no preset 'papr'; choose one of: default, p"),
+    ("train", ["--out", "new", "--preset", "papr"], "no preset 'papr'; choose one of: default, e"),
     ("train", ["--out", "run"], "run holds the run of another recipe (config.model.latent_dim is"),
     (
         "train",
@@ -401,7 +401,7 @@ def test_disturbances_are_options(here: Path, command: Callable[..., Outcome]) -
     assert outcome.status == 0, outcome.err
     found = json.loads((here / "r.json").read_text())["disturbance"]
     asked = {"mass": 1.1, "length": 0.9, "frame_noise": 10.0, "state_noise": 2.0}
-    assert found == {"kick": 0.0, "black_frames": 0.0, **asked}
+    assert found == {"kick": 0.0, "black_frames": 0.0, "perturbed": False, **asked}
 
 
 def test_a_kick_that_would_not_come_is_refused(here: Path, command: Callable[..., Outcome]) -> None:
