@@ -23,21 +23,21 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
 from benchmarks.published import Share
+from e2c.pictures import INK, MUTED, PAPER, style
 from e2c.presets import PRESETS
 from e2c.quantities import Quantity
 
-_INK, _MUTED, _LINE, _GRID, _PAPER = "#0f172a", "#54637a", "#cbd5e1", "#e6ebf2", "#ffffff"
 _COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a00", "#4d4d4d"),
     *("#882255", "#332288", "#44aa99", "#999933", "#000000"),
 )
 _MARKERS = ("o", "s", "^", "v", "P", "X", "p", "h", "<", ">", "*", "d", "D")
 _CYCLE = LinearSegmentedColormap.from_list("angle", [_COLOURS[k] for k in (0, 2, 4, 3, 0)])
-_PUBLISHED: dict[str, Any] = {"color": _MUTED, "marker": "D", "markerfacecolor": _PAPER}
+_PUBLISHED: dict[str, Any] = {"color": MUTED, "marker": "D", "markerfacecolor": PAPER}
 _REFERENCES: dict[str, dict[str, Any]] = {
-    "oracle": {"color": _INK, "linestyle": "-", "linewidth": 1.2},
-    "random": {"color": _MUTED, "linestyle": (0, (4, 2)), "linewidth": 1.2},
-    "zero": {"color": _MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.4},
+    "oracle": {"color": INK, "linestyle": "-", "linewidth": 1.2},
+    "random": {"color": MUTED, "linestyle": (0, (4, 2)), "linewidth": 1.2},
+    "zero": {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.4},
 }
 """Rows that are drawn as lines: what a score means without any learning."""
 
@@ -71,7 +71,7 @@ def scores(
     figure, panels = _grid(len(measured) + 1, columns, 2.9, 1.0 + 0.36 * len(methods))
     for place, (axes, title) in enumerate(zip(panels, measured, strict=False)):
         below = place + columns > len(measured)
-        _style(axes, title, "steps in the goal [%]" if below else "")
+        style(axes, title, "steps in the goal [%]" if below else "")
         _score_panel(axes, methods, measured[title], published.get(title, {}))
         axes.tick_params(labelleft=place % columns == 0)
     _explain_scores(panels[len(measured)])
@@ -116,7 +116,7 @@ def _explain_scores(axes: Axes) -> None:
         *(Line2D([], [], label=f"{name} (no training)", **v) for name, v in _REFERENCES.items()),
     ]
     axes.set_axis_off()
-    axes.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=_INK, loc="center")
+    axes.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=INK, loc="center")
 
 
 def noise(
@@ -131,12 +131,12 @@ def noise(
     """
     figure, panels = _grid(len(measured), 2, 4.6, 3.6)
     for axes, task in zip(panels, measured, strict=False):
-        _style(axes, f"{task}: reaches the goal [%]", "noise on the state, standard deviation")
+        style(axes, f"{task}: reaches the goal [%]", "noise on the state, standard deviation")
         for place, (method, by_noise) in enumerate(measured[task].items()):
             aside = 0.01 * max(by_noise) * (place - (len(measured[task]) - 1) / 2)
             _curve(axes, by_noise, _look(method) | {"label": method}, aside)
         for method, by_noise in published.get(task, {}).items():
-            look = {**_look(method), **{"marker": "D", "markerfacecolor": _PAPER}}
+            look = {**_look(method), **{"marker": "D", "markerfacecolor": PAPER}}
             name = f"{method}, published"
             _curve(axes, by_noise, look | {"linestyle": (0, (4, 2)), "label": name})
         axes.set_ylim(-4, 104)
@@ -164,15 +164,15 @@ def open_loop(errors: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure
     """
     figure, panels = _grid(len(errors), 3, 3.5, 2.7)
     for place, (axes, task) in enumerate(zip(panels, errors, strict=False)):
-        _style(axes, task, "steps ahead" if place + 3 >= len(errors) else "")
-        axes.axhline(1.0, color=_MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
+        style(axes, task, "steps ahead" if place + 3 >= len(errors) else "")
+        axes.axhline(1.0, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
         for method, error in errors[task].items():
             look = _look(method) | {"label": method, "markevery": (0.05, 0.2)}
             axes.plot(np.arange(1, len(error) + 1), error, linewidth=1.5, markersize=5, **look)
         axes.set_yscale("log")
         axes.set_ylim(top=min(axes.get_ylim()[1], 100.0))  # what is worse than that is no worse
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    figure.supylabel("error over the variance; 1 is saying the mean", color=_MUTED, fontsize=9)
+    figure.supylabel("error over the variance; 1 is saying the mean", color=MUTED, fontsize=9)
     _legend_below(figure)
     return figure
 
@@ -187,7 +187,7 @@ def latent_maps(maps: Mapping[str, LatentMaps]) -> Figure:
             place = (len(maps), len(methods), row * len(methods) + column)
             panels.append(_map_panel(figure, place, found, method))
             if row == 0:
-                panels[-1].set_title(method, color=_INK, fontsize=10, fontweight="bold", pad=4)
+                panels[-1].set_title(method, color=INK, fontsize=10, fontweight="bold", pad=4)
         _name_row(panels[0], task)
         _colour_key(figure, panels, found)
     return figure
@@ -214,7 +214,7 @@ def _name_row(axes: Axes, task: str) -> None:
     """Write the task's name to the left of its first panel."""
     write = axes.text2D if isinstance(axes, Axes3D) else axes.text
     style: dict[str, Any] = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 10}
-    write(-0.04, 0.5, task, transform=axes.transAxes, color=_INK, fontweight="bold", **style)
+    write(-0.04, 0.5, task, transform=axes.transAxes, color=INK, fontweight="bold", **style)
 
 
 def _colour_key(figure: Figure, panels: Sequence[Axes], found: LatentMaps) -> None:
@@ -223,8 +223,8 @@ def _colour_key(figure: Figure, panels: Sequence[Axes], found: LatentMaps) -> No
     key = ScalarMappable(limits, colours)
     bar = figure.colorbar(key, ax=list(panels), shrink=0.75, pad=0.01, aspect=16, fraction=0.03)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=_MUTED, labelsize=8, length=0)
-    bar.set_label(found.quantity.label, color=_MUTED, fontsize=8.5)
+    bar.ax.tick_params(colors=MUTED, labelsize=8, length=0)
+    bar.set_label(found.quantity.label, color=MUTED, fontsize=8.5)
     if colours is _CYCLE:
         bar.set_ticks([-math.pi, 0, math.pi], labels=["−π", "0", "π"])
 
@@ -254,7 +254,7 @@ def _in_order(methods: Iterable[str]) -> list[str]:
 
 def _figure(width: float, height: float) -> Figure:
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.02, hspace=0.03)
-    return Figure(figsize=(width, height), layout=layout, facecolor=_PAPER)
+    return Figure(figsize=(width, height), layout=layout, facecolor=PAPER)
 
 
 def _grid(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -266,18 +266,6 @@ def _grid(count: int, columns: int, width: float, height: float) -> tuple[Figure
     for axes in panels[count:]:
         axes.set_axis_off()
     return figure, panels[:count]
-
-
-def _style(axes: Axes, title: str, horizontal: str) -> None:
-    """Give ``axes`` the look of the project's charts: light grid, two spines, heading left."""
-    axes.set_title(title, loc="left", color=_INK, fontsize=10.5, fontweight="bold", pad=8)
-    axes.set_xlabel(horizontal, color=_MUTED, fontsize=9)
-    axes.tick_params(which="both", colors=_MUTED, labelsize=8.5, length=0)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_LINE)
 
 
 def _legend_below(figure: Figure) -> None:
@@ -294,5 +282,5 @@ def _legend_below(figure: Figure) -> None:
         ncols=columns,
         frameon=False,
         fontsize=9,
-        labelcolor=_INK,
+        labelcolor=INK,
     )

@@ -38,9 +38,10 @@ LOSS_TERMS = {
 }
 """What `loss_curves` draws, and how it is called there."""
 
-_INK, _MUTED, _LINE, _GRID = "#0f172a", "#54637a", "#cbd5e1", "#e6ebf2"
+INK, MUTED, LINE, GRID = "#0f172a", "#54637a", "#cbd5e1", "#e6ebf2"
 _BLUE, _GREEN, _AMBER, _ROSE = "#2563eb", "#10b981", "#f59e0b", "#f43f5e"
-_PAPER = "#ffffff"
+PAPER = "#ffffff"
+"""What all charts are drawn in, those of ``benchmarks/`` too."""
 _CYCLE = LinearSegmentedColormap.from_list("angle", [_BLUE, _GREEN, _AMBER, _ROSE, _BLUE])
 _DPI = 110
 
@@ -77,7 +78,7 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         if _spans_a_decade(values):
             axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        _style(axes, LOSS_TERMS[name], "optimiser step" if place > len(names) - columns else "")
+        style(axes, LOSS_TERMS[name], "optimiser step" if place > len(names) - columns else "")
     return figure
 
 
@@ -98,16 +99,16 @@ def open_loop_error(
         if errors is not None:
             steps = np.arange(1, len(errors) + 1)
             axes.plot(steps, errors, color=colour, linewidth=2.0, label=name)
-    axes.axhline(1.0, color=_MUTED, linewidth=1.0, linestyle=(0, (4, 3)), label="saying the mean")
+    axes.axhline(1.0, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), label="saying the mean")
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    _style(axes, "Open-loop prediction error, relative to the variance", "steps ahead")
+    style(axes, "Open-loop prediction error, relative to the variance", "steps ahead")
     seconds = axes.secondary_xaxis(
         -0.18, functions=(lambda k: np.multiply(k, dt), lambda s: np.divide(s, dt))
     )
-    seconds.set_xlabel("seconds ahead", color=_MUTED, fontsize=9)
-    seconds.tick_params(colors=_MUTED, labelsize=8.5)
-    seconds.spines["bottom"].set_color(_LINE)
+    seconds.set_xlabel("seconds ahead", color=MUTED, fontsize=9)
+    seconds.tick_params(colors=MUTED, labelsize=8.5)
+    seconds.spines["bottom"].set_color(LINE)
     _legend(axes)
     return figure
 
@@ -216,7 +217,7 @@ def episodes(
     else:
         axes.set_ylim(0.0, 1.03 * max(band, float(distances.max())))
     title = f"{plotted.title} [{plotted.unit}], away from the goal's"
-    _style(axes, f"{title}: {int(success.sum())} of {len(success)} episodes succeed", "time [s]")
+    style(axes, f"{title}: {int(success.sum())} of {len(success)} episodes succeed", "time [s]")
     _legend(axes)
     return figure
 
@@ -227,27 +228,33 @@ def episodes(
 def _figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.03)
-    return Figure(figsize=(width, height), layout=layout, facecolor=_PAPER)
+    return Figure(figsize=(width, height), layout=layout, facecolor=PAPER)
 
 
-def _style(axes: Axes, title: str, horizontal: str) -> None:
-    """Give ``axes`` the look of all charts: heading on the left, light grid, two spines."""
+def style(axes: Axes, title: str, horizontal: str) -> None:
+    """Give ``axes`` the look of all charts: heading on the left, light grid, two spines.
+
+    Args:
+        axes: changed in place.
+        title: its heading.
+        horizontal: the name of the horizontal axis; empty for none.
+    """
     _title(axes, title)
-    axes.set_xlabel(horizontal, color=_MUTED, fontsize=9)
-    axes.tick_params(which="both", colors=_MUTED, labelsize=8.5, length=0)
-    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_xlabel(horizontal, color=MUTED, fontsize=9)
+    axes.tick_params(which="both", colors=MUTED, labelsize=8.5, length=0)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_LINE)
+        spine.set_color(LINE)
 
 
 def _title(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", color=_INK, fontsize=10.5, fontweight="bold", pad=9)
+    axes.set_title(title, loc="left", color=INK, fontsize=10.5, fontweight="bold", pad=9)
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, fontsize=9, labelcolor=_INK, loc="best")
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
 
 
 def _spans_a_decade(values: NDArray[np.float64]) -> bool:
@@ -287,8 +294,8 @@ def _scatter(
     assert figure is not None
     bar = figure.colorbar(key, ax=axes, shrink=0.6, pad=0.1 if deep else 0.03, aspect=24)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=_MUTED, labelsize=8.5, length=0)
-    bar.ax.set_title(quantity.unit, color=_MUTED, fontsize=9)
+    bar.ax.tick_params(colors=MUTED, labelsize=8.5, length=0)
+    bar.ax.set_title(quantity.unit, color=MUTED, fontsize=9)
     if quantity.is_angle:
         bar.set_ticks([-math.pi, 0, math.pi], labels=["−π", "0", "π"])
 
@@ -309,9 +316,9 @@ def _colouring(
 def _trace(axes: Axes, path: NDArray[np.floating] | None) -> None:
     """Draw an episode's ``path [T, p]`` over the points."""
     if path is not None:
-        halo = [Stroke(linewidth=3.6, foreground=_PAPER), Normal()]
-        axes.plot(*path.T, color=_INK, linewidth=1.5, path_effects=halo, zorder=2, label="episode")
-        axes.plot(*path[:1].T, "o", color=_INK, markersize=5, zorder=3, label="its start")
+        halo = [Stroke(linewidth=3.6, foreground=PAPER), Normal()]
+        axes.plot(*path.T, color=INK, linewidth=1.5, path_effects=halo, zorder=2, label="episode")
+        axes.plot(*path[:1].T, "o", color=INK, markersize=5, zorder=3, label="its start")
 
 
 def _star(axes: Axes, goal: NDArray[np.floating]) -> None:
@@ -321,7 +328,7 @@ def _star(axes: Axes, goal: NDArray[np.floating]) -> None:
         "*",
         color=_AMBER,
         markersize=17,
-        markeredgecolor=_INK,
+        markeredgecolor=INK,
         markeredgewidth=0.9,
         zorder=4,
         linestyle="none",
@@ -332,23 +339,23 @@ def _star(axes: Axes, goal: NDArray[np.floating]) -> None:
 def _style_projection(axes: Axes, title: str) -> None:
     """Give a projection its heading; its axes have directions but no units worth reading."""
     _title(axes, title)
-    axes.set_xlabel("component 1", color=_MUTED, fontsize=8.5)
-    axes.set_ylabel("component 2", color=_MUTED, fontsize=8.5)
+    axes.set_xlabel("component 1", color=MUTED, fontsize=8.5)
+    axes.set_ylabel("component 2", color=MUTED, fontsize=8.5)
     axes.set_xticks([])
     axes.set_yticks([])
     if isinstance(axes, Axes3D):
-        axes.set_zlabel("component 3", color=_MUTED, fontsize=8.5)
+        axes.set_zlabel("component 3", color=MUTED, fontsize=8.5)
         axes.set_zticks([])
         axes.view_init(elev=24, azim=-58)
         axes.set_box_aspect((1, 1, 1), zoom=1.1)
         axes.computed_zorder = False  # the path and the goal stay in front of the points
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
             axis.set_pane_color("#f8fafc")
-            axis.line.set_color(_LINE)
+            axis.line.set_color(LINE)
             axis.labelpad = -8
     else:
         for spine in axes.spines.values():
-            spine.set_color(_LINE)
+            spine.set_color(LINE)
     _legend(axes)
 
 
@@ -385,6 +392,6 @@ def _mosaic(
     axes.set_yticks(tops + H / 2 - 0.5, rows)
     axes.set_xticks(lefts + W / 2 - 0.5, columns)
     axes.xaxis.tick_top()
-    axes.tick_params(colors=_MUTED, labelsize=9, length=0)
+    axes.tick_params(colors=MUTED, labelsize=9, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
