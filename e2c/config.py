@@ -58,6 +58,8 @@ class ObjectiveConfig:
     """lambda at the start: small while the latent space unfolds."""
     ramp: float = 0.5
     """Share of the first phase over which lambda grows, geometrically."""
+    prior_weight: float = 0.1
+    """Weight of the KL from a standard normal, for the method whose bound has none (RCE)."""
     curvature_weight: float = 8.0
     """Weight of the curvature of the dynamics, for the methods that have it (PCC, PC3)."""
     curvature_noise: float = 0.1

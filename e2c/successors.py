@@ -85,14 +85,12 @@ class RCE(LatentModel):
         - E[KL(q(zbar|x, u, zhat') || p(zbar|x))],    z = A^-1 (zhat' - B u - o)
 
     The planner takes ``zbar = z``. `transition_bound` keeps A invertible. The bound is the same in
-    a latent space of any scale; a third term, ``prior_kl``, the divergence of ``p(z|x)`` from a
-    standard normal, chooses one with little weight. It is not published.
+    a latent space of any scale, which then grows a hundredfold, out of the range in which its
+    dynamics are learned well. A third term, ``prior_kl``, the divergence of ``p(z|x)`` from a
+    standard normal, holds it with little weight (`prior_weight`); it is not published.
     """
 
     tracked: ClassVar[tuple[str, ...]] = ("prediction",)
-    prior_weight: ClassVar[float] = 0.1
-    """Of `prior_kl`. Without it the latent space grows a hundredfold, out of the range in which its
-    dynamics are learned well."""
 
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__(config, spec, goal)
@@ -106,7 +104,7 @@ class RCE(LatentModel):
         generator: torch.Generator,
         objective: ObjectiveConfig,
     ) -> dict[str, Tensor]:
-        """Evaluate the bound in its parts, ``prediction`` and ``consistency``, and `prior_kl`."""
+        """Evaluate the bound in its parts, ``prediction`` and ``consistency``, and ``prior_kl``."""
         _check_one_step(times)
         q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
@@ -125,7 +123,11 @@ class RCE(LatentModel):
 
     def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
         """With ``latent_weight = 1`` the first two terms are the published bound."""
-        return {"prediction": 1, "consistency": latent_weight, "prior_kl": self.prior_weight}
+        return {
+            "prediction": 1,
+            "consistency": latent_weight,
+            "prior_kl": objective.prior_weight,
+        }
 
 
 class LowCurvature(LatentModel):
