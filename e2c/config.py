@@ -37,9 +37,6 @@ class ModelConfig:
     """Between layers; a smooth one gives the planner smooth Jacobians."""
     pool: int = 2
     """The encoder first averages blocks of pool x pool pixels; 1 leaves the image as it is."""
-    difference: float = 0.0
-    """The encoder sees the newest frame and, this many times enlarged, the change from one frame to
-    the next; 0 shows it the frames as they are. Slow motion is a small part of what frames show."""
     lattices: int = 2
     """The decoder draws lattices x lattices interleaved lattices of pixels, and one training step
     draws one of them: an unbiased, cheaper estimate of the likelihood. 1 draws all pixels."""

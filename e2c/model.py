@@ -73,7 +73,6 @@ class LatentModel(nn.Module, ABC):
             config.encoder_hidden,
             config.activation,
             config.pool,
-            config.difference,
         )
         self.decoder = self._build_decoder(config, spec)
         self.transition = self._build_transition(config, spec)

@@ -79,8 +79,6 @@ class Encoder(nn.Module):
         hidden: widths of the hidden layers.
         activation: a key of `ACTIVATIONS`.
         pool: blocks of ``pool x pool`` pixels are averaged first; it divides H and W.
-        difference: what enters in place of all frames but the newest is the change from one to the
-            next, times this; 0 for the frames themselves.
     """
 
     def __init__(
@@ -90,19 +88,16 @@ class Encoder(nn.Module):
         hidden: Sequence[int],
         activation: str,
         pool: int = 1,
-        difference: float = 0.0,
     ) -> None:
         super().__init__()
-        self.pool, self.difference = pool, difference
+        self.pool = pool
         self.net = mlp([math.prod(observation_shape) // pool**2, *hidden, 2 * n], activation)
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
         """Encode observations ``x [..., C, H, W]`` in [0, 1] to ``[..., n]``."""
         images = x.reshape(-1, *x.shape[-3:])
-        frames = avg_pool2d(images, self.pool) if self.pool > 1 else images
-        if self.difference:
-            frames = torch.cat((frames[:, -1:], self.difference * frames.diff(dim=1)), 1)
-        y = self.net(frames.flatten(1)).reshape(*x.shape[:-3], -1)
+        pooled = avg_pool2d(images, self.pool) if self.pool > 1 else images
+        y = self.net(pooled.flatten(1)).reshape(*x.shape[:-3], -1)
         mean, log_variance = y.chunk(2, dim=-1)
         return DiagonalGaussian(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 

@@ -1,7 +1,5 @@
 """Encoders and decoders: exact derivatives, lattices that tile the picture, shapes."""
 
-import itertools
-
 import pytest
 import torch
 from tiny import generator
@@ -58,18 +56,6 @@ def test_the_encoder_averages_blocks_first(lead: tuple[int, ...], pool: int) -> 
     torch.testing.assert_close(
         torch.cat((q.mean, q.log_variance), -1), encoder.net(pooled).reshape(*lead, 6)
     )
-
-
-@pytest.mark.parametrize(("count", "pool"), [(1, 1), (2, 1), (2, 2), (3, 1)])
-def test_the_encoder_sees_the_newest_frame_and_enlarged_changes(count: int, pool: int) -> None:
-    torch.manual_seed(0)
-    encoder = Encoder((count, 6, 4), 3, (16,), "relu", pool, 5.0)
-    x = torch.rand(7, count, 6, 4, generator=generator())
-    frames = avg_pool2d(x, pool).unbind(1)
-    changes = [5.0 * (after - before) for before, after in itertools.pairwise(frames)]
-    seen = torch.stack((frames[-1], *changes), 1).flatten(1)
-    q = encoder(x)
-    torch.testing.assert_close(torch.cat((q.mean, q.log_variance), -1), encoder.net(seen))
 
 
 def test_encoded_log_variances_are_bounded() -> None:
