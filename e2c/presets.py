@@ -2,8 +2,8 @@
 
 ``preset(name, env)`` is the default configuration with the changes of the task, those of the
 preset, and those that the preset makes on this task alone. Methods differ in their model and
-objective, and in how long such an objective is trained; the data, the planner and the evaluation of
-a task are the same for all of them.
+objective, and in how such an objective is trained; the data, the planner and the evaluation of a
+task are the same for all of them.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ TASKS: dict[str, Changes] = {
 is the time to arrive; FINDINGS.md tells why a small thing that moves wants a blur."""
 
 _ONE_STEP = {"horizon": 1, "targets": 1}
-_SMALL_STEPS = {"steps": 5000, "batch_size": 64, "blur": 24.0, "blur_until": 0.5}
-"""One step of a one-step objective is cheaper, so there can be more of them. It tells neighbours
-only, so the images are blurred at first on every task, or else the latent space comes out folded
-(FINDINGS.md)."""
+_ON_PAIRS = {"steps": 5000, "batch_size": 64, "blur": 24.0, "blur_until": 0.5}
+"""How a one-step objective is trained. Its steps are cheaper, so there can be more of them; and as
+it ties neighbours only, the images are blurred at first on every task, or else the latent space
+comes out folded (FINDINGS.md)."""
 
 
 def _published(method: str, latent_weight: float = 0.25) -> Changes:
@@ -83,7 +83,7 @@ def _published(method: str, latent_weight: float = 0.25) -> Changes:
     return {
         "model": {"method": method, "transition_bound": 0.0},
         "objective": _ONE_STEP | weight,
-        "optimiser": _SMALL_STEPS,
+        "optimiser": _ON_PAIRS,
     }
 
 
@@ -93,7 +93,7 @@ def _ramped(method: str, latent_weight: float) -> Changes:
     return {
         "model": {"method": method},
         "objective": _ONE_STEP | weight,
-        "optimiser": _SMALL_STEPS,
+        "optimiser": _ON_PAIRS,
     }
 
 
@@ -111,7 +111,7 @@ PRESETS: dict[str, Changes] = {
             "latent_weight_start": 1.0,
             "curvature_weight": 7.0,
         },
-        "optimiser": {**_SMALL_STEPS, "batch_size": 128},
+        "optimiser": {**_ON_PAIRS, "batch_size": 128},
     },
     "nonlinear": _published("nonlinear"),
     "global": _published("global"),

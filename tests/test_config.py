@@ -18,7 +18,7 @@ from e2c.config import (
     to_dict,
 )
 from e2c.errors import E2CError
-from e2c.presets import PRESETS, preset
+from e2c.presets import EXCEPTIONS, PRESETS, TASKS, preset
 
 
 def with_value(name: str, value: Any) -> Config:
@@ -38,6 +38,12 @@ def test_presets_are_valid_and_survive_files(name: str, env: str) -> None:
     assert from_dict(to_dict(config)) == config
     assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_exceptions_are_of_presets_on_tasks_that_there_are() -> None:
+    for name, env in EXCEPTIONS:
+        assert name in PRESETS
+        assert env in TASKS
 
 
 def test_the_papers_preset_has_the_published_values() -> None:
