@@ -162,8 +162,8 @@ EXCEPTIONS: dict[tuple[str, str], Changes] = {
     ("rce", "E2C/Planar-v0"): {"objective": {"prior_weight": 0.01}},
 }
 """What a preset changes on one task only. There are few nats to gain on planar, so that little
-weighs much there. PC3 needs no third dimension to unfold planar; with one,
-it draws out the way to a goal in one direction, and the agent goes straight into an obstacle."""
+weighs much there. PC3 needs no third dimension to unfold planar; with one, it draws out the way to
+a goal in one direction, and the agent goes straight into an obstacle."""
 
 
 def preset(name: str, env: str = HEADLINE) -> Config:
