@@ -603,8 +603,10 @@ def evaluate(
     rollouts = closed_loop("evaluate", lambda x: agent.act(disturbance.look(x, noise)), batch)
     seconds = time.perf_counter() - started
     scores = score(env, rollouts.states, rollouts.actions)
+    expert = Oracle(env, spec, agent.options, starts)
     results = {
         **scores.summary(),
+        "cost_mean": float(expert.price(rollouts.states, rollouts.actions).mean()),
         "faults": {kind: int(counts.sum()) for kind, counts in agent.faults.items()},
         "episodes": scores.rows(**agent.faults),
         "seconds": seconds,
@@ -612,10 +614,10 @@ def evaluate(
     ideal = None
     if oracle:
         batch = begin()
-        expert = Oracle(env, spec, agent.options, starts)
         ideal = closed_loop("oracle", lambda _: expert.act(batch.states), batch)
         best = score(env, ideal.states, ideal.actions).summary()
         results |= {f"oracle_{key}": best[key] for key in ("success_rate", "time_in_goal")}
+        results["oracle_cost_mean"] = float(expert.price(ideal.states, ideal.actions).mean())
     return results, rollouts, ideal
 
 

@@ -106,3 +106,17 @@ class Oracle:
         plan = self.planner.plan(self.dynamics.whiten(states), self.cost)
         actions: Floats = plan.controls[:, 0].numpy()
         return actions
+
+    def price(self, states: Floats, actions: NDArray[np.float32]) -> Floats:
+        """Return the cost ``[B]`` of episodes that anyone played: what the oracle minimises.
+
+        It adds, over the steps, the squared distance to the goal in whitened coordinates (their
+        mean) and ``control_weight`` times the squared controls in units of their limits.
+
+        Args:
+            states: true states ``[B, T+1, n]`` of the episodes from the oracle's starts.
+            actions: ``[B, T, m]``.
+        """
+        x, u = self.dynamics.whiten(states), torch.from_numpy(np.float64(actions))
+        cost: Floats = self.cost.total(x, u).numpy()
+        return cost

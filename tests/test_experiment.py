@@ -180,6 +180,8 @@ KEYS = {
     "oracle_time_in_goal",
     "steps_to_goal_median",
     "return_mean",
+    "cost_mean",
+    "oracle_cost_mean",
     "plan_ms_median",
     "plan_ms_p99",
     "episodes",

@@ -95,3 +95,19 @@ def test_the_oracle_swings_up_and_holds() -> None:
     assert scores.success.all()
     assert (scores.steps_to_goal < 65).all()
     assert np.abs(rollouts.actions).max() <= 2
+
+
+def test_an_episode_costs_what_the_planning_cost_says_of_it() -> None:
+    """Whoever played it; at rest in the goal without control it costs nothing."""
+    env = envs.make(ENV)
+    spec, options = problem_spec(ENV, env), PlannerConfig(control_weight=0.3, terminal_weight=7.0)
+    rng, T = np.random.default_rng(0), 4
+    states, actions = np.zeros((3, T + 1, 2)), np.zeros((3, T, 1), np.float32)
+    states[1], actions[2] = rng.standard_normal((T + 1, 2)), rng.uniform(-1, 1, (T, 1))
+    oracle = Oracle(env, spec, options, states[:, 0])
+    cost = oracle.price(states, actions)
+    x = env.coordinates(states[1]) / oracle.dynamics.scale
+    away = np.square(x - env.coordinates(np.zeros(2)) / oracle.dynamics.scale).mean(-1)
+    effort = 0.3 * np.square(actions[2] / env.action_space.high).sum()
+    expected = [0.0, away[:-1].sum() + 7 * away[-1], effort]
+    np.testing.assert_allclose(cost, expected, atol=1e-9)

@@ -268,6 +268,7 @@ def synthetic(task: str, method: str, seed: int, share: float) -> None:
     """Write a cell as one that was computed would be."""
     scores: dict[str, Any] = {
         "success_rate": share / 2,
+        "cost": 3 / share,
         "time_in_goal": share,
         "episodes": [share, 0],
     }
@@ -321,7 +322,7 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
     Tables(draw_only=True)()
     text = (tables.RESULTS / "table.md").read_text()
     assert capsys.readouterr().out == text
-    scored, reached, settled, costs = rows(text).values()
+    scored, reached, settled, _, costs = rows(text).values()
     names = list(tables.SCORED)
     assert scored[""] == names
     model = dict(zip(names, scored[MODEL], strict=True))
@@ -340,9 +341,17 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
 @pytest.mark.usefixtures("compared")
 def test_published_figures_stand_beside_the_measured() -> None:
     synthetic("planar", "pcc", 0, 0.5)
-    scored, noisy, _, _ = rows(tables.tables(tables.read_finished())).values()
+    synthetic("cart_pole", "oracle", 0, 1.0)
+    synthetic("cart_pole", "e2c", 0, 0.5)
+    synthetic("cart_pole", "e2c", 1, 0.25)
+    scored, noisy, _, trials, _ = rows(tables.tables(tables.read_finished())).values()
     assert "**50.0**<br>PCC/PC3: 56.6 ± 3.15 (10, best 75.5)" in scored["pcc"]
-    assert "E2C: 93<br>RCE: 85" in noisy["e2c"]
+    assert "**50.0** ± 0.0 (2, best 50.0)<br>RCE: 85" in noisy["e2c"]
+    tried = dict(zip(trials[""], trials["e2c"], strict=True))
+    assert tried["cart_pole, cost"] == "**300.0** ± 100.0 (2, best 200.0)<br>E2C: 145"
+    assert tried["cart_pole, success"] == "**18.8** ± 6.2 (2, best 25.0)<br>E2C: 93"
+    assert tried["arm, cost"] == "E2C: 152"
+    assert trials["oracle"][:2] == ["**100.0**<br>E2C: 100", "**50.0**<br>E2C: 100"]
 
 
 def test_published_figures_are_typed_once_and_of_tasks_there_are() -> None:
@@ -350,11 +359,14 @@ def test_published_figures_are_typed_once_and_of_tasks_there_are() -> None:
     assert len(set(tables_of_success)) == len(tables_of_success)
     assert {task for _, task, _ in tables_of_success} <= set(tables.TASKS)
     assert {task for task, _ in published.TIME_IN_GOAL} <= set(tables.SCORED)
+    assert {task for task, _ in published.TRIALS} <= set(tables.TASKS)
+    assert {method for _, method in published.TRIALS} <= {*METHODS, published.TRUE_MODEL}
     methods = {method for _, _, method in tables_of_success}
     methods |= {method for _, method in published.TIME_IN_GOAL}
     assert methods - {"solar"} <= set(METHODS)
     sources = {source for source, *_ in published.SUCCESS}
     sources |= {share.source for share in published.TIME_IN_GOAL.values()}
+    sources |= {share.source for share in published.trial("arm", "e2c").values()}
     assert sources == set(published.SOURCES)
 
 
