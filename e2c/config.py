@@ -108,6 +108,9 @@ class DataConfig:
     """Standard deviation of the noise on the agent's own controls, as a share of the limits."""
     fresh: float = 0.5
     """Share of each batch that comes from own episodes, once there are any."""
+    keep: Literal["last", "best"] = "last"
+    """Which model a run ends with: the last, or the best of all rounds, whose own episodes were
+    nearest to the goal as the last one encodes them. To judge the last too takes one more round."""
 
 
 @dataclass(frozen=True)

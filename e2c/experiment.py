@@ -201,6 +201,8 @@ class Run:
     sessions: list[Mapping[str, Any]]
     phase: int = 0
     """0 while training on the first data, k in round k, and one more once training is over."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """After which round the model was kept, and the distances to the goal that decided."""
     resumed_at: float = field(default_factory=time.perf_counter)
     saved_at: float = field(default_factory=time.perf_counter)
 
@@ -330,6 +332,11 @@ def _data_file(folder: Path, number: int) -> Path:
     return folder / "data" / (f"round_{number}.npz" if number else "first.npz")
 
 
+def _candidate(folder: Path, number: int) -> Path:
+    """Where the model that plays this round is kept, as in a run folder."""
+    return folder / runs.CANDIDATES / f"round_{number}"
+
+
 def _learn(run: Run) -> None:
     """Train on the first data, then in rounds: act, keep what was seen, train on."""
     options = run.config.optimiser
@@ -343,6 +350,38 @@ def _learn(run: Run) -> None:
             _fit(run, phase, f"train, round {run.phase}")
         run.phase += 1
         run.save_state(run.trainer.state())
+    if run.config.data.keep == "best" and run.config.data.rounds:
+        _keep_best(run)
+
+
+def _keep_best(run: Run) -> None:
+    """Go back to the model whose own episodes were nearest to the goal, as the last sees them.
+
+    Models a round apart differ more than they improve, so the last is a draw among them. The judge
+    is the last model in every session of a run, also where its weights have been replaced already.
+    """
+    last = run.config.data.rounds + 1
+    if len(run.data) == last:
+        _own_round(run)
+    models = [checkpoint.load(_candidate(run.folder, n))[0] for n in range(1, last + 1)]
+    distances = [distance_to_goal(models[-1], run.env, own) for own in run.data[1:]]
+    best = int(np.argmin(distances))
+    run.model.load_state_dict(models[best].state_dict())
+    run.kept = {"after_round": best, "distances_to_goal": distances}
+
+
+@torch.inference_mode()
+def distance_to_goal(model: LatentModel, env: PixelEnv, episodes: Dataset) -> float:
+    """Return how far from their goals episodes were, as ``model`` encodes what was seen.
+
+    It is the mean over the steps of the squared latent distance to the encoding of the episode's
+    goal image, over the summed variance of the encodings: what the planner minimises.
+    """
+    first = np.cumsum(episodes.lengths + 1) - episodes.lengths - 1
+    goals = model.encode(env.observe(env.goal_states(episodes.states[first]))).mean
+    z = model.encode(episodes.observations()).mean
+    away = z - goals.repeat_interleave(torch.from_numpy(episodes.lengths + 1), 0)
+    return float(away.square().sum(-1).mean() / model.latent_variance)
 
 
 def _fit(run: Run, phase: Phase, name: str) -> None:
@@ -389,6 +428,10 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _own_round(run: Run) -> None:
     """Let the agent act in its task, and keep what it saw."""
     options, number = run.config.data, run.phase
+    if options.keep == "best":
+        place = _candidate(run.folder, number)
+        place.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(place / checkpoint.NAME, run.model, run.config, run.spec)
     with run.timed("own"):
         rng = np.random.default_rng([run.recipe.seed, number])
         batch = BatchEnv(run.env, run.env.sample_starts(rng, options.episodes_per_round))
@@ -446,6 +489,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "steps": run.trainer.step,
         "skipped_steps": run.trainer.skipped,
         "recoveries": run.trainer.recoveries,
+        **({"kept": run.kept} if run.kept else {}),
         "resumed": len(run.sessions) - 1,
         "seconds": run.seconds,
         **run.sessions[-1],

@@ -63,7 +63,7 @@ TASKS: dict[str, Changes] = {
     "E2C/ThreeLinkArm-v0": {
         "model": {"latent_dim": 8, "lattices": 4},
         "objective": {"targets": 2, "latent_weight": 10.0, "latent_weight_start": 0.3},
-        "data": {"transitions": 10_000, "rounds": 4},
+        "data": {"transitions": 10_000, "rounds": 10, "keep": "best"},
         "planner": {"horizon": 60, "iterations": 2, "restarts": 32, "control_weight": 0.1},
     },
 }

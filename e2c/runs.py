@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ VIDEO = "swing_up.mp4"
 REPORT = "report.html"
 PICTURES = "pictures"
 LOCK = ".lock"
+CANDIDATES = "candidates"
+"""Folder of the models that played the rounds, while the run goes on."""
 
 TRAINED = Path(__file__).parent / "trained" / "pendulum"
 """Run folder of the trained model that comes with the project."""
@@ -132,6 +135,7 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
 def end(folder: Path) -> None:
     """End a run: what it needed to go on is removed."""
     (folder / STATE).unlink()
+    shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
 
 
 def _check_recipe_of(folder: Path, recipe: Recipe) -> None:

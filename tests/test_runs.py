@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
@@ -63,6 +64,14 @@ PLACES = [
 def test_a_run_interrupted_anywhere_ends_as_if_it_had_not_been(
     owner: Any, name: str, call: int, late: bool, ended: Path, tmp_path: Path
 ) -> None:
+    interrupt_and_go_on(RECIPE, tmp_path / "run", owner, name, call, late)
+    assert untimed(tmp_path / "run") == untimed(ended)
+    assert not (tmp_path / "run" / runs.STATE).exists()
+
+
+def interrupt_and_go_on(
+    recipe: Recipe, folder: Path, owner: Any, name: str, call: int, late: bool
+) -> None:
     calls, original = itertools.count(1), getattr(owner, name)
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
@@ -77,11 +86,61 @@ def test_a_run_interrupted_anywhere_ends_as_if_it_had_not_been(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            experiment.train(RECIPE, tmp_path / "run")
-    if not runs.finished(tmp_path / "run"):
-        experiment.train(RECIPE, tmp_path / "run")
-    assert untimed(tmp_path / "run") == untimed(ended)
-    assert not (tmp_path / "run" / runs.STATE).exists()
+            experiment.train(recipe, folder)
+    if not runs.finished(folder):
+        experiment.train(recipe, folder)
+
+
+DATA = dataclasses.replace(CONFIG.data, rounds=2, keep="best")
+CHOOSY = Recipe(dataclasses.replace(CONFIG, data=DATA), seed=3)
+"""A run that keeps the best of three models."""
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a run, whose candidates are left where they are."""
+    folder = tmp_path_factory.mktemp("chosen") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "end", lambda folder: (folder / runs.STATE).unlink())
+        experiment.train(CHOOSY, folder)
+    return folder
+
+
+def test_the_model_whose_own_episodes_were_nearest_to_the_goal_is_kept(chosen: Path) -> None:
+    """Nearest as the last one sees them; it is judged by a round that it plays at the end."""
+    kept = json.loads((chosen / runs.SUMMARY).read_text())["kept"]
+    played = [dataset.load(chosen / "data" / f"round_{k}.npz") for k in (1, 2, 3)]
+    models = [checkpoint.load(chosen / runs.CANDIDATES / f"round_{k}")[0] for k in (1, 2, 3)]
+    last, env = models[-1], envs.make(ENV)
+    goal = last.encode(env.goal_observation()).mean
+    for own, told in zip(played, kept["distances_to_goal"], strict=True):
+        away = last.encode(own.observations()).mean - goal
+        distance = away.square().sum(-1).mean() / last.latent_variance
+        assert told == pytest.approx(distance.item(), rel=1e-5)
+    assert kept["after_round"] == int(np.argmin(kept["distances_to_goal"])) < 2, "choose a seed"
+    found, wanted = checkpoint.load(chosen)[0], models[kept["after_round"]]
+    for name, value in wanted.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value)
+    summary = json.loads((chosen / runs.SUMMARY).read_text())
+    assert summary["transitions"] == sum(d.transitions for d in played) + 50
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "late"),
+    [
+        *((checkpoint, "save", call, late) for call in (3, 4) for late in (False, True)),
+        (Dataset, "save", 4, True),
+        (experiment, "distance_to_goal", 2, False),
+        (experiment, "write_report", 1, True),
+    ],
+)
+def test_a_run_interrupted_while_it_chooses_ends_as_if_it_had_not_been(
+    owner: Any, name: str, call: int, late: bool, chosen: Path, tmp_path: Path
+) -> None:
+    interrupt_and_go_on(CHOOSY, tmp_path / "run", owner, name, call, late)
+    there = untimed(tmp_path / "run")
+    whole = untimed(chosen)
+    assert there == {path: told for path, told in whole.items() if runs.CANDIDATES not in path}
 
 
 def test_a_run_that_was_taken_up_says_so(ended: Path, tmp_path: Path) -> None:
