@@ -30,7 +30,7 @@ from e2c.dataset import Windows
 from e2c.errors import E2CError, run_command, write_json
 from e2c.methods import build_model
 from e2c.model import LatentModel
-from e2c.objectives import draw_times
+from e2c.objectives import Batch, draw_times
 from e2c.presets import preset
 from e2c.provenance import provenance
 
@@ -77,7 +77,7 @@ class Loss(nn.Module):
     def forward(self, x: Tensor, u: Tensor, times: Sequence[int], noise: int) -> Tensor:
         """Return the loss of ``x [B, K, C, H, W]``, ``u [B, T, m]``; ``noise`` is a seed."""
         generator = torch.Generator().manual_seed(noise)
-        terms = self.model.terms(x, u, times, generator, self.objective)
+        terms = self.model.terms(Batch(x, u, times), generator, self.objective)
         weights = self.model.weights(self.objective, self.objective.latent_weight)
         return torch.stack([share * terms[name] for name, share in weights.items()]).sum()
 

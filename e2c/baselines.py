@@ -7,7 +7,7 @@ does, since the embedding hardly moves towards the end of training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from e2c.gaussians import (
     kl_to_standard_normal,
 )
 from e2c.model import E2C, LatentModel, ProblemSpec
-from e2c.objectives import negative_log_likelihood, roll_out
+from e2c.objectives import Batch, negative_log_likelihood, roll_out
 from e2c.transitions import GlobalLinear, NonLinear, Transition
 
 
@@ -35,14 +35,10 @@ class AE(LatentModel):
     tracked: ClassVar[tuple[str, ...]] = ("reconstruction",)
 
     def terms(
-        self,
-        x: Tensor,
-        u: Tensor,
-        times: Sequence[int],
-        generator: torch.Generator,
-        objective: ObjectiveConfig,
+        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate the objective; see `LatentModel.terms`."""
+        x, u, times = batch
         mu = self.encoder(x).mean
         seen = mu.detach()
         z, path = seen[:, 0], [seen[:, 0]]
@@ -70,14 +66,10 @@ class VAE(LatentModel):
     tracked: ClassVar[tuple[str, ...]] = ("reconstruction",)
 
     def terms(
-        self,
-        x: Tensor,
-        u: Tensor,
-        times: Sequence[int],
-        generator: torch.Generator,
-        objective: ObjectiveConfig,
+        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate the objective; see `LatentModel.terms`."""
+        x, u, times = batch
         q = self.encoder(x)
         z = q.sample(generator)
         seen = DiagonalGaussian(q.mean.detach(), q.log_variance.detach())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from e2c.config import ModelConfig, ObjectiveConfig
 from e2c.gaussians import DiagonalGaussian
 from e2c.networks import Decoder, Encoder, Gallery
-from e2c.objectives import e2c_terms
+from e2c.objectives import Batch, e2c_terms
 from e2c.transitions import LocallyLinear, Transition
 
 
@@ -100,20 +100,13 @@ class LatentModel(nn.Module, ABC):
 
     @abstractmethod
     def terms(
-        self,
-        x: Tensor,
-        u: Tensor,
-        times: Sequence[int],
-        generator: torch.Generator,
-        objective: ObjectiveConfig,
+        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate the named terms of the objective on a batch of windows.
 
         Args:
-            x: ``[B, S, C, H, W]`` in [0, 1], the observations at ``times``.
-            u: ``[B, T, m]``, the controls.
-            times: the S times, 0 first, ascending, at most T.
-            generator: of every random number; on the device of ``x``.
+            batch: the windows.
+            generator: of every random number; on the device of the windows.
             objective: its options.
 
         Returns:
@@ -151,15 +144,10 @@ class E2C(LatentModel):
     """Embed to Control (Watter et al. 2015), over roll-outs of any length; see `objectives`."""
 
     def terms(
-        self,
-        x: Tensor,
-        u: Tensor,
-        times: Sequence[int],
-        generator: torch.Generator,
-        objective: ObjectiveConfig,
+        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate the objective; see `LatentModel.terms` and `objectives.e2c_terms`."""
-        return e2c_terms(self, x, u, times, generator)
+        return e2c_terms(self, batch, generator)
 
     def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
         """Return 1 for all but the latent KL (Watter et al. 2015, section 2.4)."""

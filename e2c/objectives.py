@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,16 +40,26 @@ def draw_times(horizon: int, targets: int, generator: torch.Generator) -> list[i
     return [0] + [int(torch.randint(a, b, (1,), generator=generator)) + 1 for a, b in parts]
 
 
-def e2c_terms(
-    model: LatentModel, x: Tensor, u: Tensor, times: Sequence[int], generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Evaluate the objective's four terms; for arguments see `e2c.model.LatentModel.terms`.
+class Batch(NamedTuple):
+    """Windows of recorded roll-outs, as an objective sees them."""
+
+    x: Tensor
+    """``[B, S, C, H, W]`` in [0, 1]: the observations at ``times``."""
+    u: Tensor
+    """``[B, T, m]``: the controls."""
+    times: Sequence[int]
+    """The S times: 0 first, ascending, at most T."""
+
+
+def e2c_terms(model: LatentModel, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    """Evaluate the objective's four terms on a batch of windows.
 
     Returns:
         ``reconstruction``, ``-log p(x_t | z_t)``; ``prediction``, ``-log p(x_{t+k} | zhat_{t+k})``;
         ``prior_kl``, ``KL(q(z_t | x_t) || N(0, I))``; ``latent_kl``,
         ``KL(prediction of z_{t+k} || q(z_{t+k} | x_{t+k}))``.
     """
+    x, u, times = batch
     q = model.encoder(x)
     path, latent_kl = roll_out(model.transition, q, u, times, generator)
     nll = negative_log_likelihood(model, path, x, generator)

@@ -33,7 +33,7 @@ from e2c.gaussians import (
 )
 from e2c.model import LatentModel, ProblemSpec
 from e2c.networks import LOG_VARIANCE_RANGE, Gallery, mlp
-from e2c.objectives import negative_log_likelihood
+from e2c.objectives import Batch, negative_log_likelihood
 from e2c.transitions import LocalLinearisation, NonLinear, Transition
 
 
@@ -97,14 +97,10 @@ class RCE(LatentModel):
         self.backward_encoder = _backward_encoder(config, spec)
 
     def terms(
-        self,
-        x: Tensor,
-        u: Tensor,
-        times: Sequence[int],
-        generator: torch.Generator,
-        objective: ObjectiveConfig,
+        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate the bound in its parts, ``prediction`` and ``consistency``, and ``prior_kl``."""
+        x, u, times = batch
         _check_one_step(times)
         q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
@@ -184,14 +180,10 @@ class PCC(LowCurvature):
         self.backward_encoder = _backward_encoder(config, spec)
 
     def terms(
-        self,
-        x: Tensor,
-        u: Tensor,
-        times: Sequence[int],
-        generator: torch.Generator,
-        objective: ObjectiveConfig,
+        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate ``prediction``, ``consistency``, ``curvature``, ``deterministic``, ``vae``."""
+        x, u, times = batch
         _check_one_step(times)
         q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
@@ -282,14 +274,10 @@ class PC3(LowCurvature):
         return Gallery(spec.observation_shape, config.latent_dim)
 
     def terms(
-        self,
-        x: Tensor,
-        u: Tensor,
-        times: Sequence[int],
-        generator: torch.Generator,
-        objective: ObjectiveConfig,
+        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate ``prediction`` (InfoNCE), ``consistency``, ``curvature`` and ``centre``."""
+        x, u, times = batch
         _check_one_step(times)
         z, following = self.encoder(x).mean.unbind(1)
         u = u[:, 0]

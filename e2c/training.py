@@ -21,7 +21,7 @@ from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.dataset import Windows
 from e2c.errors import E2CError
 from e2c.model import LatentModel
-from e2c.objectives import draw_times
+from e2c.objectives import Batch, draw_times
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Training has diverged after this many skipped steps in a row."""
@@ -246,7 +246,7 @@ class Trainer:
         """Return the loss terms of a batch, seen through the lens."""
         times = draw_times(self.objective.horizon, self.objective.targets, batches)
         x, u = windows.sample(self.options.batch_size, times, batches)
-        return self.model.terms(self.lens(x), u, times, noise, self.objective)
+        return self.model.terms(Batch(self.lens(x), u, times), noise, self.objective)
 
     def _tracked(self, terms: Mapping[str, Tensor]) -> float:
         return sum(terms[name].item() for name in self.model.tracked)

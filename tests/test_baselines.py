@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, Independent, MultivariateNormal, Norm
 
 from e2c.config import ObjectiveConfig
 from e2c.model import LatentModel
+from e2c.objectives import Batch
 
 B = 5
 FULL = dataclasses.replace(MODEL, lattices=1)
@@ -45,7 +46,7 @@ def gradients(model: LatentModel, term: Tensor, part: str) -> list[Tensor | None
 
 def test_the_autoencoder_draws_its_means_and_fits_the_rest() -> None:
     model, (x, u) = lively("ae"), windows()
-    terms = model.terms(x, u, TIMES, generator(4), OBJECTIVE)
+    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
     mu = model.encoder(x).mean
     torch.testing.assert_close(terms["reconstruction"], -log_p(model, x, mu).mean())
     z, errors = mu[:, 0], []
@@ -62,7 +63,7 @@ def test_the_autoencoder_draws_its_means_and_fits_the_rest() -> None:
 @pytest.mark.parametrize("method", ["vae", "slow_vae"])
 def test_the_vae_is_the_elbo_of_every_observation(method: str) -> None:
     model, (x, u) = lively(method), windows()
-    terms = model.terms(x, u, TIMES, generator(4), OBJECTIVE)
+    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
     q = model.encoder(x)
     z = q.sample(generator(4))
     kl = kl_divergence(Normal(q.mean, q.std), Normal(torch.zeros_like(z), torch.ones_like(z)))
@@ -72,7 +73,7 @@ def test_the_vae_is_the_elbo_of_every_observation(method: str) -> None:
 
 def test_slowness_is_the_kl_of_the_next_encoding_to_this_one() -> None:
     model, (x, u) = lively("slow_vae"), windows()
-    terms = model.terms(x, u, TIMES, generator(4), OBJECTIVE)
+    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
     q = model.encoder(x)
     now, following = Normal(q.mean[:, :-1], q.std[:, :-1]), Normal(q.mean[:, 1:], q.std[:, 1:])
     expected = kl_divergence(following, now).sum(-1).mean()
@@ -85,7 +86,7 @@ def test_slowness_is_the_kl_of_the_next_encoding_to_this_one() -> None:
 @pytest.mark.parametrize("method", ["ae", "vae", "slow_vae"])
 def test_the_fit_trains_the_transition_alone(method: str) -> None:
     model, (x, u) = lively(method), windows()
-    terms = model.terms(x, u, TIMES, generator(4), OBJECTIVE)
+    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
     assert all(
         g is not None and g.abs().max() > 0 for g in gradients(model, terms["fit"], "transition")
     )
@@ -97,14 +98,14 @@ def test_the_fit_trains_the_transition_alone(method: str) -> None:
 def test_without_the_latent_kl_it_is_looked_at_but_not_weighed() -> None:
     model, (x, u) = lively("no_latent_kl"), windows()
     assert model.weights(OBJECTIVE, 50.0).keys() == {"reconstruction", "prediction", "prior_kl"}
-    whole = lively("e2c").terms(x, u, TIMES, generator(4), OBJECTIVE)
-    torch.testing.assert_close(model.terms(x, u, TIMES, generator(4), OBJECTIVE), whole)
+    whole = lively("e2c").terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
+    torch.testing.assert_close(model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE), whole)
 
 
 @pytest.mark.parametrize("method", ["nonlinear", "global"])
 def test_another_transition_carries_the_belief_by_its_own_jacobian(method: str) -> None:
     model, (x, u) = lively(method), windows()
-    terms = model.terms(x, u, TIMES, generator(4), OBJECTIVE)
+    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
     q = model.encoder(x)
     z, mean = q[:, 0].sample(generator(4)), q.mean[:, 0]
     covariance, kl, nll = torch.diag_embed(q.variance[:, 0]), [], [-log_p(model, x[:, 0], z)]

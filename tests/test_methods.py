@@ -13,6 +13,7 @@ from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.errors import E2CError
 from e2c.methods import METHODS
 from e2c.model import LatentModel
+from e2c.objectives import Batch
 from e2c.training import Trainer
 
 B = 6
@@ -34,7 +35,7 @@ def pairs() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_is_made_of_named_finite_terms(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
-    terms = model.terms(x, u, [0, 1], generator(4), OBJECTIVE)
+    terms = model.terms(Batch(x, u, [0, 1]), generator(4), OBJECTIVE)
     weights = model.weights(OBJECTIVE, 0.25)
     assert weights.keys() <= terms.keys()
     assert all(value.shape == () and value.isfinite() for value in terms.values())
@@ -45,7 +46,7 @@ def test_the_loss_is_made_of_named_finite_terms(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_trains_every_weight_of_the_encoder_and_the_transition(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
-    terms = model.terms(x, u, [0, 1], generator(4), OBJECTIVE)
+    terms = model.terms(Batch(x, u, [0, 1]), generator(4), OBJECTIVE)
     weights = model.weights(OBJECTIVE, 0.25)
     torch.stack([share * terms[name] for name, share in weights.items()]).sum().backward()
     for part in (model.encoder, model.transition):
@@ -57,7 +58,7 @@ def test_the_loss_trains_every_weight_of_the_encoder_and_the_transition(method: 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_generator_decides_the_loss(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
-    once, again = (model.terms(x, u, [0, 1], generator(3), OBJECTIVE) for _ in range(2))
+    once, again = (model.terms(Batch(x, u, [0, 1]), generator(3), OBJECTIVE) for _ in range(2))
     assert all(torch.equal(once[name], again[name]) for name in once)
 
 

@@ -11,7 +11,7 @@ from torch.distributions import Bernoulli, MultivariateNormal, kl_divergence
 
 from e2c.config import ModelConfig, ObjectiveConfig
 from e2c.model import LatentModel, ProblemSpec
-from e2c.objectives import draw_times, e2c_terms
+from e2c.objectives import Batch, draw_times, e2c_terms
 
 B = 5
 FULL = dataclasses.replace(MODEL, lattices=1)
@@ -70,14 +70,14 @@ def published(model: LatentModel, x: Tensor, u: Tensor, latent_weight: float, se
 @pytest.mark.parametrize("spec", [SPEC, ONE_CONTROL], ids=["m=2", "m=1"])
 def test_one_step_is_the_published_loss(batch: int, spec: ProblemSpec) -> None:
     model, (x, u) = lively(spec=spec), windows(2, 1, batch, spec)
-    terms = e2c_terms(model, x, u, [0, 1], generator(4))
+    terms = e2c_terms(model, Batch(x, u, [0, 1]), generator(4))
     for latent_weight in (0.25, 50.0):
         expected = published(model, x, u, latent_weight, seed=4)
         torch.testing.assert_close(total(model, terms, latent_weight), expected)
 
 
 def test_no_term_of_that_comparison_was_small() -> None:
-    terms = e2c_terms(lively(), *windows(2, 1), [0, 1], generator(4))
+    terms = e2c_terms(lively(), Batch(*windows(2, 1), [0, 1]), generator(4))
     assert min(value.item() for value in terms.values()) > 0.3
 
 
@@ -107,7 +107,7 @@ def test_a_longer_roll_out_carries_sample_and_belief_along() -> None:
             nll.append(-drawn.log_prob(x[:, s]))
             target = MultivariateNormal(q.mean[:, s], torch.diag_embed(q.variance[:, s]))
             kl.append(kl_divergence(MultivariateNormal(mean, covariance), target))
-    terms = e2c_terms(model, x, u, times, generator(4))
+    terms = e2c_terms(model, Batch(x, u, times), generator(4))
     per_observation = torch.stack(nll).sum((2, 3, 4)).mean(1)
     torch.testing.assert_close(terms["reconstruction"], per_observation[0])
     torch.testing.assert_close(terms["prediction"], per_observation[1:].mean())
@@ -124,7 +124,7 @@ def test_one_lattice_estimates_the_likelihood_without_bias(lattices: int) -> Non
         model.encoder(x)[:, 0].sample(noise)
         lattice = int(torch.randint(lattices**2, (1,), generator=noise))
         if lattice not in found:
-            found[lattice] = e2c_terms(_quiet(model), x, u, [0, 1], generator(seed))
+            found[lattice] = e2c_terms(_quiet(model), Batch(x, u, [0, 1]), generator(seed))
         if len(found) == lattices**2:
             break
     q = _quiet(model).encoder(x[:, 0])
@@ -156,7 +156,8 @@ def test_the_gradient_reaches_every_weight() -> None:
     model = tiny_model(FULL)
     data = noise_data((9,))
     x = torch.from_numpy(data.observations()[:3]).float()[None] / 255
-    terms = e2c_terms(model, x, torch.from_numpy(data.actions[:4])[None], [0, 2, 4], generator())
+    u = torch.from_numpy(data.actions[:4])[None]
+    terms = e2c_terms(model, Batch(x, u, [0, 2, 4]), generator())
     for name in ("prediction", "latent_kl"):
         model.zero_grad()
         terms[name].backward(retain_graph=True)
@@ -170,7 +171,7 @@ def test_the_gradient_reaches_every_weight() -> None:
 
 def test_the_generator_decides_the_loss() -> None:
     model, (x, u) = lively(), windows(2, 1)
-    one, again, other = (e2c_terms(model, x, u, [0, 1], generator(s)) for s in (1, 1, 2))
+    one, again, other = (e2c_terms(model, Batch(x, u, [0, 1]), generator(s)) for s in (1, 1, 2))
     assert torch.equal(total(model, one, 1.0), total(model, again, 1.0))
     assert not torch.equal(total(model, one, 1.0), total(model, other, 1.0))
 
@@ -179,5 +180,5 @@ def test_extreme_logits_leave_the_loss_finite() -> None:
     model, (x, u) = lively(), windows(2, 1)
     with torch.no_grad():
         model.get_parameter("decoder.heads.0.0.bias").fill_(1e4)
-    terms = e2c_terms(model, x.round(), u, [0, 1], generator())
+    terms = e2c_terms(model, Batch(x.round(), u, [0, 1]), generator())
     assert total(model, terms, 1.0).isfinite()

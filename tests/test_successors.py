@@ -20,6 +20,7 @@ from e2c.gaussians import DiagonalGaussian
 from e2c.methods import METHODS
 from e2c.model import LatentModel, ProblemSpec
 from e2c.networks import Decoder, Gallery
+from e2c.objectives import Batch
 from e2c.successors import (
     PC3,
     PCC,
@@ -59,7 +60,7 @@ def lively(method: str, spec: ProblemSpec = SPEC) -> LatentModel:
 
 
 def evaluate(model: LatentModel, x: Tensor, u: Tensor, seed: int = 4) -> Terms:
-    return model.terms(x, u, [0, 1], generator(seed), OBJECTIVE)
+    return model.terms(Batch(x, u, [0, 1]), generator(seed), OBJECTIVE)
 
 
 def normal(q: DiagonalGaussian) -> MultivariateNormal:
@@ -394,7 +395,7 @@ def test_a_singular_step_is_a_loss_that_is_not_finite_and_no_exception() -> None
 def test_longer_roll_outs_are_refused(method: str) -> None:
     model, (x, u) = lively(method), window()
     with pytest.raises(E2CError, match=r"one step; got 3; set objective\.horizon"):
-        model.terms(x, u, [0, 3], generator(), OBJECTIVE)
+        model.terms(Batch(x, u, [0, 3]), generator(), OBJECTIVE)
 
 
 @pytest.mark.parametrize("method", SUCCESSORS)
