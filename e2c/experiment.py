@@ -273,13 +273,13 @@ def _begin(
     """Take the run up where it stands, or begin it: the first data, the untrained model."""
     started, config, state = time.perf_counter(), recipe.config, runs.load_state(folder)
     spec = problem_spec(config.env, env)
+    model = build_model(config.model, spec, env.goal_observation(), recipe.seed).to(place)
+    trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
     data = _first_data(recipe, spec) if state is None else _data_so_far(folder, state)
     Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
-    model = build_model(config.model, spec, env.goal_observation(), recipe.seed).to(place)
     mean = torch.from_numpy(data[0].observations().mean(0, dtype=np.float32) / 255)
     if isinstance(model.decoder, Decoder):
         model.decoder.start_at(mean.to(place))
-    trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
     if state is None:
         runs.write_recipe(folder, recipe)
         data[0].save(_data_file(folder, 0))

@@ -64,6 +64,8 @@ class LatentModel(nn.Module, ABC):
     latent_variance: Tensor
     tracked: ClassVar[tuple[str, ...]] = ("reconstruction", "prediction")
     """Terms whose positive sum tells a training that has diverged from one that has not."""
+    one_step: ClassVar[bool] = False
+    """Whether its objective is one of roll-outs of one step alone."""
 
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 Notation, of one step: observations ``x`` and ``x'`` and the control ``u`` between them; ``p(z|x)``,
 the encoder; ``zhat'``, the latent successor, all that the past tells about ``x'``; ``f(z, u)``, the
 mean of ``p(zhat'|z, u)`` and what the planner steps with. All three are defined on one step: their
-windows have the times 0 and 1, others are refused with an `E2CError`.
+windows have the times 0 and 1; the trainer refuses others.
 
 RCE and PCC bound ``log p(x'|x, u)`` from below, with one encoder for both ``p(z|x)`` and
 ``q(zhat'|x')``::
@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 
 from e2c.config import ModelConfig, ObjectiveConfig
-from e2c.errors import E2CError
 from e2c.gaussians import (
     DiagonalGaussian,
     FactoredGaussian,
@@ -91,6 +90,7 @@ class RCE(LatentModel):
     """
 
     tracked: ClassVar[tuple[str, ...]] = ("prediction",)
+    one_step: ClassVar[bool] = True
 
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__(config, spec, goal)
@@ -100,8 +100,7 @@ class RCE(LatentModel):
         self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate the bound in its parts, ``prediction`` and ``consistency``, and ``prior_kl``."""
-        x, u, times = batch
-        _check_one_step(times)
+        x, u, _ = batch
         q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
         successor = following.sample(generator)
@@ -136,6 +135,8 @@ class LowCurvature(LatentModel):
     with ``A dz`` and not the ``A^T dz`` of public code. ``du`` is in units of the limits. As there,
     the encoder learns nothing from it: it would shrink the latent space.
     """
+
+    one_step: ClassVar[bool] = True
 
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__(config, spec, goal)
@@ -183,8 +184,7 @@ class PCC(LowCurvature):
         self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate ``prediction``, ``consistency``, ``curvature``, ``deterministic``, ``vae``."""
-        x, u, times = batch
-        _check_one_step(times)
+        x, u, _ = batch
         q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
         z, successor = now.sample(generator), following.sample(generator)
@@ -277,8 +277,7 @@ class PC3(LowCurvature):
         self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
     ) -> dict[str, Tensor]:
         """Evaluate ``prediction`` (InfoNCE), ``consistency``, ``curvature`` and ``centre``."""
-        x, u, times = batch
-        _check_one_step(times)
+        x, u, _ = batch
         z, following = self.encoder(x).mean.unbind(1)
         u = u[:, 0]
         noise = torch.full_like(following, 2 * math.log(self.latent_noise))
@@ -327,14 +326,6 @@ def info_nce(scores: Tensor) -> Tensor:
         from below (van den Oord et al. 2018).
     """
     return (scores.logsumexp(1) - scores.diagonal()).mean()
-
-
-def _check_one_step(times: Sequence[int]) -> None:
-    if list(times) != [0, 1]:
-        raise E2CError(
-            f"The methods rce, pcc and pc3 are defined on roll-outs of one step; got {times[-1]}; "
-            "set objective.horizon and objective.targets to 1."
-        )
 
 
 def _backward_encoder(config: ModelConfig, spec: ProblemSpec) -> BackwardEncoder:

@@ -88,11 +88,19 @@ class Trainer:
         objective: the loss.
         optimiser: the optimiser.
         seed: of the batches and of the reparameterised samples.
+
+    Raises:
+        E2CError: when the method has no objective of roll-outs that long.
     """
 
     def __init__(
         self, model: LatentModel, objective: ObjectiveConfig, optimiser: OptimiserConfig, seed: int
     ) -> None:
+        if model.one_step and objective.horizon > 1:
+            raise E2CError(
+                f"The methods rce, pcc and pc3 are defined on roll-outs of one step; got "
+                f"{objective.horizon}; set objective.horizon and objective.targets to 1."
+            )
         self.model, self.objective, self.options = model, objective, optimiser
         self.device = model.goal.device
         self.generators = {

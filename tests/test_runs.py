@@ -223,6 +223,12 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> Non
 
 
 def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> None:
+    """Nor are data collected, or read, before the model and its objective are known to be right."""
+    missing = ("none.npz",)
+    for method, told in (("pc4", "pc4"), ("pc3", "one step; got 3")):
+        config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, method=method))
+        with pytest.raises(E2CError, match=told):
+            experiment.train(Recipe(config, data=missing), tmp_path / "run")
     with pytest.raises(E2CError, match="no dataset file"):
         experiment.train(dataclasses.replace(RECIPE, data=("none.npz",)), tmp_path / "run")
     assert not (tmp_path / "run").exists()

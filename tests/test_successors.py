@@ -14,7 +14,7 @@ from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, MultivariateNormal, kl_divergence
 
-from e2c.config import ObjectiveConfig
+from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.errors import E2CError
 from e2c.gaussians import DiagonalGaussian
 from e2c.methods import METHODS
@@ -30,6 +30,7 @@ from e2c.successors import (
     info_nce,
     taylor_remainder,
 )
+from e2c.training import Trainer
 from e2c.transitions import GlobalLinear
 
 B, N = 5, MODEL.latent_dim
@@ -393,9 +394,9 @@ def test_a_singular_step_is_a_loss_that_is_not_finite_and_no_exception() -> None
 
 @pytest.mark.parametrize("method", SUCCESSORS)
 def test_longer_roll_outs_are_refused(method: str) -> None:
-    model, (x, u) = lively(method), window()
+    longer = dataclasses.replace(OBJECTIVE, horizon=3)
     with pytest.raises(E2CError, match=r"one step; got 3; set objective\.horizon"):
-        model.terms(Batch(x, u, [0, 3]), generator(), OBJECTIVE)
+        Trainer(lively(method), longer, OptimiserConfig(), seed=0)
 
 
 @pytest.mark.parametrize("method", SUCCESSORS)
