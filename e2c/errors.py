@@ -32,7 +32,8 @@ def run_command(
 ) -> NoReturn:
     """Run a command line and exit: 0 when done, 2 for the user to put right.
 
-    Ctrl-C ends with 130 and SIGTERM with 143, as a shell reports them.
+    Ctrl-C ends with 130 and SIGTERM with 143, as a shell reports them; 141 and nothing said, where
+    whoever read the output has gone.
 
     Args:
         command: parses ``sys.argv`` and does the work.
@@ -41,8 +42,12 @@ def run_command(
     earlier = signal.signal(signal.SIGTERM, _terminate)
     try:
         command()
+        sys.stdout.flush()
     except E2CError as error:
         _exit(str(error), 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         reason = error.strerror or str(error) or type(error).__name__

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, noise_data, shorten_episodes
+from tiny import CONFIG, ENV, ROOT, noise_data, shorten_episodes
 
 import envs
 from e2c import checkpoint, commands, dataset, errors, experiment, presets
@@ -360,6 +362,19 @@ def test_stopping_is_told_with_its_own_status(
     outcome = command("collect", "--out", "new.npz")
     assert outcome.status == 130
     assert outcome.err == "e2c: Stopped; files already written are whole.\n"
+
+
+def test_output_that_nobody_reads_any_more_ends_the_command_quietly() -> None:
+    told = "from e2c.errors import run_command; run_command(lambda: print('x' * 100_000))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", told], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
 
 
 @pytest.mark.parametrize("allocate", [np.empty, torch.empty])
