@@ -1,7 +1,8 @@
 """A run's folder: its files' names, who works on it, and where an interrupted run stands.
 
 ``config.yaml`` appears first and ``run.json`` last. In between, ``state.safetensors`` says where
-the run stands; the same recipe goes on from there, and a run that ended no longer has it.
+the run stands, and ``candidates/`` holds the models that a run will choose from, if it does; the
+same recipe goes on from there, and a run that ended no longer has them.
 """
 
 from __future__ import annotations
