@@ -64,7 +64,7 @@ TASKS: dict[str, Changes] = {
         "model": {"latent_dim": 8, "lattices": 4},
         "objective": {"targets": 2, "latent_weight": 10.0, "latent_weight_start": 0.3},
         "data": {"transitions": 10_000, "rounds": 10, "keep": "best"},
-        "planner": {"horizon": 60, "iterations": 2, "restarts": 32, "control_weight": 0.1},
+        "planner": {"horizon": 60, "iterations": 4, "restarts": 32, "control_weight": 0.1},
     },
 }
 """What each task changes, by its Gymnasium id. The weight of the control is small where the score
