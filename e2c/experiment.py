@@ -363,11 +363,23 @@ def _keep_best(run: Run) -> None:
     last = run.config.data.rounds + 1
     if len(run.data) == last:
         _own_round(run)
-    models = [checkpoint.load(_candidate(run.folder, n))[0] for n in range(1, last + 1)]
+    models = [_load_candidate(run.folder, number) for number in range(1, last + 1)]
     distances = [distance_to_goal(models[-1], run.env, own) for own in run.data[1:]]
     best = int(np.argmin(distances))
     run.model.load_state_dict(models[best].state_dict())
     run.kept = {"after_round": best, "distances_to_goal": distances}
+
+
+def _load_candidate(folder: Path, number: int) -> LatentModel:
+    """Read the model that played a round of this run."""
+    path = _candidate(folder, number)
+    try:
+        return checkpoint.load(path)[0]
+    except E2CError:
+        raise E2CError(
+            f"{path}, one of the models that this run was to choose from, is missing or damaged; "
+            f"remove {folder} and train again."
+        ) from None
 
 
 @torch.inference_mode()

@@ -143,6 +143,17 @@ def test_a_run_interrupted_while_it_chooses_ends_as_if_it_had_not_been(
     assert there == {path: told for path, told in whole.items() if runs.CANDIDATES not in path}
 
 
+def test_a_candidate_that_is_gone_is_told_with_the_run_to_remove(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "distance_to_goal", lambda *_: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            experiment.train(CHOOSY, folder)
+    shutil.rmtree(folder / runs.CANDIDATES / "round_2")
+    with pytest.raises(E2CError, match=r"round_2, one of the models .* remove \S+run and train"):
+        experiment.train(CHOOSY, folder)
+
+
 def test_a_run_that_was_taken_up_says_so(ended: Path, tmp_path: Path) -> None:
     assert json.loads((ended / runs.SUMMARY).read_text())["resumed"] == 0
     with pytest.MonkeyPatch.context() as patch:
