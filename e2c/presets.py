@@ -161,15 +161,16 @@ EXCEPTIONS: dict[tuple[str, str], Changes] = {
     ("pc3", "E2C/Planar-v0"): {"model": {"latent_dim": 2}},
     ("rce", "E2C/Planar-v0"): {"objective": {"prior_weight": 0.01}},
     **{
-        (name, "E2C/CartPole-v0"): {"optimiser": {"blur_until": 0.2}}
+        (name, env): {"optimiser": {"blur_until": 0.2}}
+        for env in ("E2C/CartPole-v0", "E2C/ThreeLinkArm-v0")
         for name, changes in PRESETS.items()
         if changes.get("optimiser", {}).get("blur_until")
     },
 }
 """What a preset changes on one task only. There are few nats to gain on planar, so that little
 weighs much there. PC3 needs no third dimension to unfold planar; with one, it draws out the way to
-a goal in one direction, and the agent goes straight into an obstacle. A cart moves by a pixel in a
-step: its velocity is learned from sharp images only, and with one step there is little time."""
+a goal in one direction, and the agent goes straight into an obstacle. In large frames a cart or an
+arm moves by a pixel or two in a step, so that a velocity is learned from sharp images only."""
 
 
 def preset(name: str, env: str = HEADLINE) -> Config:
