@@ -41,13 +41,19 @@ class Lens:
         H, W = self.mean.shape
         moving = x - self.mean
         blurred = self._kernel(H) @ moving @ self._kernel(W)
-        gain = moving.abs().max() / blurred.abs().max().clamp(min=1e-6)
-        return (self.mean + gain * blurred).clamp(0, 1)
+        gain = _largest(moving) / _largest(blurred).clamp(min=1e-6)
+        return blurred.mul_(gain).add_(self.mean).clamp_(0, 1)
 
     def _kernel(self, size: int) -> Tensor:
         """The blur along one side, ``[size, size]``."""
         pixels = torch.arange(size, device=self.mean.device, dtype=self.mean.dtype)
         return torch.exp(-0.5 * ((pixels[:, None] - pixels) / self.sigma).square())
+
+
+def _largest(x: Tensor) -> Tensor:
+    """The largest magnitude, without a copy of ``x``."""
+    low, high = x.aminmax()
+    return torch.maximum(-low, high)
 
 
 def blur(options: OptimiserConfig, progress: float) -> float:

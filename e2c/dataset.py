@@ -218,9 +218,10 @@ class Windows:
             ]
         )
         offsets = torch.tensor(times)[:, None] + torch.arange(self.frames_per_observation)
-        x = self.frames[index[:, :1, None] + offsets]
+        wanted = index[:, :1, None] + offsets
+        x = self.frames.index_select(0, wanted.flatten()).unflatten(0, wanted.shape)
         u = self.actions[index[:, 1:] + torch.arange(self.horizon)]
-        return x.to(self.device).float() / 255, u.to(self.device)
+        return x.to(self.device).float().div_(255), u.to(self.device)
 
 
 def _window_starts(dataset: Dataset, horizon: int) -> Tensor:
