@@ -39,7 +39,8 @@ def box_qp(
     """Minimise ``1/2 uᵀ H u + gᵀ u`` subject to ``low <= u <= high``.
 
     Args:
-        H: ``[..., m, m]``, symmetric and positive definite; where it is not, the status says so.
+        H: ``[..., m, m]``, symmetric and positive definite; where it is not, nothing is solved, and
+            the status says so.
         g: ``[..., m]``.
         low: ``[..., m]``, may be minus infinity; ``high`` likewise.
         high: See ``low``.
@@ -49,13 +50,15 @@ def box_qp(
     if start is None:
         start = newton_solve(H, -g[..., None])[..., 0]
     u = start.clamp(low, high)
-    free, done = _active_set(H, g, u, low, high)
+    free, solved = _active_set(H, g, u, low, high)
+    definite = positive_definite(H)
     for _ in range(max_iterations):
+        done = solved | ~definite
         if bool(done.all()):
             break
         u = choose(done, u, _newton_step(H, g, u, free, low, high))
-        free, done = _active_set(H, g, u, low, high)
-    return BoxQPSolution(u, free, _status(H, done))
+        free, solved = _active_set(H, g, u, low, high)
+    return BoxQPSolution(u, free, _status(definite, solved))
 
 
 def limited_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -127,7 +130,7 @@ def _newton_step(
     return trials.take_along_dim(best, -2)[..., 0, :]
 
 
-def _status(H: Tensor, done: Tensor) -> Tensor:
+def _status(definite: Tensor, solved: Tensor) -> Tensor:
     """Name how each problem ended."""
-    codes = torch.where(done, int(Status.CONVERGED), int(Status.ITERATION_LIMIT))
-    return torch.where(positive_definite(H), codes, int(Status.NOT_POSITIVE_DEFINITE))
+    codes = torch.where(solved, int(Status.CONVERGED), int(Status.ITERATION_LIMIT))
+    return torch.where(definite, codes, int(Status.NOT_POSITIVE_DEFINITE))

@@ -10,7 +10,7 @@ import torch
 from planner_systems import LinearSystem, Pendulum, random_linear
 from torch import Tensor
 
-from planners import ILQG, GoalCost, ILQGOptions, Status
+from planners import ILQG, GoalCost, ILQGOptions, Status, boxqp
 from planners.boxqp import box_qp, limited_law
 from planners.riccati import backward_pass, local_model
 
@@ -175,6 +175,16 @@ def test_box_qp_names_what_is_not_positive_definite() -> None:
     one = torch.ones(2, 2, dtype=F64)
     solution = box_qp(H, one, -one, one)
     assert solution.status.tolist() == [Status.CONVERGED, Status.NOT_POSITIVE_DEFINITE]
+
+
+def test_box_qp_takes_no_steps_on_what_is_not_positive_definite(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(boxqp, "_newton_step", lambda *_: pytest.fail("a step was taken"))
+    H = torch.tensor([[[1.0, 3.0], [3.0, 1.0]], [[torch.nan, 0.0], [0.0, 1.0]]])
+    one = torch.ones(2, 2)
+    solution = box_qp(H, 0.5 * one, -one, one, start=0.5 * one)
+    assert solution.status.tolist() == [Status.NOT_POSITIVE_DEFINITE] * 2
 
 
 def test_scalar_law_is_the_general_law() -> None:
