@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -108,9 +109,14 @@ class Cell:
         """Return the cell called ``task:method:seed``.
 
         Raises:
-            E2CError: for a task or a method that there is not.
+            E2CError: for a name of another form, or a task or a method that there is not.
         """
-        task, method, seed = name.split(":")
+        parts = re.fullmatch(r"([^:]*):([^:]*):([0-9]{1,9})", name)
+        if parts is None:
+            raise E2CError(
+                f"--cell is {name!r}; it must be TASK:METHOD:SEED, like planar:default:0."
+            )
+        task, method, seed = parts.groups()
         _check_known("task", (task,), TASKS)
         _check_known("method", (method,), METHODS)
         return cls(task, method, int(seed))

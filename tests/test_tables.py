@@ -197,6 +197,8 @@ def test_cells_are_taken_seed_by_seed_and_rows_without_training_once() -> None:
         ({"methods": ("orakel",)}, "There is no method 'orakel'; did you mean oracle[?]"),
         ({"tasks": ("chess",)}, "There is no task 'chess'; known: swing_up, .*, all[.]"),
         ({"cell": "planar:orakel:0"}, "There is no method 'orakel'; did you mean oracle[?]"),
+        ({"cell": "planar:default"}, "--cell is 'planar:default'; it must be TASK:METHOD:SEED"),
+        ({"cell": "planar:default:-1"}, "it must be TASK:METHOD:SEED, like planar:default:0[.]"),
         ({"seeds": 0}, "--seeds is 0; it must be at least 1[.]"),
         ({"jobs": 0, "methods": ("zero",)}, "--jobs is 0; it must be at least 1[.]"),
     ],
