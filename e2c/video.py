@@ -207,7 +207,7 @@ def _page(film: Film) -> Picture:
     for box, heading, remark in (
         (_SEES, "What the agent sees", f"{C} × {H} × {W} pixels, nothing else"),
         (_GOAL, "Its goal", "an image"),
-        (_IMAGINES, "What it imagines", "its plan, decoded from the latent space"),
+        (_IMAGINES, "What it imagines", "its plan, drawn from the latent space"),
     ):
         _card(page, box)
         _head(page, box, heading)
