@@ -8,7 +8,7 @@ TRAINED := e2c/trained/pendulum
 .PHONY: demo test model clean
 
 demo: $(DEMO)/run.json
-	@echo "Open $(CURDIR)/$(DEMO)/report.html; the video alone is $(DEMO)/swing_up.mp4."
+	@echo "Open $(CURDIR)/$(DEMO)/report.html; the video alone is $(DEMO)/episode.mp4."
 
 test: .venv/installed
 	$(BIN)/ruff check .

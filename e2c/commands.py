@@ -111,7 +111,7 @@ class Train:
 class Evaluate:
     """Run a trained agent from images alone, and the oracle on the same starts.
 
-    Example: python evaluate.py runs/pendulum --episodes 100 --video swing_up.mp4
+    Example: python evaluate.py runs/pendulum --episodes 100 --video episode.mp4
     """
 
     run: tyro.conf.Positional[Path]

@@ -488,7 +488,7 @@ def _evaluate_run(run: Run) -> None:
         results = evaluate_and_film(
             run.agent, options.episodes, options.seed, Disturbance(), True, outputs
         )
-    run.tracker.video("swing_up", folder / runs.VIDEO)
+    run.tracker.video("episode", folder / runs.VIDEO)
     run.tracker.table("episodes", results["episodes"])
 
 

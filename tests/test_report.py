@@ -347,7 +347,7 @@ def test_an_evaluation_without_the_oracle_is_shown_alone(tmp_path: Path) -> None
 # ----------------------------------------------------------------------------- files
 
 PARTS = {
-    "swing_up.mp4": "python evaluate.py",
+    "episode.mp4": "python evaluate.py",
     "evaluation.json": "python evaluate.py",
     "episodes.npz": "were not kept",
     "metrics.jsonl": "",
@@ -386,7 +386,7 @@ DAMAGED: dict[str, tuple[str, bytes]] = {
     "a text for a number": ("metrics.jsonl", b'{"step": "one"}'),
     "no row": ("metrics.jsonl", b"3"),
     "no archive": ("episodes.npz", b"states"),
-    "no film": ("swing_up.mp4", b"<svg onload='alert(1)'>"),
+    "no film": ("episode.mp4", b"<svg onload='alert(1)'>"),
     "no picture": ("pictures/rollouts.png", b"<svg onload='alert(1)'>"),
 }
 

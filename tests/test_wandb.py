@@ -32,7 +32,7 @@ for step in range(keep, keep + 3):
     tracker.log({"step": 100 * step, "loss": 2.5 - step})
 tracker.log({"round": 1, "transitions": 48, "own_success_rate": float("nan")})
 tracker.image("losses", folder / "losses.png")
-tracker.video("swing_up", folder / "swing_up.mp4")
+tracker.video("episode", folder / "episode.mp4")
 tracker.table("episodes", [{"start": [0.5, 0.0], "success": True}, {"start": [1.0, 2.0], "x": 1}])
 if end == "close":
     tracker.close({"steps": 300, "seconds": {"total": 1.5}})
@@ -68,7 +68,7 @@ def session(
     folder: Path, mode: str, server: str = "", keep: int = 0, end: str = "close"
 ) -> Session:
     (folder / "losses.png").write_bytes(PIXEL)
-    (folder / "swing_up.mp4").write_bytes(b"film")
+    (folder / "episode.mp4").write_bytes(b"film")
     login = {"WANDB_BASE_URL": server, "WANDB_API_KEY": "0" * 40} if server else {}
     done = python("-c", SESSION, str(folder), mode, str(keep), end, HOME=str(folder), **login)
     assert done.returncode == 0, done.stderr
@@ -158,7 +158,7 @@ def test_curves_have_their_own_axes(sessions: Sessions) -> None:
 def test_pictures_films_and_tables_are_kept(sessions: Sessions) -> None:
     (folder,) = sessions["offline"].folder.glob("wandb/offline-run-*/files/media")
     (image,) = folder.glob("images/losses_*.png")
-    (film,) = folder.glob("videos/swing_up_*.mp4")
+    (film,) = folder.glob("videos/episode_*.mp4")
     (table,) = folder.glob("table/episodes_*.json")
     assert image.read_bytes() == PIXEL
     assert film.read_bytes() == b"film"
@@ -179,7 +179,7 @@ def test_online_everything_is_sent(sessions: Sessions) -> None:
     posted = sessions.server.posted
     (stream,) = [path for path in posted if path.endswith("/file_stream")]
     assert rb"\"step\":200" in posted[stream]
-    assert [posted[p] for p in posted if "/media/videos/swing_up_" in p] == [b"film"]
+    assert [posted[p] for p in posted if "/media/videos/episode_" in p] == [b"film"]
     assert [posted[p] for p in posted if "/media/images/losses_" in p] == [PIXEL]
     assert "CreateArtifact" in [operation for operation, _ in sessions.server.asked]
 
