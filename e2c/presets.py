@@ -78,7 +78,7 @@ comes out folded (FINDINGS.md)."""
 
 
 def _published(method: str, latent_weight: float = 0.25) -> Changes:
-    """E2C's own setting: one step, a constant lambda, v and r free."""
+    """E2C's own setting: one step, lambda constant (0.25 on planar and pendulum), v and r free."""
     weight = {"latent_weight": latent_weight, "latent_weight_start": latent_weight, "ramp": 0.0}
     return {
         "model": {"method": method, "transition_bound": 0.0},
@@ -158,7 +158,9 @@ steps for seeds 0 to 2. The number of steps is not given there; 3,000 are 25 pas
 
 
 _CART_POLE = "E2C/CartPole-v0"
+_ARM = "E2C/ThreeLinkArm-v0"
 _SHARP_SOON = {"blur_until": 0.2}
+_LARGE_IMAGES = {"latent_weight": 1.0, "latent_weight_start": 1.0}
 
 EXCEPTIONS: dict[tuple[str, str], Changes] = {
     ("pc3", "E2C/Planar-v0"): {"model": {"latent_dim": 2}},
@@ -169,12 +171,15 @@ EXCEPTIONS: dict[tuple[str, str], Changes] = {
         if changes.get("optimiser", {}).get("blur_until")
     },
     ("pc3", _CART_POLE): {"optimiser": {**_SHARP_SOON, "batch_size": 256}},
+    **{(name, _ARM): {"objective": _LARGE_IMAGES} for name in ("e2c", "nonlinear", "global")},
 }
 """What a preset changes on one task only. There are few nats to gain on planar, so that little
 weighs much there. PC3 needs no third dimension to unfold planar; with one, it draws out the way to
 a goal in one direction, and the agent goes straight into an obstacle. A cart moves by a pixel in a
 step, so that its velocity is learned from sharp images only; and 128 pairs, whose place on the
-track tells them apart, teach PC3 little about the pole: it takes the published 256."""
+track tells them apart, teach PC3 little about the pole: it takes the published 256. E2C's
+lambda is 1 on the arm, as published: with 0.25 the non-linear model's open-loop error grows
+without bound. It was 1 on cart-pole too, where 0.25 already reaches what was published."""
 
 
 def preset(name: str, env: str = HEADLINE) -> Config:
