@@ -390,11 +390,11 @@ _TRIAL_CAPTION = (
     "Cost: what the oracle minimises, added up over an episode (squared distance from the goal in "
     "whitened true coordinates, and weighted squared controls), in percent of the oracle's own; "
     "success: the last 25 steps of 50 (cart-pole) or 50 of 200 (arm) are in the goal. The "
-    "publication has one model, lambda 1 (0.25 here on cart-pole), convolutional networks of "
-    "80x80 and 128x128 images, 30 starts, costs weighted I / I (cart-pole) and I / 0.001 I (arm) "
-    "in coordinates that it does not tell, and its own arm; how it counts a success is not told "
-    "either. So its costs are set against those of its own true model, and what compares is the "
-    "order of the methods."
+    "publication has one model, lambda 1 (0.25 here on cart-pole), v and r free (v^T r bounded "
+    "here on the arm), convolutional networks of 80x80 and 128x128 images, 30 starts, costs "
+    "weighted I / I (cart-pole) and I / 0.001 I (arm) in coordinates that it does not tell, and "
+    "its own arm; how it counts a success is not told either. So its costs are set against those "
+    "of its own true model, and what compares is the order of the methods."
 )
 _COST_CAPTION = (
     "Medians over the models: seconds on one core for collecting, own episodes and training; "
