@@ -55,6 +55,7 @@ def _run_page(run: Run) -> str:
         run=run,
         name=names[0],
         film=film,
+        film_path=run.folder / folders.VIDEO,
         pictures=dict(zip(run.pictures, pictures, strict=True)),
         commands=_commands(run.folder),
         faults=views.faults(run),
