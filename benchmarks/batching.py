@@ -24,15 +24,15 @@ import tyro
 from torch import Tensor, nn
 
 from benchmarks.speed import threads
-from e2c import experiment
 from e2c.config import Config, ObjectiveConfig
-from e2c.dataset import Windows
+from e2c.data.episodes import Windows
 from e2c.errors import E2CError, run_command, write_json
-from e2c.methods import build_model
-from e2c.model import LatentModel
-from e2c.objectives import Batch, draw_times
+from e2c.files.provenance import provenance
+from e2c.learning import experiment
+from e2c.models.base import LatentModel
+from e2c.models.methods import build_model
+from e2c.models.objectives import Batch, draw_times
 from e2c.presets import preset
-from e2c.provenance import provenance
 
 TASKS = ("E2C/PendulumSwingUp-v0", "E2C/PendulumReach-v0", "E2C/Planar-v0")
 TOLERANCE = 1e-5

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import tyro
 
-from e2c import runs
 from e2c.errors import E2CError, run_command, write_json
-from e2c.provenance import provenance
+from e2c.files import runs
+from e2c.files.provenance import provenance
 
 ROOT = Path(__file__).parents[1]
 

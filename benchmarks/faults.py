@@ -33,8 +33,6 @@ import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2c import experiment
-from e2c.agent import Agent
 from e2c.config import (
     Config,
     DataConfig,
@@ -45,10 +43,12 @@ from e2c.config import (
     PlannerConfig,
     Recipe,
 )
-from e2c.dataset import Windows
+from e2c.control.agent import Agent
+from e2c.data.episodes import Windows
 from e2c.errors import E2CError, run_command, write_json
-from e2c.provenance import provenance
-from e2c.training import Trainer
+from e2c.files.provenance import provenance
+from e2c.learning import experiment
+from e2c.learning.trainer import Trainer
 from planners import Cost, Dynamics, QuadraticCost
 
 SMALL = Config(

@@ -22,10 +22,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from e2c import checkpoint, dataset
 from e2c.config import Config, leaves
-from e2c.dataset import Dataset
-from e2c.experiment import Disturbance, Outputs
+from e2c.data import episodes as dataset
+from e2c.data.episodes import Dataset
+from e2c.learning.experiment import Disturbance, Outputs
+from e2c.models import checkpoint
 
 Rng = np.random.Generator
 Mutation = Callable[[Rng, Path], list[str]]

@@ -36,7 +36,7 @@ import yaml
 
 import envs
 from benchmarks.mutants import CANARY, MUTATIONS, WHOLE
-from e2c import commands, experiment
+from e2c import commands
 from e2c.config import (
     Config,
     DataConfig,
@@ -49,7 +49,8 @@ from e2c.config import (
     to_dict,
 )
 from e2c.errors import E2CError, run_command, write_json
-from e2c.provenance import provenance
+from e2c.files.provenance import provenance
+from e2c.learning import experiment
 from envs.collect import collect_restarts, record
 
 ROOT = Path(__file__).parents[1]

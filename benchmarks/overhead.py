@@ -22,11 +22,12 @@ from unittest import mock
 
 import tyro
 
-from e2c import experiment, runs, tracking
 from e2c.config import Recipe
 from e2c.errors import run_command, write_json
-from e2c.provenance import provenance
-from e2c.training import Trainer
+from e2c.files import runs, tracking
+from e2c.files.provenance import provenance
+from e2c.learning import experiment
+from e2c.learning.trainer import Trainer
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "resume": [(experiment.Run, "save_state"), (Trainer, "keep")],

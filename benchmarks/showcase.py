@@ -16,10 +16,11 @@ import torch
 import tyro
 from playwright.sync_api import sync_playwright
 
-from e2c import experiment, runs
-from e2c.agent import load_agent
+from e2c.control.agent import load_agent
 from e2c.errors import E2CError, run_command, write_whole
-from e2c.video import film_frames, write_video
+from e2c.files import runs
+from e2c.learning import experiment
+from e2c.report.film import film_frames, write_video
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHOWN = ("latent_space", "open_loop_error", "rollouts", "losses")

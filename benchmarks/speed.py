@@ -25,14 +25,15 @@ import tyro
 from numpy.typing import NDArray
 
 import planners.ilqg
-from e2c import checkpoint, experiment
-from e2c.agent import Agent, load_agent
 from e2c.config import Config
-from e2c.dataset import Windows
+from e2c.control.agent import Agent, load_agent
+from e2c.data.episodes import Windows
 from e2c.errors import E2CError, run_command, write_json
-from e2c.methods import build_model
-from e2c.provenance import provenance
-from e2c.training import Phase, Trainer
+from e2c.files.provenance import provenance
+from e2c.learning import experiment
+from e2c.learning.trainer import Phase, Trainer
+from e2c.models import checkpoint
+from e2c.models.methods import build_model
 from envs.collect import BatchEnv, collect_restarts, record
 
 T = TypeVar("T")

@@ -24,13 +24,13 @@ import torch
 import tyro
 
 from benchmarks.cells import complain, compute
-from e2c import experiment
-from e2c.agent import Agent
 from e2c.config import Config, EvaluationConfig, Recipe
+from e2c.control.agent import Agent
 from e2c.errors import E2CError, run_command, write_json, write_whole
-from e2c.methods import build_model
+from e2c.files.provenance import provenance
+from e2c.learning import experiment
+from e2c.models.methods import build_model
 from e2c.presets import preset
-from e2c.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "swing_up"
 START_SEED, EPISODES, PERTURBED_EPISODES = 1000, 100, 20

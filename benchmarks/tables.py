@@ -45,16 +45,17 @@ from benchmarks.published import (
     success,
     trial,
 )
-from e2c import experiment, runs
-from e2c.agent import Agent, load_agent
 from e2c.config import Config, EvaluationConfig, Recipe, leaves
+from e2c.control.agent import Agent, load_agent
+from e2c.control.oracle import Oracle
 from e2c.errors import E2CError, run_command, write_json, write_whole
-from e2c.evaluation import Scores, score
-from e2c.experiment import Disturbance
-from e2c.oracle import Oracle
-from e2c.pictures import save_figure
+from e2c.evaluation.scores import Scores, score
+from e2c.files import runs
+from e2c.files.provenance import provenance
+from e2c.learning import experiment
+from e2c.learning.experiment import Disturbance
 from e2c.presets import PRESETS, preset
-from e2c.provenance import provenance
+from e2c.report.pictures import save_figure
 from envs.collect import BatchEnv, Controller, random_controller, record
 
 RESULTS = Path(__file__).parent / "results" / "tables"

@@ -1,4 +1,4 @@
-"""The command lines: what is typed becomes one call of `e2c.experiment`; the outermost layer."""
+"""The command lines: what is typed becomes one call; the outermost layer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 import torch
 import tyro
 
-from e2c import experiment, runs
-from e2c.agent import load_agent
 from e2c.config import Config, Recipe, check_recipe
+from e2c.control.agent import load_agent
 from e2c.errors import E2CError, run_command
+from e2c.files import runs
+from e2c.files.tracking import WandbMode
+from e2c.files.untrusted import one_line
+from e2c.learning import experiment
 from e2c.presets import HEADLINE, PRESETS, preset
 from e2c.report import write_report
-from e2c.tracking import WandbMode
-from e2c.untrusted import one_line
 
 T = TypeVar("T")
 

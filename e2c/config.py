@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from e2c.errors import E2CError
-from e2c.untrusted import brief, shown
+from e2c.files.untrusted import brief, shown
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ModelConfig:
     """The method and its networks."""
 
     method: str = "e2c"
-    """What is learned and by which objective; the names are in e2c/methods.py."""
+    """What is learned and by which objective; the names are in e2c/models/methods.py."""
     latent_dim: int = 5
     """n, the dimension of the latent state."""
     encoder_hidden: tuple[int, ...] = (256, 256)

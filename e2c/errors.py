@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from e2c.untrusted import one_line
+from e2c.files.untrusted import one_line
 
 
 class E2CError(Exception):

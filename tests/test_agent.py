@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
 
-from e2c.agent import Agent, LatentDynamics, goal_cost
 from e2c.config import PlannerConfig
+from e2c.control.agent import Agent, LatentDynamics, goal_cost
 from e2c.errors import E2CError
-from e2c.gaussians import DiagonalGaussian
-from e2c.model import ProblemSpec
+from e2c.models.base import ProblemSpec
+from e2c.models.gaussians import DiagonalGaussian
 
 OPTIONS = PlannerConfig(
     horizon=7, first_iterations=6, iterations=2, restarts=3, control_weight=1e-3

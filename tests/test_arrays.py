@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tiny import python
 
-from e2c import arrays
 from e2c.errors import E2CError
+from e2c.files import arrays
 
 ARRAYS: dict[str, Any] = {
     "frames": np.arange(5 * 3 * 2, dtype=np.uint8).reshape(5, 3, 2),
@@ -236,7 +236,7 @@ def test_no_more_memory_is_taken_than_declared(path: Path) -> None:
     program = f"""
 import resource, sys
 from pathlib import Path
-from e2c import arrays
+from e2c.files import arrays
 from e2c.errors import E2CError
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**25, used + 2**25))

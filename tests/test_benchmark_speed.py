@@ -7,9 +7,9 @@ import pytest
 from tiny import CONFIG
 
 from benchmarks.speed import Speed, newest_run
-from e2c import experiment
 from e2c.config import Recipe
 from e2c.errors import E2CError
+from e2c.learning import experiment
 
 
 def test_every_figure_is_measured_and_written(

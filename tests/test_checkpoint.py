@@ -15,10 +15,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, python, tiny_model
 
-from e2c import checkpoint
-from e2c.agent import Agent, load_agent
 from e2c.config import Config
+from e2c.control.agent import Agent, load_agent
 from e2c.errors import E2CError
+from e2c.models import checkpoint
 
 TINY = dataclasses.replace(CONFIG, model=MODEL)
 
@@ -288,7 +288,7 @@ def test_nothing_of_the_described_size_is_allocated(run: Path) -> None:
     program = """
 import resource, sys
 from pathlib import Path
-from e2c import checkpoint
+from e2c.models import checkpoint
 from e2c.errors import E2CError
 checkpoint.load(Path(sys.argv[1]))
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny import generator
 
-from e2c.coarse import SHARP, Lens, blur
 from e2c.config import OptimiserConfig
+from e2c.data.coarse import SHARP, Lens, blur
 
 H, W = 20, 30
 

@@ -17,8 +17,11 @@ import torch
 from tiny import CONFIG, ENV, ROOT, noise_data, shorten_episodes
 
 import envs
-from e2c import checkpoint, commands, dataset, errors, experiment, presets
+from e2c import commands, errors, presets
 from e2c.config import Recipe
+from e2c.data import episodes as dataset
+from e2c.learning import experiment
+from e2c.models import checkpoint
 
 Command = Callable[[], NoReturn]
 COMMANDS: dict[str, Command] = {

@@ -12,8 +12,8 @@ import pytest
 import torch
 from tiny import generator, noise_data
 
-from e2c import dataset
-from e2c.dataset import Dataset, Windows
+from e2c.data import episodes as dataset
+from e2c.data.episodes import Dataset, Windows
 from e2c.errors import E2CError
 
 CPU = torch.device("cpu")

@@ -21,17 +21,17 @@ MAY_IMPORT = {
 }
 """What every module of a package may import."""
 BESIDES = {
-    "e2c/agent.py": {"planners"},
-    "e2c/checkpoint.py": {"safetensors"},
-    "e2c/wandb_process.py": {"wandb"},
-    "e2c/video.py": {"av", "cv2"},
-    "e2c/pictures.py": {"matplotlib", "mpl_toolkits"},
+    "e2c/control/agent.py": {"planners"},
+    "e2c/models/checkpoint.py": {"safetensors"},
+    "e2c/files/wandb_process.py": {"wandb"},
+    "e2c/report/film.py": {"av", "cv2"},
+    "e2c/report/pictures.py": {"matplotlib", "mpl_toolkits"},
     "e2c/commands.py": {"tyro"},
     "e2c/report/__init__.py": {"jinja2", "markupsafe"},
     "e2c/report/charts.py": {"markupsafe", "matplotlib"},
     "e2c/report/episodes.py": {"markupsafe"},
-    "e2c/experiment.py": {"envs", "matplotlib"},
-    "e2c/runs.py": {"yaml"},
+    "e2c/learning/experiment.py": {"envs", "matplotlib"},
+    "e2c/files/runs.py": {"yaml"},
 }
 """What single modules may import besides."""
 DOORS = ("train.py", "evaluate.py", "e2c/report/__main__.py")
@@ -65,7 +65,7 @@ def test_a_module_knows_only_whom_it_may(name: str) -> None:
 
 @pytest.mark.parametrize("name", TREES)
 def test_only_the_command_lines_import_the_composition_root(name: str) -> None:
-    if any(module.startswith("e2c.experiment") for module in imports(TREES[name])):
+    if any(module.startswith("e2c.learning.experiment") for module in imports(TREES[name])):
         assert name == "e2c/commands.py"
     if any(module.startswith("e2c.commands") for module in imports(TREES[name])):
         assert name in DOORS, f"{name} imports the outermost layer"
@@ -87,7 +87,7 @@ def test_libraries_do_not_print_or_exit(name: str) -> None:
             assert called not in ("print", "exit", "quit", "sys.exit", "os._exit"), node.lineno
 
 
-TELLERS = {"e2c/commands.py", "e2c/errors.py", "e2c/tracking.py"}
+TELLERS = {"e2c/commands.py", "e2c/errors.py", "e2c/files/tracking.py"}
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if name.startswith("e2c/")])

@@ -7,7 +7,7 @@ import pytest
 from tiny import ENV
 
 import envs
-from e2c.evaluation import LOST, Scores, open_loop_error, score
+from e2c.evaluation.scores import LOST, Scores, open_loop_error, score
 
 T = 60
 

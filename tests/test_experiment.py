@@ -13,13 +13,16 @@ import torch
 from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
 import envs
-from e2c import checkpoint, dataset, experiment, runs
-from e2c.agent import Agent, load_agent
 from e2c.config import EvaluationConfig, Recipe, from_dict
+from e2c.control.agent import Agent, load_agent
+from e2c.data import episodes as dataset
 from e2c.errors import E2CError
-from e2c.experiment import Disturbance
-from e2c.model import E2C
-from e2c.video import film_frames
+from e2c.files import runs
+from e2c.learning import experiment
+from e2c.learning.experiment import Disturbance
+from e2c.models import checkpoint
+from e2c.models.base import E2C
+from e2c.report.film import film_frames
 from envs.collect import BatchEnv, record, restart
 
 STEPS = 12

@@ -22,7 +22,7 @@ from benchmarks.faults import (
     small_agent,
     train_struck,
 )
-from e2c.agent import Agent
+from e2c.control.agent import Agent
 from e2c.errors import E2CError
 
 FOR_EVER = LENGTHS[-1]

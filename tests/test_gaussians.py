@@ -8,7 +8,7 @@ from tiny import generator
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from e2c.gaussians import (
+from e2c.models.gaussians import (
     DiagonalGaussian,
     FactoredGaussian,
     kl_to_diagonal,

@@ -8,13 +8,13 @@ import torch
 from tiny import CONFIG, MODEL, SPEC, generator, images, tiny_model
 from torch import Tensor
 
-from e2c import checkpoint
 from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.errors import E2CError
-from e2c.methods import METHODS
-from e2c.model import LatentModel
-from e2c.objectives import Batch
-from e2c.training import Trainer
+from e2c.learning.trainer import Trainer
+from e2c.models import checkpoint
+from e2c.models.base import LatentModel
+from e2c.models.methods import METHODS
+from e2c.models.objectives import Batch
 
 B = 6
 OBJECTIVE = ObjectiveConfig(horizon=1, targets=1)

@@ -5,7 +5,7 @@ import torch
 from tiny import generator
 from torch.nn.functional import avg_pool2d
 
-from e2c.networks import LOG_VARIANCE_RANGE, Decoder, Encoder, mlp, value_and_jacobian
+from e2c.models.networks import LOG_VARIANCE_RANGE, Decoder, Encoder, mlp, value_and_jacobian
 
 SHAPE = (2, 12, 6)
 LEADS = [(), (5,), (5, 2), (1,)]

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli, MultivariateNormal, kl_divergence
 
 from e2c.config import ModelConfig, ObjectiveConfig
-from e2c.model import LatentModel, ProblemSpec
-from e2c.objectives import Batch, draw_times, e2c_terms
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.objectives import Batch, draw_times, e2c_terms
 
 B = 5
 FULL = dataclasses.replace(MODEL, lattices=1)

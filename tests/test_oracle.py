@@ -8,9 +8,9 @@ from tiny import ENV, generator
 
 import envs
 from e2c.config import PlannerConfig
-from e2c.evaluation import score
-from e2c.experiment import problem_spec
-from e2c.oracle import Oracle, TrueDynamics
+from e2c.control.oracle import Oracle, TrueDynamics
+from e2c.evaluation.scores import score
+from e2c.learning.experiment import problem_spec
 from envs.collect import BatchEnv, record
 
 ANALYTIC = Pendulum()

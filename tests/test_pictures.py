@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from e2c import pictures
-from e2c.quantities import Quantity
+from e2c.report import pictures
+from e2c.report.quantities import Quantity
 
 RNG = np.random.default_rng(3)
 FRAMES = RNG.integers(0, 256, (3, 5, 12, 10), np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2c import provenance
+from e2c.files import provenance
 
 
 @pytest.fixture

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
 from tiny import ENV
 
-from e2c import arrays, runs
 from e2c.config import Config, to_dict
 from e2c.errors import E2CError
-from e2c.pictures import LOSS_TERMS
+from e2c.files import arrays, runs
 from e2c.report import MAX_EMBEDDED_BYTES, charts, write_report
 from e2c.report.episodes import MOST_EPISODES, phase_plane
+from e2c.report.film import write_video
 from e2c.report.folder import Episodes, Run, task
+from e2c.report.pictures import LOSS_TERMS
 from e2c.report.views import own_charts
-from e2c.video import write_video
 
 RNG = np.random.default_rng(5)
 STATES = np.cumsum(RNG.normal(0, 0.2, (5, 31, 2)), 1) + np.array([math.pi, 0])

@@ -19,11 +19,14 @@ from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
 import envs
 from benchmarks.kills import untimed
-from e2c import checkpoint, dataset, experiment, runs
 from e2c.config import Recipe, from_dict
-from e2c.dataset import Dataset
+from e2c.data import episodes as dataset
+from e2c.data.episodes import Dataset
 from e2c.errors import E2CError
-from e2c.training import Trainer
+from e2c.files import runs
+from e2c.learning import experiment
+from e2c.learning.trainer import Trainer
+from e2c.models import checkpoint
 
 RECIPE = Recipe(CONFIG, seed=3)
 

@@ -16,12 +16,13 @@ from torch.distributions import Bernoulli, Distribution, MultivariateNormal, kl_
 
 from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.errors import E2CError
-from e2c.gaussians import DiagonalGaussian
-from e2c.methods import METHODS
-from e2c.model import LatentModel, ProblemSpec
-from e2c.networks import Decoder, Gallery
-from e2c.objectives import Batch
-from e2c.successors import (
+from e2c.learning.trainer import Trainer
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.gaussians import DiagonalGaussian
+from e2c.models.methods import METHODS
+from e2c.models.networks import Decoder, Gallery
+from e2c.models.objectives import Batch
+from e2c.models.successors import (
     PC3,
     PCC,
     RCE,
@@ -30,8 +31,7 @@ from e2c.successors import (
     info_nce,
     taylor_remainder,
 )
-from e2c.training import Trainer
-from e2c.transitions import GlobalLinear
+from e2c.models.transitions import GlobalLinear
 
 B, N = 5, MODEL.latent_dim
 OBJECTIVE = ObjectiveConfig(

@@ -15,10 +15,11 @@ import envs
 from benchmarks import cells, figures, published, tables
 from benchmarks.published import Share
 from benchmarks.tables import Cell, Tables
-from e2c import experiment, runs
 from e2c.errors import E2CError, write_json
-from e2c.experiment import Disturbance
-from e2c.methods import METHODS
+from e2c.files import runs
+from e2c.learning import experiment
+from e2c.learning.experiment import Disturbance
+from e2c.models.methods import METHODS
 from e2c.presets import PRESETS
 
 STEPS = 6

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from tiny import CONFIG, shorten_episodes
 
 import envs
-from e2c import dataset, experiment, runs
-from e2c.agent import load_agent
 from e2c.config import Recipe
+from e2c.control.agent import load_agent
+from e2c.data import episodes as dataset
 from e2c.errors import E2CError
-from e2c.experiment import Disturbance, Outputs
+from e2c.files import runs
+from e2c.learning import experiment
+from e2c.learning.experiment import Disturbance, Outputs
 from e2c.report.folder import read_run
 from envs.collect import BatchEnv, random_controller, record
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from e2c import tracking
 from e2c.errors import E2CError
-from e2c.pictures import loss_curves
-from e2c.tracking import Progress, Tracker
+from e2c.files import tracking
+from e2c.files.tracking import Progress, Tracker
+from e2c.report.pictures import loss_curves
 
 
 class Terminal(io.StringIO):

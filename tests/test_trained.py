@@ -7,7 +7,9 @@ import pytest
 from tiny import ROOT
 
 import e2c
-from e2c import commands, experiment, runs
+from e2c import commands
+from e2c.files import runs
+from e2c.learning import experiment
 from e2c.presets import preset
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny import MODEL, SPEC, images, noise_data, tiny_model
 
-from e2c import training
 from e2c.config import ObjectiveConfig, OptimiserConfig
-from e2c.dataset import Windows
+from e2c.data.episodes import Windows
 from e2c.errors import E2CError
-from e2c.methods import build_model
-from e2c.model import E2C, LatentModel
-from e2c.training import RECOVERY, Phase, Trainer
+from e2c.learning import trainer as training
+from e2c.learning.trainer import RECOVERY, Phase, Trainer
+from e2c.models.base import E2C, LatentModel
+from e2c.models.methods import build_model
 
 OBJECTIVE = ObjectiveConfig(horizon=4, targets=2, latent_weight=50.0, latent_weight_start=2.0)
 OPTIMISER = OptimiserConfig(batch_size=5)

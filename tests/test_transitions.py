@@ -5,7 +5,7 @@ import torch
 from tiny import generator
 from torch import Tensor
 
-from e2c.transitions import GlobalLinear, LocallyLinear, NonLinear, Stepper, Transition
+from e2c.models.transitions import GlobalLinear, LocallyLinear, NonLinear, Stepper, Transition
 
 B = 5
 SCALE = {1: [2.0], 2: [2.0, 0.25]}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2c.untrusted import (
+from e2c.files.untrusted import (
     brief,
     conform,
     one_line,

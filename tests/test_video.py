@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from e2c import video
-from e2c.quantities import Quantity
-from e2c.video import Film, film_frames, write_video
+from e2c.report import film as video
+from e2c.report.film import Film, film_frames, write_video
+from e2c.report.quantities import Quantity
 
 Picture = NDArray[np.uint8]
 ANGLE, TORQUE = Quantity("angle", "rad", 0.2), Quantity("torque", "N m")

@@ -16,15 +16,15 @@ import pytest
 from tiny import python
 from wandb_server import WandbServer, records
 
-from e2c import tracking, wandb_process
-from e2c.tracking import Tracker
+from e2c.files import tracking, wandb_process
+from e2c.files.tracking import Tracker
 
 SESSION = """
 import sys, types
 from pathlib import Path
 sys.modules["e2c"] = types.ModuleType("e2c")  # without torch, which takes longer than all this
 sys.modules["e2c"].__path__ = ["e2c"]
-from e2c import tracking
+from e2c.files import tracking
 tracking.PATIENCE = {"online": 60.0, "offline": 60.0}  # the machine may be busy
 folder, mode, keep, end = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 tracker = tracking.Tracker(folder, mode, {"seed": 7, "model": {"latent_dim": 3}}, keep)

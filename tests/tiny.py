@@ -21,9 +21,9 @@ from e2c.config import (
     OptimiserConfig,
     PlannerConfig,
 )
-from e2c.dataset import Dataset
-from e2c.methods import build_model
-from e2c.model import LatentModel, ProblemSpec
+from e2c.data.episodes import Dataset
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.methods import build_model
 
 ROOT = Path(__file__).parents[1]
 ENV = "E2C/PendulumSwingUp-v0"

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from e2c import arrays, runs
 from e2c.errors import E2CError
-from e2c.quantities import Quantity
-from e2c.untrusted import MAX_NUMBER, Shape, conform, parse_json, read_bytes, shown
+from e2c.files import arrays, runs
+from e2c.files.untrusted import MAX_NUMBER, Shape, conform, parse_json, read_bytes, shown
+from e2c.report.quantities import Quantity
 
 T = TypeVar("T")
 SUMMARY: Shape = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from e2c.config import Config, to_dict
-from e2c.pictures import LOSS_TERMS
 from e2c.report.charts import SHARES, Chart, Line, chart
 from e2c.report.folder import Run
+from e2c.report.pictures import LOSS_TERMS
 
 OWN = {
     "own_success_rate": "Success in own episodes",

@@ -22,7 +22,7 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
 from e2c.errors import write_whole
-from e2c.quantities import Quantity
+from e2c.report.quantities import Quantity
 
 LOSS_TERMS = {
     "reconstruction": "Reconstruction [nats]",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pixel_shuffle
 
-from e2c.gaussians import DiagonalGaussian
+from e2c.models.gaussians import DiagonalGaussian
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from e2c.config import ModelConfig, ObjectiveConfig
-from e2c.gaussians import (
+from e2c.models.base import E2C, LatentModel, ProblemSpec
+from e2c.models.gaussians import (
     DiagonalGaussian,
     FactoredGaussian,
     kl_to_diagonal,
     kl_to_standard_normal,
 )
-from e2c.model import E2C, LatentModel, ProblemSpec
-from e2c.objectives import Batch, negative_log_likelihood, roll_out
-from e2c.transitions import GlobalLinear, NonLinear, Transition
+from e2c.models.objectives import Batch, negative_log_likelihood, roll_out
+from e2c.models.transitions import GlobalLinear, NonLinear, Transition
 
 
 class AE(LatentModel):

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from e2c.config import ModelConfig, ObjectiveConfig
-from e2c.gaussians import DiagonalGaussian
-from e2c.networks import Decoder, Encoder, Gallery
-from e2c.objectives import Batch, e2c_terms
-from e2c.transitions import LocallyLinear, Transition
+from e2c.models.gaussians import DiagonalGaussian
+from e2c.models.networks import Decoder, Encoder, Gallery
+from e2c.models.objectives import Batch, e2c_terms
+from e2c.models.transitions import LocallyLinear, Transition
 
 
 @dataclass(frozen=True)

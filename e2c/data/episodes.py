@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2c import arrays
 from e2c.errors import E2CError
-from e2c.untrusted import brief
+from e2c.files import arrays
+from e2c.files.untrusted import brief
 
 SCHEMA = "e2c-dataset-1"
 _ARRAYS = {"frames": ("uint8", 3), "actions": ("float32", 2), "states": ("float64", 2)}

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from e2c.checkpoint import compare
-from e2c.coarse import Lens, blur
 from e2c.config import ObjectiveConfig, OptimiserConfig
-from e2c.dataset import Windows
+from e2c.data.coarse import Lens, blur
+from e2c.data.episodes import Windows
 from e2c.errors import E2CError
-from e2c.model import LatentModel
-from e2c.objectives import Batch, draw_times
+from e2c.models.base import LatentModel
+from e2c.models.checkpoint import compare
+from e2c.models.objectives import Batch, draw_times
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Training has diverged after this many skipped steps in a row."""
@@ -113,7 +113,7 @@ class Trainer:
         self.step, self.done = 0, 0
         """Optimiser steps taken, over all phases and in the present one."""
         self.lens = Lens(torch.zeros(()), 0.0)
-        """What images are seen through: blurred at first, see `e2c.coarse`."""
+        """What images are seen through: blurred at first, see `e2c.data.coarse`."""
         self.first = self.level = 0.0
         """The tracked terms of the untrained model, and smoothed."""
         self.skipped = 0

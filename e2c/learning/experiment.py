@@ -19,24 +19,27 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 import envs
-from e2c import arrays, checkpoint, dataset, evaluation, pictures, runs
-from e2c.agent import Agent
 from e2c.config import Config, Recipe, check_recipe, to_dict
-from e2c.dataset import Dataset, Windows
+from e2c.control.agent import Agent
+from e2c.control.oracle import Oracle
+from e2c.data import episodes as dataset
+from e2c.data.episodes import Dataset, Windows
 from e2c.errors import E2CError, write_json
-from e2c.evaluation import Scores, score
-from e2c.methods import build_model
-from e2c.model import LatentModel, ProblemSpec
-from e2c.networks import Decoder
-from e2c.oracle import Oracle
-from e2c.provenance import provenance, versions
-from e2c.quantities import Quantity
-from e2c.report import write_report
-from e2c.runs import RunState
-from e2c.tracking import Progress, Tracker, WandbMode
-from e2c.training import Phase, Trainer, TrainingState
-from e2c.untrusted import shown
-from e2c.video import Film, film_frames, write_video
+from e2c.evaluation import scores as evaluation
+from e2c.evaluation.scores import Scores, score
+from e2c.files import arrays, runs
+from e2c.files.provenance import provenance, versions
+from e2c.files.runs import RunState
+from e2c.files.tracking import Progress, Tracker, WandbMode
+from e2c.files.untrusted import shown
+from e2c.learning.trainer import Phase, Trainer, TrainingState
+from e2c.models import checkpoint
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.methods import build_model
+from e2c.models.networks import Decoder
+from e2c.report import pictures, write_report
+from e2c.report.film import Film, film_frames, write_video
+from e2c.report.quantities import Quantity
 from envs.collect import (
     BatchEnv,
     Controller,
@@ -247,7 +250,7 @@ def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
 
     Args:
         recipe: everything that decides the run.
-        folder: run folder, made here; see `e2c.runs`.
+        folder: run folder, made here; see `e2c.files.runs`.
         wandb_mode: whether to report to wandb too.
 
     Raises:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from e2c import checkpoint
 from e2c.config import PlannerConfig
 from e2c.errors import E2CError
-from e2c.model import LatentModel, ProblemSpec
-from e2c.transitions import Transition
+from e2c.models import checkpoint
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.transitions import Transition
 from planners import Dynamics, GoalCost, Plan, RecedingHorizon, RecedingOptions, Status
 
 CHUNK = 20

@@ -20,17 +20,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from e2c.gaussians import (
+from e2c.models.gaussians import (
     DiagonalGaussian,
     FactoredGaussian,
     kl_to_diagonal,
     kl_to_standard_normal,
 )
-from e2c.networks import Decoder
-from e2c.transitions import Transition
+from e2c.models.networks import Decoder
+from e2c.models.transitions import Transition
 
 if TYPE_CHECKING:
-    from e2c.model import LatentModel
+    from e2c.models.base import LatentModel
 
 
 def draw_times(horizon: int, targets: int, generator: torch.Generator) -> list[int]:

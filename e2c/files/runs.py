@@ -19,11 +19,11 @@ from typing import Any
 
 import yaml
 
-from e2c import checkpoint
 from e2c.config import Recipe, check_recipe, from_dict, leaves, to_dict
 from e2c.errors import E2CError, sweep, write_whole
-from e2c.training import TrainingState
-from e2c.untrusted import Shape, conform, shown
+from e2c.files.untrusted import Shape, conform, shown
+from e2c.learning.trainer import TrainingState
+from e2c.models import checkpoint
 
 CONFIG = "config.yaml"
 SUMMARY = "run.json"
@@ -37,7 +37,7 @@ LOCK = ".lock"
 CANDIDATES = "candidates"
 """Folder of the models that played the rounds, while the run goes on."""
 
-TRAINED = Path(__file__).parent / "trained" / "pendulum"
+TRAINED = Path(__file__).parents[1] / "trained" / "pendulum"
 """Run folder of the trained model that comes with the project."""
 
 SCHEMA = "e2c-state-1"

@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TextIO
 
-from e2c import wandb_process
 from e2c.errors import E2CError, write_whole
+from e2c.files import wandb_process
 
 WandbMode = Literal["off", "offline", "online"]
 
@@ -232,7 +232,7 @@ def _read_rows(path: Path, count: int) -> list[str]:
 
 
 class _Wandb:
-    """A wandb run, kept by `e2c.wandb_process`: at worst it costs `PATIENCE`, never the run.
+    """A wandb run, kept by `e2c.files.wandb_process`: at worst it costs `PATIENCE`, never the run.
 
     Args:
         folder: run folder; everything of wandb lies in its ``wandb``.
@@ -258,7 +258,7 @@ class _Wandb:
         self.send("begin", vars(about))
 
     def send(self, kind: str, content: Any) -> None:
-        """Hand over a request, as `e2c.wandb_process.serve` knows them, and do not wait for it."""
+        """Hand over a request for `wandb_process.serve`, and do not wait for it."""
         if self._socket is not None:
             try:
                 self._put(self._socket, kind, content)
@@ -308,7 +308,7 @@ class _Wandb:
 
 
 def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start `e2c.wandb_process`, mute and deaf but for the socket that is returned."""
+    """Start `e2c.files.wandb_process`, mute and deaf but for the socket that is returned."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from e2c.config import Config, check, from_dict, to_dict
 from e2c.errors import E2CError, write_whole
-from e2c.methods import build_model
-from e2c.model import LatentModel, ProblemSpec
-from e2c.untrusted import brief, parse_json, read_bytes, shown
+from e2c.files.untrusted import brief, parse_json, read_bytes, shown
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.methods import build_model
 
 SCHEMA = "e2c-checkpoint-1"
 NAME = "checkpoint.safetensors"

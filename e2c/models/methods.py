@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from e2c import baselines
 from e2c.config import ModelConfig
 from e2c.errors import E2CError
-from e2c.model import E2C, LatentModel, ProblemSpec
-from e2c.successors import PC3, PCC, RCE, AmortisedPCC
+from e2c.models import baselines
+from e2c.models.base import E2C, LatentModel, ProblemSpec
+from e2c.models.successors import PC3, PCC, RCE, AmortisedPCC
 
 METHODS: dict[str, type[LatentModel]] = {
     "e2c": E2C,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2c.errors import write_whole
-from e2c.quantities import Quantity
+from e2c.report.quantities import Quantity
 
 Picture = NDArray[np.uint8]
 """RGB ``uint8 [H, W, 3]``, or one of the camera's grey frames ``uint8 [H, W]``."""

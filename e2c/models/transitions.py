@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, silu
 
-from e2c.networks import mlp, value_and_jacobian
+from e2c.models.networks import mlp, value_and_jacobian
 
 
 @dataclass(frozen=True)

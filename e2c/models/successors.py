@@ -24,16 +24,16 @@ import torch
 from torch import Tensor, nn
 
 from e2c.config import ModelConfig, ObjectiveConfig
-from e2c.gaussians import (
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.gaussians import (
     DiagonalGaussian,
     FactoredGaussian,
     kl_to_diagonal,
     kl_to_standard_normal,
 )
-from e2c.model import LatentModel, ProblemSpec
-from e2c.networks import LOG_VARIANCE_RANGE, Gallery, mlp
-from e2c.objectives import Batch, negative_log_likelihood
-from e2c.transitions import LocalLinearisation, NonLinear, Transition
+from e2c.models.networks import LOG_VARIANCE_RANGE, Gallery, mlp
+from e2c.models.objectives import Batch, negative_log_likelihood
+from e2c.models.transitions import LocalLinearisation, NonLinear, Transition
 
 
 class BackwardEncoder(nn.Module):

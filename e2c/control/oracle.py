@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2c.agent import goal_cost, receding_horizon
 from e2c.config import PlannerConfig
-from e2c.model import ProblemSpec
+from e2c.control.agent import goal_cost, receding_horizon
+from e2c.models.base import ProblemSpec
 
 Floats = NDArray[np.float64]
 

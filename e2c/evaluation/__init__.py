@@ -1,0 +1,1 @@
+"""How well a controller does in a world."""
