@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from benchmarks.speed import threads
 from e2c.config import Config, ObjectiveConfig
 from e2c.data.episodes import Windows
-from e2c.errors import E2CError, run_command, write_json
+from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
+from e2c.files.whole import write_json
 from e2c.learning import experiment
 from e2c.models.base import LatentModel
 from e2c.models.methods import build_model

@@ -45,8 +45,9 @@ from e2c.config import (
 )
 from e2c.control.agent import Agent
 from e2c.data.episodes import Windows
-from e2c.errors import E2CError, run_command, write_json
+from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
+from e2c.files.whole import write_json
 from e2c.learning import experiment
 from e2c.learning.trainer import Trainer
 from planners import Cost, Dynamics, QuadraticCost

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.published import Share
 from e2c.presets import PRESETS
 from e2c.report.pictures import INK, MUTED, PAPER, style
-from e2c.report.quantities import Quantity
+from envs.quantity import Quantity
 
 _COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a00", "#4d4d4d"),

@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from e2c.errors import E2CError, run_command, write_json
+from e2c.errors import E2CError, run_command
 from e2c.files import runs
 from e2c.files.provenance import provenance
+from e2c.files.whole import write_json
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "kills"

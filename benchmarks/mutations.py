@@ -48,8 +48,9 @@ from e2c.config import (
     Recipe,
     to_dict,
 )
-from e2c.errors import E2CError, run_command, write_json
+from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
+from e2c.files.whole import write_json
 from e2c.learning import experiment
 from envs.collect import collect_restarts, record
 

@@ -23,9 +23,10 @@ from unittest import mock
 import tyro
 
 from e2c.config import Recipe
-from e2c.errors import run_command, write_json
+from e2c.errors import run_command
 from e2c.files import runs, tracking
 from e2c.files.provenance import provenance
+from e2c.files.whole import write_json
 from e2c.learning import experiment
 from e2c.learning.trainer import Trainer
 

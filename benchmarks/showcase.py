@@ -17,8 +17,9 @@ import tyro
 from playwright.sync_api import sync_playwright
 
 from e2c.control.agent import load_agent
-from e2c.errors import E2CError, run_command, write_whole
+from e2c.errors import E2CError, run_command
 from e2c.files import runs
+from e2c.files.whole import write_whole
 from e2c.learning import experiment
 from e2c.report.film import film_frames, write_video
 

@@ -28,8 +28,9 @@ import planners.ilqg
 from e2c.config import Config
 from e2c.control.agent import Agent, load_agent
 from e2c.data.episodes import Windows
-from e2c.errors import E2CError, run_command, write_json
+from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
+from e2c.files.whole import write_json
 from e2c.learning import experiment
 from e2c.learning.trainer import Phase, Trainer
 from e2c.models import checkpoint

@@ -26,8 +26,9 @@ import tyro
 from benchmarks.cells import complain, compute
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.agent import Agent
-from e2c.errors import E2CError, run_command, write_json, write_whole
+from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
+from e2c.files.whole import write_json, write_whole
 from e2c.learning import experiment
 from e2c.models.methods import build_model
 from e2c.presets import preset

@@ -48,10 +48,11 @@ from benchmarks.published import (
 from e2c.config import Config, EvaluationConfig, Recipe, leaves
 from e2c.control.agent import Agent, load_agent
 from e2c.control.oracle import Oracle
-from e2c.errors import E2CError, run_command, write_json, write_whole
+from e2c.errors import E2CError, run_command
 from e2c.evaluation.scores import Scores, score
 from e2c.files import runs
 from e2c.files.provenance import provenance
+from e2c.files.whole import write_json, write_whole
 from e2c.learning import experiment
 from e2c.learning.experiment import Disturbance
 from e2c.presets import PRESETS, preset
@@ -582,7 +583,7 @@ def _latent_maps(
     env = experiment.make_env(TASKS[task])
     cell = finished[task, next(iter(points))][0]
     states = np.array(cell["latent_map"]["states"])
-    quantity = experiment.quantities(env)[env.plotted]
+    quantity = env.components[env.plotted]
     return figures.LatentMaps(quantity, states[:, env.plotted], points)
 
 

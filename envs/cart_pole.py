@@ -5,8 +5,9 @@ import math
 import numpy as np
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Component, Floats, Frames, wrap
+from envs.core import Actions, Bools, Floats, Frames, wrap
 from envs.mechanical import MechanicalTask
+from envs.quantity import Quantity
 
 
 class CartPole(MechanicalTask):
@@ -49,12 +50,12 @@ class CartPole(MechanicalTask):
     goal_half_width = math.pi / 10
     """The goal region's half width [rad]."""
     components = (
-        Component("position", "m"),
-        Component("angle", "rad", goal_half_width),
-        Component("velocity", "m/s"),
-        Component("angular velocity", "rad/s"),
+        Quantity("position", "m"),
+        Quantity("angle", "rad", goal_half_width),
+        Quantity("velocity", "m/s"),
+        Quantity("angular velocity", "rad/s"),
     )
-    control = Component("force", "N")
+    control = Quantity("force", "N")
     goal_sentence = "Right the pole and stay within 18 degrees of upright"
     frame_shape = (80, 80)
     settle_steps = 25

@@ -12,35 +12,18 @@ only ever see the same pictures of the same dynamics.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from envs.quantity import Quantity
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Frames = NDArray[np.uint8]
 Actions = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Component:
-    """One number of a state, or what all controls are, for whoever plots it."""
-
-    name: str
-    """What it is, e.g. ``"angle"``."""
-    unit: str
-    """What it is counted in, e.g. ``"rad"``."""
-    goal_half_width: float | None = None
-    """How far the goal region reaches to either side of the goal's value, all else at the goal's;
-    None where it is not bounded, or not meant to be reached."""
-
-    @property
-    def is_angle(self) -> bool:
-        """Whether it comes round again after 2 pi."""
-        return self.unit == "rad"
 
 
 class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
@@ -62,10 +45,10 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
-    components: ClassVar[tuple[Component, ...]]
+    components: ClassVar[tuple[Quantity, ...]]
     """What the n numbers of a state are; one at least has a goal, and the first of them is plotted
     over time."""
-    control: ClassVar[Component]
+    control: ClassVar[Quantity]
     """What the m controls are."""
     goal_sentence: ClassVar[str]
     """What is to be done, in a short sentence for titles and captions."""

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Component, Floats, Frames, PixelEnv, wrap
+from envs.core import Actions, Bools, Floats, Frames, PixelEnv, wrap
 from envs.physics import Simulator, load_asset
+from envs.quantity import Quantity
 
 
 class PendulumSwingUp(PixelEnv):
@@ -59,8 +60,8 @@ class PendulumSwingUp(PixelEnv):
 
     goal_half_width = 0.2
     """The goal region's half width [rad]."""
-    components = (Component("angle", "rad", goal_half_width), Component("velocity", "rad/s"))
-    control = Component("torque", "N m")
+    components = (Quantity("angle", "rad", goal_half_width), Quantity("velocity", "rad/s"))
+    control = Quantity("torque", "N m")
     goal_sentence = "Swing up and stay within 0.2 rad of upright"
     max_start_offset = 0.1
     """An episode starts at most this far from hanging [rad]."""

@@ -6,7 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Component, Floats, Frames, PixelEnv
+from envs.core import Actions, Bools, Floats, Frames, PixelEnv
+from envs.quantity import Quantity
 
 
 class PlanarNavigation(PixelEnv):
@@ -46,12 +47,12 @@ class PlanarNavigation(PixelEnv):
     goal_radius = 2.0
     """The goal region's radius [px]."""
     components = (
-        Component("row", "px", goal_radius),
-        Component("column", "px", goal_radius),
-        Component("goal row", "px"),
-        Component("goal column", "px"),
+        Quantity("row", "px", goal_radius),
+        Quantity("column", "px", goal_radius),
+        Quantity("goal row", "px"),
+        Quantity("goal column", "px"),
     )
-    control = Component("move", "px")
+    control = Quantity("move", "px")
     goal_sentence = "Move into the corner that is asked for"
     frames_per_observation = 1
     frame_shape = (40, 40)

@@ -5,8 +5,9 @@ import math
 import numpy as np
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Component, Floats, Frames, wrap
+from envs.core import Actions, Bools, Floats, Frames, wrap
 from envs.mechanical import MechanicalTask
+from envs.quantity import Quantity
 
 
 class StrongPendulum(MechanicalTask):
@@ -41,8 +42,8 @@ class StrongPendulum(MechanicalTask):
     asset = "strong_pendulum.xml"
     goal_half_width = math.pi / 6
     """The goal region's half width [rad]."""
-    components = (Component("angle", "rad", goal_half_width), Component("velocity", "rad/s"))
-    control = Component("torque", "N m")
+    components = (Quantity("angle", "rad", goal_half_width), Quantity("velocity", "rad/s"))
+    control = Quantity("torque", "N m")
     rod_length = 21.0
     """The drawn rod's length [px]."""
     rod_radius = 2.25

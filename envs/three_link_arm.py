@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Component, Floats, Frames
+from envs.core import Actions, Bools, Floats, Frames
 from envs.mechanical import MechanicalTask
+from envs.quantity import Quantity
 
 
 class ThreeLinkArm(MechanicalTask):
@@ -47,11 +48,11 @@ class ThreeLinkArm(MechanicalTask):
     goal_half_width = math.pi / 6
     """The goal region's half width [rad], of each link."""
     components = (
-        Component("shoulder", "rad", goal_half_width),
-        *(Component(joint, "rad") for joint in ("elbow", "wrist")),
-        *(Component(f"{joint} velocity", "rad/s") for joint in ("shoulder", "elbow", "wrist")),
+        Quantity("shoulder", "rad", goal_half_width),
+        *(Quantity(joint, "rad") for joint in ("elbow", "wrist")),
+        *(Quantity(f"{joint} velocity", "rad/s") for joint in ("shoulder", "elbow", "wrist")),
     )
-    control = Component("torque", "N m")
+    control = Quantity("torque", "N m")
     goal_sentence = "Raise the arm and keep it within 30 degrees of upright"
     frame_shape = (80, 80)
     start = (0.95 * math.pi, 0.65 * math.pi, 0.33 * math.pi, 0.0, 0.0, 0.0)

@@ -13,8 +13,9 @@ from envs.collect import (
     record,
     restart,
 )
-from envs.core import Actions, Bools, Component, Floats, Frames, PixelEnv
+from envs.core import Actions, Bools, Floats, Frames, PixelEnv
 from envs.pendulum import PendulumSwingUp
+from envs.quantity import Quantity
 from envs.strong_pendulum import PendulumReach
 
 E, T = 5, 7
@@ -26,7 +27,7 @@ class Counting(PixelEnv):
     Three frames to an observation, and two controls, so that no size is mistaken for another.
     """
 
-    components = tuple(Component(name, "1") for name in ("episode", "step", "control"))
+    components = tuple(Quantity(name, "1") for name in ("episode", "step", "control"))
     goal_sentence = "Count beyond 15"
     frames_per_observation = 3
     frame_shape = (2, 4)

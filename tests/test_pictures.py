@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from e2c.report import pictures
-from e2c.report.quantities import Quantity
+from envs.quantity import Quantity
 
 RNG = np.random.default_rng(3)
 FRAMES = RNG.integers(0, 256, (3, 5, 12, 10), np.uint8)

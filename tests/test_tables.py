@@ -15,8 +15,9 @@ import envs
 from benchmarks import cells, figures, published, tables
 from benchmarks.published import Share
 from benchmarks.tables import Cell, Tables
-from e2c.errors import E2CError, write_json
+from e2c.errors import E2CError
 from e2c.files import runs
+from e2c.files.whole import write_json
 from e2c.learning import experiment
 from e2c.learning.experiment import Disturbance
 from e2c.models.methods import METHODS

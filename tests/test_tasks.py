@@ -92,7 +92,7 @@ def test_episodes_are_drawn_by_how_far_they_are_from_their_own_goals(run: Path) 
     starts = env.sample_starts(rng, 5)
     rollouts = record(BatchEnv(env, starts), random_controller(env, rng), 3)
     away = (starts - env.goal_states(starts))[:, env.plotted]
-    away = np.abs(experiment.quantities(env)[env.plotted].wrapped(away))
+    away = np.abs(env.components[env.plotted].wrapped(away))
     lines = experiment._draw_episodes(env, rollouts).axes[0].lines
     drawn = [np.asarray(line.get_ydata())[0] for line in lines if len(line.get_xdata())]  # type: ignore[arg-type]
     np.testing.assert_allclose(sorted(drawn), sorted(away), atol=1e-9)

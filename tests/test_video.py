@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from e2c.report import film as video
 from e2c.report.film import Film, film_frames, write_video
-from e2c.report.quantities import Quantity
+from envs.quantity import Quantity
 
 Picture = NDArray[np.uint8]
 ANGLE, TORQUE = Quantity("angle", "rad", 0.2), Quantity("torque", "N m")

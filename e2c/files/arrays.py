@@ -22,8 +22,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from e2c.errors import E2CError, write_whole
+from e2c.errors import E2CError
 from e2c.files.untrusted import ordinary_size, parse_json, shown
+from e2c.files.whole import write_whole
 
 MAX_BYTES = 16 * 2**30
 """A file that declares more than this, unpacked, is refused before memory is taken for it."""

@@ -20,8 +20,9 @@ from typing import Any
 import yaml
 
 from e2c.config import Recipe, check_recipe, from_dict, leaves, to_dict
-from e2c.errors import E2CError, sweep, write_whole
+from e2c.errors import E2CError
 from e2c.files.untrusted import Shape, conform, shown
+from e2c.files.whole import sweep, write_whole
 from e2c.learning.trainer import TrainingState
 from e2c.models import checkpoint
 

@@ -21,8 +21,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TextIO
 
-from e2c.errors import E2CError, write_whole
+from e2c.errors import E2CError
 from e2c.files import wandb_process
+from e2c.files.whole import write_whole
 
 WandbMode = Literal["off", "offline", "online"]
 

@@ -24,7 +24,7 @@ from e2c.control.agent import Agent
 from e2c.control.oracle import Oracle
 from e2c.data import episodes as dataset
 from e2c.data.episodes import Dataset, Windows
-from e2c.errors import E2CError, write_json
+from e2c.errors import E2CError
 from e2c.evaluation import scores as evaluation
 from e2c.evaluation.scores import Scores, score
 from e2c.files import arrays, runs
@@ -32,6 +32,7 @@ from e2c.files.provenance import provenance, versions
 from e2c.files.runs import RunState
 from e2c.files.tracking import Progress, Tracker, WandbMode
 from e2c.files.untrusted import shown
+from e2c.files.whole import write_json
 from e2c.learning.trainer import Phase, Trainer, TrainingState
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel, ProblemSpec
@@ -39,7 +40,6 @@ from e2c.models.methods import build_model
 from e2c.models.networks import Decoder
 from e2c.report import pictures, write_report
 from e2c.report.film import Film, film_frames, write_video
-from e2c.report.quantities import Quantity
 from envs.collect import (
     BatchEnv,
     Controller,
@@ -134,11 +134,6 @@ def load_datasets(paths: Sequence[Path], spec: ProblemSpec) -> Dataset:
                 f"{len(spec.control_low)}: choose a dataset of that task."
             )
     return dataset.join(loaded)
-
-
-def quantities(env: PixelEnv) -> list[Quantity]:
-    """Return what the components of a state are."""
-    return [Quantity(**vars(component)) for component in env.components]
 
 
 def noisy(agent: Agent, batch: BatchEnv, std: float, rng: np.random.Generator) -> Controller:
@@ -546,7 +541,7 @@ def _model_figures(run: Run, fresh: Rollouts) -> tuple[NDArray[np.float64], dict
     happened = seen[picked][:, steps, -1]
     flat = latents.flatten(0, 1).cpu().numpy()
     states = fresh.states.reshape(-1, fresh.states.shape[-1])
-    truth = list(zip(quantities(run.env)[:2], states.T, strict=False))
+    truth = list(zip(run.env.components[:2], states.T, strict=False))
     goal, path = _way(run)
     return error, {
         "open_loop_error": pictures.open_loop_error(error, None, run.spec.dt),
@@ -706,14 +701,14 @@ def film_episode(agent: Agent, start: NDArray[np.float64], title: str) -> tuple[
     agent.reset(goal=goals)
     rollouts = record(batch, act, spec.episode_steps)
     states, controls = rollouts.states[0], rollouts.actions[0]
-    plotted = quantities(env)[env.plotted]
+    plotted = env.components[env.plotted]
     film = Film(
         scenes=lambda t: env.picture(states[t], controls[t]),
         observations=np.stack([rollouts.observations(t)[0] for t in range(spec.episode_steps + 1)]),
         imagined=np.stack(imagined),
         imagined_steps=steps,
         goal=goals[0],
-        control=Quantity(**vars(env.control)),
+        control=env.control,
         controls=controls,
         control_limit=float(spec.control_scale.max()),
         plotted=plotted,
@@ -783,7 +778,7 @@ def _draw_episodes(env: PixelEnv, rollouts: Rollouts) -> Figure:
     """Draw how far from their goals the episodes were."""
     goals = env.goal_states(rollouts.states[:, 0])
     away = (rollouts.states - goals[:, None])[..., env.plotted]
-    plotted = quantities(env)[env.plotted]
+    plotted = env.components[env.plotted]
     return pictures.episodes(plotted, away, env.is_success(rollouts.states), env.dt)
 
 

@@ -20,8 +20,9 @@ from safetensors.torch import load as deserialise
 from torch import Tensor
 
 from e2c.config import Config, check, from_dict, to_dict
-from e2c.errors import E2CError, write_whole
+from e2c.errors import E2CError
 from e2c.files.untrusted import brief, parse_json, read_bytes, shown
+from e2c.files.whole import write_whole
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.methods import build_model
 

@@ -17,8 +17,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from e2c.errors import write_whole
 from e2c.files import runs as folders
+from e2c.files.whole import write_whole
 from e2c.report import views
 from e2c.report.episodes import MOST_EPISODES, phase_plane, start_map
 from e2c.report.folder import Run, read_run, task

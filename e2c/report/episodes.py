@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from e2c.report.charts import Axis, Floats, Tick, axis, trace
 from e2c.report.folder import Episodes, Task
-from e2c.report.quantities import Quantity
+from envs.quantity import Quantity
 
 LEFT, RIGHT, TOP, BOTTOM = 40, 412, 10, 262
 """The plot within the phase plane's drawing of 420 x 300."""

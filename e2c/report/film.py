@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from e2c.errors import write_whole
-from e2c.report.quantities import Quantity
+from e2c.files.whole import write_whole
+from envs.quantity import Quantity
 
 Picture = NDArray[np.uint8]
 """RGB ``uint8 [H, W, 3]``, or one of the camera's grey frames ``uint8 [H, W]``."""

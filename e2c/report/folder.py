@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from e2c.errors import E2CError
 from e2c.files import arrays, runs
 from e2c.files.untrusted import MAX_NUMBER, Shape, conform, parse_json, read_bytes, shown
-from e2c.report.quantities import Quantity
+from envs.quantity import Quantity
 
 T = TypeVar("T")
 SUMMARY: Shape = {

@@ -21,8 +21,8 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
-from e2c.errors import write_whole
-from e2c.report.quantities import Quantity
+from e2c.files.whole import write_whole
+from envs.quantity import Quantity
 
 LOSS_TERMS = {
     "reconstruction": "Reconstruction [nats]",
