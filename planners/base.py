@@ -1,11 +1,13 @@
-"""The planner's vocabulary: notation, the two protocols it needs, its plan and its verdicts.
+"""The words of this package: notation, protocols, plans, and how planning can end.
+
+A :class:`Planner` gets :class:`Dynamics` and a :class:`Cost`, and returns a :class:`Plan`.
 
 Notation, stated once and used in every module of this package:
 
 ========  =========================================================================
 ``B``     problems solved side by side (always the first dimension)
 ``K``     candidates per problem: starting points of which the best is returned
-``S``     step sizes tried in parallel by a line search
+``S``     trials per candidate: step sizes of a line search, or samples
 ``T``     horizon: number of controls; a trajectory has ``T + 1`` states
 ``n, m``  dimensions of the state and of the control
 ``X, U``  trajectories: states ``[..., T+1, n]`` and controls ``[..., T, m]``
@@ -27,11 +29,11 @@ import torch
 from torch import Tensor
 
 
-class Dynamics(Protocol):
-    """A discrete-time deterministic system ``x' = f(x, u)`` with its derivatives.
+class System(Protocol):
+    """A discrete-time deterministic system ``x' = f(x, u)``.
 
-    Leading dimensions are arbitrary, and all problems share one system: what differs between them
-    belongs to the state or to the cost. A non-finite result is allowed; it never wins.
+    Leading dimensions are arbitrary. All problems share one system: what differs between them
+    belongs to the state or to the cost. A result may be non-finite; such a roll-out never wins.
     """
 
     @property
@@ -44,6 +46,10 @@ class Dynamics(Protocol):
 
     def step(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the next state ``[..., n]`` from ``x [..., n]`` and ``u [..., m]``."""
+
+
+class Dynamics(System, Protocol):
+    """A system with its derivatives."""
 
     def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return the Jacobians ``fx [..., n, n]`` and ``fu [..., n, m]`` of :meth:`step`."""
@@ -101,16 +107,16 @@ _SENTENCES = {
         "nothing needs to be done."
     ),
     Status.ITERATION_LIMIT: (
-        "Stopped at the iteration limit while the cost was still falling: normal in a receding "
-        "horizon; elsewhere raise max_iterations."
+        "Stopped at the iteration limit, where the cost could still fall: normal in a receding "
+        "horizon; elsewhere allow more iterations."
     ),
     Status.NO_IMPROVEMENT: (
         "No step size lowered the cost and the plan is the best one known: allow more iterations "
         "so that the regularisation can grow, or check that linearize agrees with step."
     ),
     Status.NOT_FINITE: (
-        "A roll-out from the starting controls, or a derivative along it, is not finite: start "
-        "from smaller or more varied controls, or bound the dynamics."
+        "No roll-out from the starting controls is finite, or a derivative along it is not finite: "
+        "start from smaller or more varied controls, or bound the dynamics."
     ),
     Status.NOT_POSITIVE_DEFINITE: (
         "The control Hessian is not positive definite even at the largest regularisation: give "
@@ -121,14 +127,21 @@ _SENTENCES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """The best trajectory found for each problem, with the feedback law around it."""
+    """The best trajectory found for each problem, with the feedback law around it.
+
+    Where the cost is infinite, no finite trajectory was found: see :class:`Planner` for what the
+    other fields are then.
+    """
 
     states: Tensor
     """``X [B, T+1, n]``: predicted states; ``X[:, 0]`` is the initial state."""
     controls: Tensor
     """``U [B, T, m]``: always finite and within the limits."""
     gains: Tensor
-    """``K [B, T, m, n]``: feedback ``u = U + K (x - X)``; rows of clamped controls are zero."""
+    """``K [B, T, m, n]``: feedback ``u = U + K (x - X)``.
+
+    Rows of clamped controls are zero; so is everything from a planner without feedback.
+    """
     cost: Tensor
     """``[B]``: total cost of the trajectory; infinite where none was finite."""
     status: Tensor
@@ -141,7 +154,7 @@ class Plan:
         return [Status(code).sentence for code in self.status.tolist()]
 
     def with_found(self, rows: Tensor, other: Plan) -> Plan:
-        """Take from ``other``, the plan of ``rows [R] int64``, whatever has a finite cost."""
+        """Return this plan with the finite plans of ``other`` put in; ``rows [R]`` says where."""
         found = other.cost.isfinite()
         return Plan(
             **{
@@ -149,6 +162,32 @@ class Plan:
                 for name, mine in vars(self).items()
             }
         )
+
+
+class Planner(Protocol):
+    """What plans at every step of a control loop; the action is ``plan.controls[:, 0]``.
+
+    It may remember the last plan and start from it. A problem's plan does not depend on the
+    problems solved beside it.
+    """
+
+    @property
+    def lost(self) -> Tensor:
+        """``[B] int64``: how often each problem's last plan led to no finite plan since the reset.
+
+        Always zero if the planner does not start from its last plan; empty before the first call.
+        """
+
+    def plan(self, x0: Tensor, cost: Cost) -> Plan:
+        """Plan from the states ``x0 [B, n]``, which set dtype and device.
+
+        Numerical failures are not raised. Where no finite plan is found, the cost is infinite and
+        the status says why. States and controls are finite all the same, and the controls are
+        within the limits.
+        """
+
+    def reset(self) -> None:
+        """Forget the past: the next calls return what a newly built planner would return."""
 
 
 def choose(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:

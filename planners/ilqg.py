@@ -1,19 +1,18 @@
 """iLQG with control limits: many problems, many starting points, many step sizes at once.
 
 Source: Tassa, Erez & Todorov 2012 ("Synthesis and stabilization of complex behaviors through
-online trajectory optimization") and Tassa, Mansard & Todorov 2014 (control limits); the line search
-in parallel follows MuJoCo MPC (Howell et al. 2022). The noise of "iLQG" is additive and independent
-of state and control, which leaves the control law unchanged (Todorov & Li 2005).
+online trajectory optimization") and Tassa, Mansard & Todorov 2014 (control limits). The parallel
+line search follows MuJoCo MPC (Howell et al. 2022). The noise of "iLQG" is additive and does not
+depend on state or control, so it leaves the control law unchanged (Todorov & Li 2005).
 
-One iteration is: linearise around the trajectory, pass backward, roll out every step size under the
-new control law, keep the best. Step size zero is rolled out with them, so that a warm start whose
-initial state has moved needs no roll-out of its own. Each of the ``B x K`` candidates has its own
-regularisation, acceptance and end; one that has ended does not change while others go on.
+One iteration linearises around the trajectory, passes backward, rolls every step size out under
+the new control law and keeps the best. Step size zero is one of them, so a warm start whose initial
+state has moved needs no roll-out of its own. Each of the ``B x K`` candidates has its own
+regularisation, acceptance and end. A candidate that has ended does not change while others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,13 +21,15 @@ from torch import Tensor
 
 from planners.base import Cost, Dynamics, Plan, Status, choose
 from planners.riccati import ControlLaw, LocalModel, backward_pass, local_model
+from planners.rollouts import finite_cost, roll_out
 
 
 @dataclass(frozen=True)
 class ILQGOptions:
-    """How to optimise; the defaults are Tassa's but for the starting regularisation and the steps.
+    """How to optimise.
 
-    Tassa's eleven step sizes down to 1e-3 lead to the same plans in twice the time.
+    The defaults are Tassa's, except for the starting regularisation and the step sizes. Tassa's
+    eleven step sizes down to 1e-3 lead to the same plans in twice the time.
     """
 
     max_iterations: int = 100
@@ -46,7 +47,7 @@ class ILQGOptions:
     regularisation_min: float = 1e-6
     """Below this lambda is zero; it is also the first value tried when lambda must grow."""
     regularisation_max: float = 1e10
-    """Above this the optimisation of an item is given up, with a status."""
+    """Above this the optimisation of a candidate is given up, with a status."""
     regularisation_factor: float = 1.6
     """Growth of lambda's own rate of change, so that lambda moves faster and faster."""
 
@@ -67,11 +68,9 @@ class _Problem(NamedTuple):
     def roll_out(
         self, U: Tensor, X: Tensor | None = None, gains: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Roll out, cost and all; see :func:`roll_out`. The cost of what is not finite is inf."""
+        """Roll ``U [B, K, S, T, m]`` out: states, controls applied and costs ``[B, K, S]``."""
         Xs, Us = roll_out(self.dynamics, self.x0, U, self.low, self.high, X, gains)
-        J = self.cost.total(Xs, Us)
-        finite = (J + 0 * Xs.sum((-2, -1)) + 0 * Us.sum((-2, -1))).isfinite()
-        return Xs, Us, J.where(finite, torch.inf)
+        return Xs, Us, finite_cost(self.cost, Xs, Us)
 
 
 class _Search(NamedTuple):
@@ -83,12 +82,14 @@ class _Search(NamedTuple):
     cost: Tensor  # [B, K], infinite where no finite roll-out is known
     lam: Tensor  # [B, K], regularisation
     rate: Tensor  # [B, K], its factor of change
-    status: Tensor  # [B, K] int64
+    moved: Tensor  # [B, K] bool: the last iteration took a step, so lambda may fall
+    stuck: Tensor  # [B, K] bool: it found no step to take, so lambda must grow
+    status: Tensor  # [B, K] int64: how the search would end now
     done: Tensor  # [B, K] bool
     iterations: Tensor  # [B, K] int64
 
     def end(self, mask: Tensor, status: Status) -> _Search:
-        """End with ``status`` what ``mask`` holds, unless it has ended before."""
+        """End with ``status`` the candidates in ``mask [B, K]`` that have not ended before."""
         ending = mask & ~self.done
         return self._replace(
             status=self.status.masked_fill(ending, int(status)),
@@ -125,14 +126,14 @@ class ILQG:
             U: ``[B, K, T, m]`` or ``[B, T, m]``: starting controls; they set the horizon.
             low: ``[m]``: lower limits of the controls; left out, there are none.
             high: ``[m]``: upper limits.
-            X: ``[B, K, T+1, n]``: the states that ``U`` led to from a start near ``x0``. With them
-                the first iteration needs no roll-out of its own: it linearises around ``X``, and
-                its feedback absorbs ``x0 - X[:, :, 0]``. Left out, ``U`` is rolled out first.
+            X: ``[B, K, T+1, n]``: the states that ``U`` led to from a start near ``x0``. The first
+                iteration linearises around ``X``, and its feedback corrects ``x0 - X[:, :, 0]``.
+                Left out, ``U`` is rolled out from ``x0`` first.
 
         Returns:
             The best candidate of each problem. Without ``X`` its cost is never above that of the
-            best starting point. Failures are statuses: nothing is raised. An infinite cost says
-            that nothing was rolled out from ``x0`` to a finite end, and the states are not a plan.
+            best starting point. Numerical failures are statuses and are not raised. An infinite
+            cost says that no roll-out from ``x0`` was finite; its states are not a prediction.
         """
         U = (U[:, None] if U.dim() == 3 else U).to(x0)
         low = U.new_full((U.shape[-1],), -torch.inf) if low is None else low.to(U)
@@ -174,9 +175,12 @@ class ILQG:
     ) -> _Search:
         """Take the cheapest acceptable trial of ``Xs, Us, Js [B, K, 1+S, ...]``, or else the first.
 
-        The first has step size zero: it is the trajectory as it was, under the new feedback if it
-        did not start at ``x0``. The expected reduction is the same in both cases; but only around a
-        trajectory that was rolled out from ``x0`` does a small one end the search.
+        The first trial has step size zero. It is the trajectory as it was; if that did not start
+        at ``x0``, it is rolled out from ``x0`` under the new feedback.
+
+        A candidate has converged when the expected reduction is small. It ends only if its
+        trajectory was rolled out from ``x0`` before (its cost is known). Otherwise the next
+        iteration linearises around the new trajectory with the same lambda.
         """
         known = search.cost.isfinite()
         alpha, J = self._alpha.to(Js), Js[..., 0]
@@ -192,14 +196,16 @@ class ILQG:
         )
         converged = stationary | (improved & (J - lowest <= tolerance))
         ended = search.end(converged, Status.CONVERGED)
-        return ended._replace(done=search.done | (converged & known))
+        return ended._replace(
+            moved=improved & ~converged,
+            stuck=~improved & ~converged,
+            done=search.done | (converged & known),
+        )
 
     def _regularise(self, search: _Search) -> _Search:
-        """Lower lambda where the last step was taken; raise it where there was none to take."""
-        going = ~search.done
-        search = self._lower(search, going & (search.status == Status.ITERATION_LIMIT))
-        rejected = going & (search.status == Status.NO_IMPROVEMENT)
-        return self._raise(search, rejected, Status.NO_IMPROVEMENT)
+        """Lower lambda of the candidates that moved; raise it of those that are stuck."""
+        search = self._lower(search, search.moved & ~search.done)
+        return self._raise(search, search.stuck & ~search.done, Status.NO_IMPROVEMENT)
 
     def _raise(self, search: _Search, mask: Tensor, exhausted: Status) -> _Search:
         """Raise lambda where ``mask`` holds; what exceeds the maximum ends with ``exhausted``."""
@@ -229,50 +235,6 @@ class ILQG:
         return relative * (1 + cost.abs())
 
 
-def roll_out(
-    dynamics: Dynamics,
-    x0: Tensor,
-    U: Tensor,
-    low: Tensor,
-    high: Tensor,
-    X: Tensor | None = None,
-    gains: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Roll ``u = clamp(U + K (x - X), low, high)`` out, all trials at once.
-
-    Args:
-        dynamics: System to roll out.
-        x0: ``[B, n]``: initial states.
-        U: ``[B, K, S, T, m]``: controls, ``S`` trials for each candidate.
-        low: ``[m]``: lower limits.
-        high: ``[m]``: upper limits.
-        X: ``[B, K, T+1, n]``: what the feedback holds on to, common to a candidate's trials.
-        gains: ``[B, K, T, m, n]``: feedback; left out, the controls are rolled out as they are.
-
-    Returns:
-        States ``[B, K, S, T+1, n]`` and the controls applied, ``[B, K, S, T, m]``.
-    """
-    lead, x = U.shape[:3], x0[:, None, None].expand(*U.shape[:3], -1)
-    states, controls = [x], []
-    for v, law in zip(U.flatten(0, 1).unbind(-2), _feedbacks(X, gains, U.shape[-2]), strict=True):
-        u = v if law is None else torch.baddbmm(v, x.flatten(0, 1) - law[0], law[1])
-        u = torch.clamp(u, low, high).view(*lead, -1)
-        x = dynamics.step(x, u)
-        controls.append(u)
-        states.append(x)
-    return torch.stack(states, -2), torch.stack(controls, -2)
-
-
-def _feedbacks(
-    X: Tensor | None, gains: Tensor | None, T: int
-) -> Sequence[tuple[Tensor, Tensor] | None]:
-    """Return for each time ``X [B*K, 1, n]`` and ``Kᵀ [B*K, n, m]``, or nothing."""
-    if X is None or gains is None:
-        return [None] * T
-    held = X[:, :, None, :-1].flatten(0, 1).unbind(-2)
-    return list(zip(held, gains.mT.flatten(0, 1).unbind(-3), strict=True))
-
-
 def _begin(problem: _Problem, U: Tensor, X: Tensor | None, lam: float) -> _Search:
     """Start at ``U [B, K, T, m]``, rolled out unless its ``X`` is given; end what is not finite."""
     if X is None:
@@ -288,6 +250,8 @@ def _begin(problem: _Problem, U: Tensor, X: Tensor | None, lam: float) -> _Searc
         cost=J,
         lam=torch.full_like(J, lam),
         rate=torch.ones_like(J),
+        moved=torch.zeros_like(finite),
+        stuck=torch.zeros_like(finite),
         status=torch.where(finite, int(Status.ITERATION_LIMIT), int(Status.NOT_FINITE)),
         done=~finite,
         iterations=torch.zeros_like(J, dtype=torch.int64),

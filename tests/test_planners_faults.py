@@ -10,7 +10,7 @@ from planner_systems import LinearSystem, random_linear
 from torch import Tensor
 
 from planners import GoalCost, Plan, QuadraticCost, RecedingHorizon, RecedingOptions, Status
-from planners.receding import shift
+from planners.warm import shift
 
 F64 = torch.float64
 LOW, HIGH = torch.tensor([-0.2, -0.5], dtype=F64), torch.tensor([0.3, 0.1], dtype=F64)

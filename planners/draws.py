@@ -1,0 +1,33 @@
+"""Random controls that are smooth in time, and their scale.
+
+White noise hardly moves a system that integrates its controls. So noise is drawn at a few knots and
+is linear in between. It is drawn on the CPU in float64 and is the same for every device and dtype.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def smooth_noise(
+    count: int, T: int, m: int, knots: int, generator: torch.Generator | None
+) -> Tensor:
+    """Draw noise ``[count, T, m]``, standard normal at each of ``knots`` points in time.
+
+    The first of the ``count`` draws is zero.
+    """
+    drawn = torch.randn((count, m, knots), generator=generator, dtype=torch.float64)
+    drawn[0] = 0
+    return torch.nn.functional.interpolate(drawn, T, mode="linear", align_corners=True).mT
+
+
+def noise_scale(low: Tensor, high: Tensor, share: float) -> Tensor:
+    """Return ``share`` of half the range of the limits, ``[m] float64``; of 1 without limits."""
+    half = (high.double() - low.double()) / 2
+    return share * torch.where(half.isfinite(), half, 1.0)
+
+
+def rest(low: Tensor, high: Tensor) -> Tensor:
+    """Return the control nearest to zero within the limits, ``[m] float64``."""
+    return torch.zeros_like(low, dtype=torch.float64).clamp(low.double(), high.double())

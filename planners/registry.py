@@ -1,0 +1,63 @@
+"""Every planner by its name, all built in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from planners.base import Dynamics, Planner
+from planners.receding import RecedingHorizon, RecedingOptions
+from planners.sampling import CEM, MPPI, CEMOptions, MPPIOptions
+
+
+class Builder(Protocol):
+    """What builds a planner: a function, or a class with this constructor."""
+
+    def __call__(
+        self,
+        dynamics: Dynamics,
+        low: Tensor,
+        high: Tensor,
+        *,
+        horizon: int,
+        options: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> Planner:
+        """Build a planner.
+
+        Args:
+            dynamics: System to control.
+            low: ``[m]``: lower limits of the controls.
+            high: ``[m]``: upper limits.
+            horizon: Number ``T`` of controls planned ahead; it replaces that of the options.
+            options: The planner's own options; left out, its defaults.
+            generator: Source of random numbers, on the CPU; left out, torch's global one.
+        """
+
+
+def _build(
+    planner: Callable[..., Planner],
+    defaults: Any,
+    dynamics: Dynamics,
+    low: Tensor,
+    high: Tensor,
+    *,
+    horizon: int,
+    options: Any = None,
+    generator: torch.Generator | None = None,
+) -> Planner:
+    """Build a planner whose constructor finds the horizon in its options."""
+    return planner(dynamics, low, high, replace(options or defaults, horizon=horizon), generator)
+
+
+PLANNERS: dict[str, Builder] = {
+    "ilqg": partial(_build, RecedingHorizon, RecedingOptions()),
+    "cem": partial(_build, CEM, CEMOptions()),
+    "mppi": partial(_build, MPPI, MPPIOptions()),
+}
+"""Planners by name; ``PLANNERS["mine"] = MyPlanner`` adds one (see ``examples/own_planner.py``)."""

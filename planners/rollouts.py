@@ -1,0 +1,68 @@
+"""Roll-outs: many trials of many problems at once, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from planners.base import Cost, System
+
+
+def roll_out(
+    system: System,
+    x0: Tensor,
+    U: Tensor,
+    low: Tensor,
+    high: Tensor,
+    X: Tensor | None = None,
+    gains: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Roll ``u = clamp(U + K (x - X), low, high)`` out, all trials at once.
+
+    Args:
+        system: System to roll out.
+        x0: ``[B, n]``: initial states.
+        U: ``[B, K, S, T, m]``: controls, ``S`` trials for each candidate.
+        low: ``[m]``: lower limits.
+        high: ``[m]``: upper limits.
+        X: ``[B, K, T+1, n]``: the states that the feedback steers to; a candidate's trials share
+            them.
+        gains: ``[B, K, T, m, n]``: feedback; left out, the controls are rolled out as they are.
+
+    Returns:
+        States ``[B, K, S, T+1, n]`` and the controls applied, ``[B, K, S, T, m]``.
+    """
+    lead, x = U.shape[:3], x0[:, None, None].expand(*U.shape[:3], -1)
+    states, controls = [x], []
+    for v, law in zip(U.flatten(0, 1).unbind(-2), _feedbacks(X, gains, U.shape[-2]), strict=True):
+        u = v if law is None else torch.baddbmm(v, x.flatten(0, 1) - law[0], law[1])
+        u = torch.clamp(u, low, high).view(*lead, -1)
+        x = system.step(x, u)
+        controls.append(u)
+        states.append(x)
+    return torch.stack(states, -2), torch.stack(controls, -2)
+
+
+def finite_cost(cost: Cost, X: Tensor, U: Tensor) -> Tensor:
+    """Return the cost ``[B, ...]`` of trajectories; infinite where they or it are not finite.
+
+    Args:
+        cost: Cost to evaluate.
+        X: ``[B, ..., T+1, n]``: states.
+        U: ``[B, ..., T, m]``: controls.
+    """
+    J = cost.total(X, U)
+    finite = (J + 0 * X.sum((-2, -1)) + 0 * U.sum((-2, -1))).isfinite()
+    return J.where(finite, torch.inf)
+
+
+def _feedbacks(
+    X: Tensor | None, gains: Tensor | None, T: int
+) -> Sequence[tuple[Tensor, Tensor] | None]:
+    """Return for each time ``X [B*K, 1, n]`` and ``Kᵀ [B*K, n, m]``, or nothing."""
+    if X is None or gains is None:
+        return [None] * T
+    held = X[:, :, None, :-1].flatten(0, 1).unbind(-2)
+    return list(zip(held, gains.mT.flatten(0, 1).unbind(-3), strict=True))

@@ -1,0 +1,251 @@
+"""Planning by sampling: CEM and MPPI, batched. They roll out and need no derivatives.
+
+One iteration draws controls around a mean, rolls them out, and fits the mean to the good ones. CEM
+and MPPI differ in the fit alone. Both plan in a receding horizon: every call starts from the last
+plan, shifted by one step (:mod:`planners.warm`). The mean itself is always one of the samples, so
+a call never returns a worse plan than the warm start it was given. A roll-out that is not finite
+has an infinite cost and no weight.
+
+Of the system they use ``step``, and of the cost ``total`` and ``select``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from planners.base import Cost, Plan, Status, System, choose
+from planners.draws import noise_scale, rest, smooth_noise
+from planners.rollouts import finite_cost, roll_out
+from planners.warm import WarmStarted, require_positive
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """What CEM and MPPI share."""
+
+    horizon: int = 50
+    """Number ``T`` of controls planned ahead; at least 1."""
+    samples: int = 256
+    """Number ``S`` of control sequences rolled out in an iteration; at least 1."""
+    first_iterations: int = 20
+    """Iterations of a start from scratch; at least 1."""
+    iterations: int = 3
+    """Iterations of every later call; at least 1."""
+    noise: float = 0.5
+    """Standard deviation of the first samples, as a share of half the range of the limits."""
+    knots: int = 8
+    """Noise is drawn at this many points in time, at least 1; it is linear in between."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "horizon", "samples", "first_iterations", "iterations", "knots")
+
+
+class Trajectories(NamedTuple):
+    """Trajectories and their costs."""
+
+    X: Tensor
+    """``[B, S, T+1, n]``: states."""
+    U: Tensor
+    """``[B, S, T, m]``: controls, within the limits."""
+    J: Tensor
+    """``[B, S]``: costs; infinite where something is not finite."""
+
+
+class SamplingPlanner(WarmStarted):
+    """What CEM and MPPI share; a subclass says how to fit a normal distribution to the samples.
+
+    Args:
+        dynamics: System to control; only its ``step`` is used.
+        low: ``[m]``: lower limits of the controls.
+        high: ``[m]``: upper limits.
+        options: Horizon, samples and iterations.
+        generator: Source of the noise, on the CPU; left out, torch's global one. A seed is drawn
+            from it once, now. The noise of a call depends on this seed and on the number of calls
+            since the reset, and all problems share it. So a problem's actions do not depend on
+            those solved beside it, and a reset repeats them.
+
+    Raises:
+        ValueError: when the limits do not fit the system or each other.
+    """
+
+    def __init__(
+        self,
+        dynamics: System,
+        low: Tensor,
+        high: Tensor,
+        options: SamplingOptions,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(dynamics, low, high)
+        self.options = options
+        self._seed = int(torch.randint(2**62, (), generator=generator))
+
+    @abstractmethod
+    def _fit(self, samples: Trajectories, std: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation ``[B, T, m]`` of the next samples, given the last.
+
+        The result is not used for a problem of which no sample is finite.
+        """
+
+    def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
+        """Search around rest."""
+        T, m, n = self.options.horizon, self.dynamics.control_dim, self.dynamics.state_dim
+        U = rest(self.low, self.high).to(x0).expand(len(x0), T, m)
+        X = x0.new_full((len(x0), T + 1, n), torch.nan)
+        return self._search(U, X, x0, cost, self.options.first_iterations)
+
+    def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
+        """Search around the warm start."""
+        return self._search(U, X, x0, cost, self.options.iterations)
+
+    def _search(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost, iterations: int) -> Plan:
+        """Return the cheapest of all trajectories: ``U``, the samples and the last mean."""
+        generator = torch.Generator().manual_seed(self._seed + self._calls)
+        best = Trajectories(X[:, None], U[:, None], x0.new_full((len(x0), 1), torch.inf))
+        mean, std = U, noise_scale(self.low, self.high, self.options.noise).to(x0).expand_as(U)
+        for _ in range(iterations):
+            noise = self._noise(generator).to(x0)
+            samples = self._roll_out(mean[:, None] + std[:, None] * noise, x0, cost)
+            best = _cheapest(best, samples)
+            known = samples.J.isfinite().any(1)
+            fitted = self._fit(samples, std)
+            mean, std = (choose(known, a, b) for a, b in zip(fitted, (mean, std), strict=True))
+        return _plan(_cheapest(best, self._roll_out(mean[:, None], x0, cost)), iterations)
+
+    def _noise(self, generator: torch.Generator) -> Tensor:
+        """Draw ``[S, T, m]``, standard normal; the first is zero, so that the mean is a sample."""
+        o = self.options
+        return smooth_noise(o.samples, o.horizon, self.dynamics.control_dim, o.knots, generator)
+
+    def _roll_out(self, U: Tensor, x0: Tensor, cost: Cost) -> Trajectories:
+        """Roll the clamped controls ``U [B, S, T, m]`` out."""
+        X, U = roll_out(self.dynamics, x0, U[:, None], self.low.to(x0), self.high.to(x0))
+        return Trajectories(X[:, 0], U[:, 0], finite_cost(cost, X, U)[:, 0])
+
+
+@dataclass(frozen=True)
+class CEMOptions(SamplingOptions):
+    """How CEM samples."""
+
+    elites: float = 0.1
+    """Share ``rho`` of the samples that the next distribution is fitted to; in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.elites <= 1:
+            raise ValueError(f"elites of CEMOptions must be in (0, 1]; got {self.elites}.")
+
+
+class CEM(SamplingPlanner):
+    """The cross-entropy method: fit mean and standard deviation to the best samples.
+
+    With ``gamma`` the ``rho``-quantile of the costs ``J``, the next normal distribution is the
+    maximum-likelihood fit to the samples with ``J <= gamma``, the elites: their mean and standard
+    deviation, for each time and each control. Every call begins with the full standard deviation.
+
+    Source: Rubinstein 1999, "The cross-entropy method for combinatorial and continuous
+    optimization"; de Boer, Kroese, Mannor & Rubinstein 2005, "A tutorial on the cross-entropy
+    method".
+    """
+
+    options: CEMOptions
+
+    def __init__(
+        self,
+        dynamics: System,
+        low: Tensor,
+        high: Tensor,
+        options: CEMOptions | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(dynamics, low, high, options or CEMOptions(), generator)
+
+    def _fit(self, samples: Trajectories, std: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the elites that are finite."""
+        J, U = samples.J, samples.U
+        count = max(1, round(self.options.elites * self.options.samples))
+        gamma = J.kthvalue(count, 1, keepdim=True).values
+        elite = (J.le(gamma) & J.isfinite()).to(J)
+        weights = elite / elite.sum(1, keepdim=True)
+        mean = _average(weights, U)
+        return mean, _average(weights, (U - mean[:, None]).square()).sqrt()
+
+
+@dataclass(frozen=True)
+class MPPIOptions(SamplingOptions):
+    """How MPPI samples."""
+
+    temperature: float = 0.1
+    """``lambda``, as a share of the median minus the least of the sampled costs; above 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise ValueError(f"temperature of MPPIOptions must be above 0; got {self.temperature}.")
+
+
+class MPPI(SamplingPlanner):
+    """Model predictive path integral control: average the samples, weighted by their costs.
+
+    The next mean is ``sum_s w_s U_s`` with ``w_s`` proportional to ``exp(-(J_s - min J)/lambda)``;
+    the standard deviation of the noise stays.
+
+    Source: Williams, Wagener, Goldfain, Drews, Rehg, Boots & Theodorou 2017, "Information theoretic
+    MPC for model-based reinforcement learning". Three things differ from the publication. The cost
+    has its own control term, so theirs, ``lambda uᵀ Sigma^-1 eps``, is left out. ``lambda`` is
+    relative to the spread of the costs, so it has no unit. A call may iterate more than once.
+    """
+
+    options: MPPIOptions
+
+    def __init__(
+        self,
+        dynamics: System,
+        low: Tensor,
+        high: Tensor,
+        options: MPPIOptions | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(dynamics, low, high, options or MPPIOptions(), generator)
+
+    def _fit(self, samples: Trajectories, std: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weighted mean, and the standard deviation as it is."""
+        above = samples.J - samples.J.amin(1, keepdim=True)
+        spread = above.where(above.isfinite(), torch.nan).nanmedian(1, keepdim=True).values
+        lam = self.options.temperature * spread
+        weights = (-above / lam.clamp(min=torch.finfo(lam.dtype).tiny)).softmax(1)
+        return _average(weights, samples.U), std
+
+
+def _cheapest(*several: Trajectories) -> Trajectories:
+    """Return the cheapest trajectory of each problem, ``S = 1``; the first of equal ones."""
+    X, U, J = (torch.cat(parts, 1) for parts in zip(*several, strict=True))
+    index = J.argmin(1)[:, None]
+    item = index[..., None, None]
+    return Trajectories(
+        X.take_along_dim(item, 1), U.take_along_dim(item, 1), J.take_along_dim(index, 1)
+    )
+
+
+def _average(weights: Tensor, values: Tensor) -> Tensor:
+    """Average ``values [B, S, T, m]`` with ``weights [B, S]``."""
+    return (weights[..., None, None] * values).sum(1)
+
+
+def _plan(best: Trajectories, iterations: int) -> Plan:
+    """Return a plan without feedback of one trajectory for each problem."""
+    X, U, J = (part[:, 0] for part in best)
+    finite = J.isfinite()
+    return Plan(
+        states=X,
+        controls=U,
+        gains=U.new_zeros(*U.shape, X.shape[-1]),
+        cost=J,
+        status=torch.where(finite, int(Status.ITERATION_LIMIT), int(Status.NOT_FINITE)),
+        iterations=torch.full_like(J, iterations, dtype=torch.int64),
+    )

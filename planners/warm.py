@@ -1,0 +1,154 @@
+"""Receding horizon: plan, act once, shift the plan by one step, plan again from there.
+
+This is what all planners share that start from their last plan, however they improve it:
+
+* The first call plans from scratch. Every later call starts from the last plan, shifted by one step
+  (a *warm start*), and improves it a little.
+* A warm start that gives no finite plan is *lost*. It restarts from scratch on losses 1, 2, 4, 8,
+  ...; in between, the last plan is shifted and used. So a problem that is lost at every call costs
+  next to nothing.
+* A state that is not finite cannot be planned from. It is no loss: the last plan is shifted and
+  used until the state is known again.
+
+A control loop thus gets finite controls within the limits at every call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planners.base import Cost, Plan, System, choose
+
+
+class WarmStarted(ABC):
+    """A :class:`planners.base.Planner` that starts from its last plan; see the module's docstring.
+
+    A subclass says how to plan from scratch and how to improve a plan.
+
+    Args:
+        dynamics: System to control.
+        low: ``[m]``: lower limits of the controls, may be minus infinity.
+        high: ``[m]``: upper limits.
+
+    Raises:
+        ValueError: when the limits do not fit the system or each other.
+    """
+
+    def __init__(self, dynamics: System, low: Tensor, high: Tensor) -> None:
+        m = dynamics.control_dim
+        if low.shape != (m,) or high.shape != (m,) or not bool((low <= high).all()):
+            raise ValueError(
+                f"low and high are tensors of shape [{m}], one limit for each control, with "
+                f"low <= high; got low {low.tolist()} and high {high.tolist()}."
+            )
+        self.dynamics, self.low, self.high = dynamics, low, high
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last plan: the next call plans from scratch."""
+        self._plan: Plan | None = None
+        self._calls = 0
+        self.lost = torch.zeros(0, dtype=torch.int64)
+        """``[B]``: how often the warm start of each problem was lost since the reset."""
+
+    @torch.no_grad()
+    def plan(self, x0: Tensor, cost: Cost) -> Plan:
+        """Plan from the states ``x0 [B, n]``; the action to take is ``plan.controls[:, 0]``.
+
+        Numerical failures are not raised. Where no finite plan is found, the cost is infinite and
+        the plan is the last one, shifted by one step. Where there is none, the controls are those
+        nearest to zero and the state stays where it is.
+
+        Another number of problems than in the last call begins anew, as after :meth:`reset`.
+
+        Raises:
+            ValueError: when ``x0`` has another shape.
+        """
+        n = self.dynamics.state_dim
+        if x0.dim() != 2 or x0.shape[1] != n:
+            raise ValueError(
+                f"plan takes states of shape [B, {n}], a row for each problem; "
+                f"got shape {list(x0.shape)}."
+            )
+        if self._plan is not None and len(self._plan.states) != len(x0):
+            self.reset()
+        if self._plan is None:
+            self.lost = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
+            plan = self._from_scratch(x0, cost)
+        else:
+            plan = self._continue(self._plan, x0, cost)
+        self._plan = plan
+        self._calls += 1
+        return _with_finite_states(plan, x0)
+
+    @abstractmethod
+    def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
+        """Plan without a warm start; where nothing finite is found, the cost is infinite."""
+
+    @abstractmethod
+    def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
+        """Improve the warm start ``U [B, T, m]``, ``X [B, T+1, n]`` from the states ``x0``.
+
+        ``X[:, 0]`` was predicted and is only near ``x0``. Where nothing finite is found, return
+        ``U`` and ``X`` themselves with an infinite cost.
+        """
+
+    def _continue(self, last: Plan, x0: Tensor, cost: Cost) -> Plan:
+        """Improve the shifted plan; restart what was lost, if its turn has come.
+
+        Problems without a finite plan keep their last plan, shifted by one step, until a restart
+        succeeds. If they never had one, the states of the plan that is kept are not finite.
+        """
+        plan = self._improve(*shift(self.dynamics, last), x0, cost)
+        lost = ~plan.cost.isfinite()
+        return self._restart(plan, lost, x0, cost) if bool(lost.any()) else plan
+
+    def _restart(self, plan: Plan, lost: Tensor, x0: Tensor, cost: Cost) -> Plan:
+        """Count what is ``lost [B] bool`` with a known state; restart losses 1, 2, 4, 8, ..."""
+        lost = lost & x0.isfinite().all(-1)
+        self.lost = self.lost + lost
+        power_of_two = (self.lost & (self.lost - 1)) == 0
+        rows = (lost & power_of_two).nonzero()[:, 0]
+        if len(rows) == 0:
+            return plan
+        return plan.with_found(rows, self._from_scratch(x0[rows], cost.select(rows)))
+
+
+def shift(system: System, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Move a plan on by one step: controls ``[B, T, m]`` and states ``[B, T+1, n]``.
+
+    The last control is repeated, not zeroed: near a goal that must be held against a force it is
+    the holding control. If it leads to no finite state, the last state is repeated too.
+    """
+    u, x = plan.controls[:, -1], plan.states[:, -1]
+    following = system.step(x, u)
+    following = following.where(following.isfinite(), x)
+    controls = torch.cat((plan.controls[:, 1:], u[:, None]), 1)
+    return controls, torch.cat((plan.states[:, 1:], following[:, None]), 1)
+
+
+def _with_finite_states(plan: Plan, x0: Tensor) -> Plan:
+    """Replace states that are not finite: the state stays at ``x0``, with zero for what is unknown.
+
+    Only a problem that never had a finite plan has such states.
+    """
+    if bool(plan.cost.isfinite().all()):
+        return plan
+    known = plan.states.isfinite().all(-1).all(-1)
+    held = x0.where(x0.isfinite(), 0.0)[:, None].expand_as(plan.states)
+    return replace(plan, states=choose(known, plan.states, held))
+
+
+def require_positive(options: Any, *names: str) -> None:
+    """Raise a ValueError if one of the named fields of ``options`` is below 1."""
+    for name in names:
+        if getattr(options, name) < 1:
+            raise ValueError(
+                f"{name} of {type(options).__name__} must be at least 1; "
+                f"got {getattr(options, name)}."
+            )
