@@ -39,8 +39,8 @@ def box_qp(
     """Minimise ``1/2 uᵀ H u + gᵀ u`` subject to ``low <= u <= high``.
 
     Args:
-        H: ``[..., m, m]``, symmetric and positive definite; where it is not, nothing is solved, and
-            the status says so.
+        H: ``[..., m, m]``, symmetric and positive definite; where it is not, the status says so
+            and the result is meaningless.
         g: ``[..., m]``.
         low: ``[..., m]``, may be minus infinity; ``high`` likewise.
         high: See ``low``.

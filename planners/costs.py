@@ -20,8 +20,8 @@ class GoalCost:
         Q: Weight of the running state error: ``[n]``, a diagonal, or ``[n, n]``, symmetric.
         R: Weight of the control: ``[m]`` or ``[m, m]``, symmetric.
         Qf: Weight of the terminal state error, as ``Q``; left out, it is ``Q``.
-        reference: ``r [m]`` or ``[B, m]``: the control that costs nothing; left out, it is zero.
-            The torque that holds the goal belongs here.
+        reference: ``r [m]`` or ``[B, m]``: the control without cost; left out, it is zero. Give
+            the control that holds the goal here, if it is known.
     """
 
     def __init__(

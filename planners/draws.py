@@ -24,10 +24,20 @@ def smooth_noise(
 
 def noise_scale(low: Tensor, high: Tensor, share: float) -> Tensor:
     """Return ``share`` of half the range of the limits, ``[m] float64``; of 1 without limits."""
-    half = (high.double() - low.double()) / 2
+    half = (_exact(high) - _exact(low)) / 2
     return share * torch.where(half.isfinite(), half, 1.0)
 
 
 def rest(low: Tensor, high: Tensor) -> Tensor:
     """Return the control nearest to zero within the limits, ``[m] float64``."""
-    return torch.zeros_like(low, dtype=torch.float64).clamp(low.double(), high.double())
+    return within(torch.zeros(low.shape, dtype=torch.float64), low, high)
+
+
+def within(U: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Clamp controls that were drawn, ``[..., m] float64``, to the limits ``[m]``."""
+    return U.clamp(_exact(low), _exact(high))
+
+
+def _exact(limit: Tensor) -> Tensor:
+    """Return a limit where noise is drawn and as it is drawn."""
+    return limit.to("cpu", torch.float64)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from planners.base import Cost, Dynamics, Plan
-from planners.draws import noise_scale, rest, smooth_noise
+from planners.draws import noise_scale, rest, smooth_noise, within
 from planners.ilqg import ILQG, ILQGOptions
 from planners.warm import WarmStarted, require_positive
 
@@ -103,4 +103,4 @@ def smooth_controls(
     o = options
     noise = smooth_noise(o.restarts, o.horizon, len(low), o.knots, generator)
     controls = rest(low, high) + noise_scale(low, high, o.noise) * noise
-    return controls.clamp(low.double(), high.double())
+    return within(controls, low, high)

@@ -1,14 +1,14 @@
 """The backward pass of iLQG: pure functions from a local model to a control law.
 
-Deviations ride in homogeneous coordinates, which carry the affine terms along with the matrices:
+Deviations are written in homogeneous coordinates, so that one matrix holds the affine terms too:
 with ``y = [1; x]`` (dimension ``n+1``) and ``w = [1; x; u]`` (dimension ``n+1+m``)
 
 * dynamics are ``y' = F w``, costs are ``1/2 wᵀ C w``, values are ``1/2 yᵀ V y``;
 * one step back is ``Q = C + Fᵀ V F``, ``G = [I; k K]`` from ``Q``, and ``V = Gᵀ Q G``.
 
 ``k`` and ``K`` come from ``Quu + lambda I``, the value from the unregularised ``Q`` (Tassa, Erez &
-Todorov 2012, eq. 11), and limits enter as a box QP whose clamped controls get no feedback (Tassa,
-Mansard & Todorov 2014). With ``lambda = 0`` and no limits this is the finite-horizon LQR.
+Todorov 2012, eq. 11). Limits enter as a box QP; clamped controls get no feedback (Tassa, Mansard &
+Todorov 2014). With ``lambda = 0`` and no limits this is the finite-horizon LQR.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LocalModel(NamedTuple):
     """``[..., n+1, n+1]``: terminal cost, symmetric."""
 
     def is_finite(self) -> Tensor:
-        """Tell ``[...] bool`` where nothing is NaN or infinite."""
+        """Tell ``[...] bool`` which models have neither NaN nor infinity in them."""
         stages = self.F.sum((-3, -2, -1)) + self.C.sum((-3, -2, -1))
         return (stages + self.V.sum((-2, -1))).isfinite()
 

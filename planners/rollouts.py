@@ -61,7 +61,7 @@ def finite_cost(cost: Cost, X: Tensor, U: Tensor) -> Tensor:
 def _feedbacks(
     X: Tensor | None, gains: Tensor | None, T: int
 ) -> Sequence[tuple[Tensor, Tensor] | None]:
-    """Return for each time ``X [B*K, 1, n]`` and ``Kᵀ [B*K, n, m]``, or nothing."""
+    """Return for each time ``X [B*K, 1, n]`` and ``Kᵀ [B*K, n, m]``; None without feedback."""
     if X is None or gains is None:
         return [None] * T
     held = X[:, :, None, :-1].flatten(0, 1).unbind(-2)

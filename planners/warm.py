@@ -6,7 +6,7 @@ This is what all planners share that start from their last plan, however they im
   (a *warm start*), and improves it a little.
 * A warm start that gives no finite plan is *lost*. It restarts from scratch on losses 1, 2, 4, 8,
   ...; in between, the last plan is shifted and used. So a problem that is lost at every call costs
-  next to nothing.
+  little.
 * A state that is not finite cannot be planned from. It is no loss: the last plan is shifted and
   used until the state is known again.
 
@@ -88,14 +88,14 @@ class WarmStarted(ABC):
 
     @abstractmethod
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
-        """Plan without a warm start; where nothing finite is found, the cost is infinite."""
+        """Plan without a warm start; the cost is infinite where no finite plan is found."""
 
     @abstractmethod
     def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
         """Improve the warm start ``U [B, T, m]``, ``X [B, T+1, n]`` from the states ``x0``.
 
-        ``X[:, 0]`` was predicted and is only near ``x0``. Where nothing finite is found, return
-        ``U`` and ``X`` themselves with an infinite cost.
+        ``X[:, 0]`` was predicted and is only near ``x0``. Where no finite plan is found, return
+        ``U`` and ``X`` unchanged, with an infinite cost.
         """
 
     def _continue(self, last: Plan, x0: Tensor, cost: Cost) -> Plan:
