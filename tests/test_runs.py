@@ -19,7 +19,7 @@ from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
 import envs
 from benchmarks.kills import untimed
-from e2c.config import Config, Recipe
+from e2c.config import Config, Recipe, with_method
 from e2c.data import episodes as dataset
 from e2c.data.episodes import Dataset
 from e2c.errors import E2CError
@@ -241,8 +241,8 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> Non
 def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> None:
     """Nor are data collected, or read, before the model and its objective are known to be right."""
     missing = ("none.npz",)
-    for method, told in (("pc4", "pc4"), ("pc3", "one step; got 3")):
-        config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, method=method))
+    unknown = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, method="pc4"))
+    for config, told in ((unknown, "pc4"), (with_method(CONFIG, "pc3"), "one step; got 3")):
         with pytest.raises(E2CError, match=told):
             experiment.train(Recipe(config, data=missing), tmp_path / "run")
     with pytest.raises(E2CError, match="no dataset file"):

@@ -337,7 +337,7 @@ class Trainer:
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()
-        if self.lens.is_sharp:  # `first` is that of sharp images
+        if self.lens.is_sharp:  # the loss of blurred images cannot be compared with `first`
             drawn = self._tracked(terms)
             self.first = self.first or drawn
             self.level = SMOOTHING * (self.level or drawn) + (1 - SMOOTHING) * drawn

@@ -20,7 +20,7 @@ from e2c.models.options import ModelConfig
 from e2c.models.transitions import LocallyLinear, Transition
 from e2c.options import look_up
 
-O = TypeVar("O", bound=ObjectiveConfig)  # noqa: E741
+Options = TypeVar("Options", bound=ObjectiveConfig)
 """The options of a method's objective."""
 
 
@@ -51,7 +51,7 @@ class ProblemSpec:
         return torch.tensor([max(abs(low), abs(high)) for low, high in limits])
 
 
-class LatentModel(nn.Module, ABC, Generic[O]):
+class LatentModel(nn.Module, ABC, Generic[Options]):
     """A method: its networks, and the terms of its objective.
 
     A method is a subclass that says `terms` and `weights`, and below what is different in it. One
@@ -71,7 +71,7 @@ class LatentModel(nn.Module, ABC, Generic[O]):
     goal: Tensor
     latent_variance: Tensor
     objective: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
-    """The class of the objective's options, O."""
+    """The class of the objective's options."""
     term_titles: ClassVar[Mapping[str, str]]
     """What each term is called in pictures, with its unit; in the order of the pictures."""
     tracked: ClassVar[tuple[str, ...]] = ("reconstruction", "prediction")
@@ -96,7 +96,9 @@ class LatentModel(nn.Module, ABC, Generic[O]):
         return decoder(spec.observation_shape, config)
 
     @abstractmethod
-    def terms(self, batch: Batch, generator: torch.Generator, objective: O) -> dict[str, Tensor]:
+    def terms(
+        self, batch: Batch, generator: torch.Generator, objective: Options
+    ) -> dict[str, Tensor]:
         """Evaluate the named terms of the objective on a batch of windows.
 
         Args:
@@ -109,7 +111,7 @@ class LatentModel(nn.Module, ABC, Generic[O]):
         """
 
     @abstractmethod
-    def weights(self, objective: O, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: Options, latent_weight: float) -> Mapping[str, float]:
         """Tell the weights of the terms in the loss; ``latent_weight`` is lambda, on its ramp."""
 
     def encode(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
