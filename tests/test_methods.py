@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CONFIG, MODEL, SPEC, generator, images, tiny_model
+from tiny import CONFIG, MODEL, SPEC, generator, images, noise_data, tiny_model
 from torch import Tensor
 
 from e2c.config import with_method
+from e2c.data.episodes import Windows
 from e2c.errors import E2CError
-from e2c.learning.trainer import OptimiserConfig, Trainer
+from e2c.learning.trainer import OptimiserConfig, Phase, Trainer
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
 from e2c.models.methods import METHODS
 from e2c.models.objectives import Batch, ObjectiveConfig
+from e2c.presets import PRESETS, preset
 
 B = 6
 
@@ -131,6 +133,17 @@ def test_models_can_be_copied_and_pickled(method: str) -> None:
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(other.encode(x).mean, model.encode(x).mean)
         assert (other.decode(other.encode(x).mean) == model.decode(model.encode(x).mean)).all()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_trains_its_method(name: str) -> None:
+    """Its options are those of its method, which takes roll-outs of that length."""
+    config = preset(name)
+    model = tiny_model(dataclasses.replace(MODEL, method=config.model.method))
+    trainer = Trainer(model, config.objective, config.optimiser, 0)
+    windows = Windows([noise_data((9, 11))], config.objective.horizon, 0.0, model.goal.device)
+    (row,) = trainer.run(windows, Phase(1, 1e-3, ramp=True))
+    assert trainer.titles.keys() <= row.keys()
 
 
 def test_a_wrong_name_is_told_with_the_nearest() -> None:
