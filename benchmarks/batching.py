@@ -24,7 +24,7 @@ import tyro
 from torch import Tensor, nn
 
 from benchmarks.speed import threads
-from e2c.config import Config, ObjectiveConfig
+from e2c.config import Config
 from e2c.data.episodes import Windows
 from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
@@ -32,7 +32,7 @@ from e2c.files.whole import write_json
 from e2c.learning import experiment
 from e2c.models.base import LatentModel
 from e2c.models.methods import build_model
-from e2c.models.objectives import Batch, draw_times
+from e2c.models.objectives import Batch, ObjectiveConfig, draw_times
 from e2c.presets import preset
 
 TASKS = ("E2C/PendulumSwingUp-v0", "E2C/PendulumReach-v0", "E2C/Planar-v0")

@@ -33,23 +33,16 @@ import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2c.config import (
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    OptimiserConfig,
-    PlannerConfig,
-    Recipe,
-)
+from e2c.config import Config, DataConfig, EvaluationConfig, PlannerConfig, Recipe
 from e2c.control.agent import Agent
 from e2c.data.episodes import Windows
 from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
 from e2c.learning import experiment
-from e2c.learning.trainer import Trainer
+from e2c.learning.trainer import OptimiserConfig, Trainer
+from e2c.models.objectives import ObjectiveConfig
+from e2c.models.options import ModelConfig
 from planners import Cost, Dynamics, QuadraticCost
 
 SMALL = Config(
@@ -199,7 +192,7 @@ class Struck(Trainer):
             parameter.register_hook(lambda gradient: gradient * self.gradient_factor)
 
     def _update(
-        self, windows: Windows, latent_weight: float | None, learning_rate: float
+        self, windows: Windows, latent_weight: float, learning_rate: float
     ) -> dict[str, float]:
         self.spoil_batch, self.gradient_factor, self.rate_factor = False, 1.0, 1.0
         if self.fault.strikes(self.updates):

@@ -22,11 +22,13 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from e2c.config import Config, leaves
+from e2c.config import Config
 from e2c.data import episodes as dataset
 from e2c.data.episodes import Dataset
+from e2c.files.tensors import digest
 from e2c.learning.experiment import Disturbance, Outputs
 from e2c.models import checkpoint
+from e2c.options import leaves
 
 Rng = np.random.Generator
 Mutation = Callable[[Rng, Path], list[str]]
@@ -423,7 +425,7 @@ def state_file(rng: Rng, here: Path) -> list[str]:
 
 
 def break_tensors(rng: Rng, path: Path) -> None:
-    """Break a file of `checkpoint.write_tensors`, and sign most of them again."""
+    """Break a file of `write_tensors`, and sign most of them again."""
     how = rng.random()
     if how < 0.2:
         path.write_bytes(damage_bytes(rng, path.read_bytes()))
@@ -478,7 +480,7 @@ def _break_numbers(rng: Rng, header: dict[str, Any], data: bytearray) -> None:
 def _sign(path: Path, header: dict[str, Any], data: bytearray, signed: bool) -> None:
     metadata = header.get("__metadata__")
     if signed and isinstance(metadata, dict) and metadata.pop("sha256", None) is not None:
-        metadata["sha256"] = checkpoint.digest(header, [memoryview(data)])
+        metadata["sha256"] = digest(header, [memoryview(data)])
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 

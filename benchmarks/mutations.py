@@ -37,21 +37,15 @@ import yaml
 import envs
 from benchmarks.mutants import CANARY, MUTATIONS, WHOLE
 from e2c import commands
-from e2c.config import (
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    OptimiserConfig,
-    PlannerConfig,
-    Recipe,
-    to_dict,
-)
+from e2c.config import Config, DataConfig, EvaluationConfig, PlannerConfig, Recipe
 from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
 from e2c.learning import experiment
+from e2c.learning.trainer import OptimiserConfig
+from e2c.models.objectives import ObjectiveConfig
+from e2c.models.options import ModelConfig
+from e2c.options import to_dict
 from envs.collect import collect_restarts, record
 
 ROOT = Path(__file__).parents[1]

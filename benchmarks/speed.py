@@ -189,7 +189,7 @@ def training(steps: int) -> dict[str, float]:
     data = experiment.collect(config.env, 1000, config.data.episode_length, 0, None, 0.0)
     model = build_model(config.model, spec, env.goal_observation(), 0)
     trainer = Trainer(model, config.objective, config.optimiser, 0)
-    windows = Windows([data], config.objective.horizon, config.data.fresh, model.goal.device)
+    windows = Windows([data], config.objective.horizon, config.data.own_share, model.goal.device)
     phase = Phase(WARM_UP + steps, config.optimiser.learning_rate, True)
     ends = [time.perf_counter() for _ in trainer.run(windows, phase)][WARM_UP - 1 :]
     seconds = float(np.median([after - before for before, after in itertools.pairwise(ends)]))

@@ -45,7 +45,7 @@ from benchmarks.published import (
     success,
     trial,
 )
-from e2c.config import Config, EvaluationConfig, Recipe, leaves
+from e2c.config import Config, EvaluationConfig, Recipe, with_method
 from e2c.control.agent import Agent, load_agent
 from e2c.control.oracle import Oracle
 from e2c.errors import E2CError, run_command
@@ -55,6 +55,7 @@ from e2c.files.provenance import provenance
 from e2c.files.whole import write_json, write_whole
 from e2c.learning import experiment
 from e2c.learning.experiment import Disturbance
+from e2c.options import leaves
 from e2c.presets import PRESETS, preset
 from e2c.report.pictures import save_figure
 from envs.collect import BatchEnv, Controller, random_controller, record
@@ -248,7 +249,8 @@ def _train(recipe: Recipe, folder: Path) -> None:
 
 def _changed(config: Config) -> dict[str, Any]:
     """Return what differs from the default configuration, by dotted name."""
-    default = dict(leaves(Config()))
+    default = dict(leaves(with_method(Config(), config.model.method)))
+    default["model.method"] = Config().model.method
     return {name: value for name, value in leaves(config) if value != default[name]}
 
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from e2c.config import Config, ModelConfig
+from e2c.config import Config, with_method
+from e2c.models.options import ModelConfig
 
 Changes = Mapping[str, Mapping[str, Any]]
 """Section of the configuration -> field -> value."""
@@ -68,13 +69,13 @@ TASKS: dict[str, Changes] = {
     },
 }
 """What each task changes, by its Gymnasium id. The weight of the control is small where the score
-is the time to arrive; FINDINGS.md tells why a small thing that moves wants a blur."""
+is the time to arrive. FINDINGS.md says why images of a small moving thing are blurred at first."""
 
 _ONE_STEP = {"horizon": 1, "targets": 1}
 _ON_PAIRS = {"steps": 5000, "batch_size": 64, "blur": 24.0, "blur_until": 0.5}
-"""How a one-step objective is trained. Its steps are cheaper, so there can be more of them; and as
-it ties neighbours only, the images are blurred at first on every task, or else the latent space
-comes out folded (FINDINGS.md)."""
+"""How a one-step objective is trained. Its steps are cheaper, so it takes more of them. It compares
+neighbours in time only, so the images are blurred at first on every task; without the blur the
+latent space comes out folded (FINDINGS.md)."""
 
 
 def _published(method: str) -> Changes:
@@ -88,7 +89,7 @@ def _published(method: str) -> Changes:
 
 
 def _ramped(method: str, latent_weight: float) -> Changes:
-    """A successor of E2C, whose lambda must be small while the latent space unfolds."""
+    """A successor of E2C; its lambda is small at first, while the latent space unfolds."""
     weight = {"latent_weight": latent_weight, "latent_weight_start": 0.1}
     return {
         "model": {"method": method},
@@ -182,15 +183,19 @@ EXCEPTIONS: dict[tuple[str, str], Changes] = {
         for name in ("e2c", "no_latent_kl", "slow_vae", "vae", "ae")
     },
 }
-"""What a preset changes on one task only. There are few nats to gain on planar, so that little
-weighs much there. PC3 needs no third dimension to unfold planar; with one, it draws out the way to
-a goal in one direction, and the agent goes straight into an obstacle. A cart moves by a pixel in a
-step, so that its velocity is learned from sharp images only; and 128 pairs, whose place on the
-track tells them apart, teach PC3 little about the pole: it takes the published 256. RCE and PCC
-train there for twice as long, as after 5,000 steps they still learn. E2C's lambda is 1 on the arm,
-as published: with 0.25 the non-linear model's open-loop error grows without bound. It was 1 on
-cart-pole too, where 0.25 already reaches what was published. With v and r free, A(z) runs away
-within the 60 steps of the arm's plans, so there they are bounded."""
+"""What a preset changes on one task only, and why.
+
+Planar: an image there holds few nats, so RCE's prior weighs less. PC3 takes two latent dimensions;
+with a third it stretches the way to a goal along one direction, and the agent hits an obstacle.
+
+Cart-pole: the cart moves by about a pixel in a step, so its velocity is learned from sharp images
+only, and the blur ends early. PC3 takes the published 256 pairs: 128 pairs can be told apart by the
+cart's place alone, and teach little about the pole. RCE and PCC still learn after 5,000 steps, so
+they train for twice as long.
+
+Arm: E2C's lambda is 1, as published; with 0.25 the open-loop error of the non-linear model grows
+without bound. v and r are bounded: free, they make A(z) grow without bound within the 60 steps of a
+plan. (Watter et al. take lambda 1 on cart-pole too; 0.25 already reaches the published result.)"""
 
 
 def preset(name: str, env: str = HEADLINE) -> Config:
@@ -200,6 +205,7 @@ def preset(name: str, env: str = HEADLINE) -> Config:
     """
     config = Config(env=env)
     for changes in (TASKS.get(env, {}), PRESETS[name], EXCEPTIONS.get((name, env), {})):
+        config = with_method(config, changes.get("model", {}).get("method", config.model.method))
         parts = {part: replace(getattr(config, part), **new) for part, new in changes.items()}
         config = replace(config, **parts)
     return config

@@ -8,9 +8,8 @@ from tiny import MODEL, SPEC, generator, images, tiny_model
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
 
-from e2c.config import ObjectiveConfig
 from e2c.models.base import LatentModel
-from e2c.models.objectives import Batch
+from e2c.models.objectives import Batch, ObjectiveConfig
 
 B = 5
 FULL = dataclasses.replace(MODEL, lattices=1)

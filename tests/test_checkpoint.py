@@ -18,6 +18,7 @@ from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, python, tiny_model
 from e2c.config import Config
 from e2c.control.agent import Agent, load_agent
 from e2c.errors import E2CError
+from e2c.files.tensors import MAX_BYTES, MAX_HEADER, digest, split
 from e2c.models import checkpoint
 
 TINY = dataclasses.replace(CONFIG, model=MODEL)
@@ -53,9 +54,9 @@ def rewrite(run: Path, edit: Any) -> None:
 
 def sign(path: Path) -> None:
     """Give a safetensors file the hash of its contents."""
-    header, data = checkpoint._split(path.read_bytes())
+    header, data = split(path.read_bytes())
     header["__metadata__"].pop("sha256", None)
-    header["__metadata__"]["sha256"] = checkpoint.digest(header, [data])
+    header["__metadata__"]["sha256"] = digest(header, [data])
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
@@ -130,9 +131,14 @@ def test_a_pickle_is_refused(run: Path) -> None:
 
 def test_safetensors_of_other_programs_are_refused(run: Path) -> None:
     rewrite(run, lambda tensors, metadata: metadata.clear())
-    assert "its schema is None and this version reads 'e2c-checkpoint-1'" in refusal(run)
+    assert "its schema is None and this version reads 'e2c-checkpoint-2'" in refusal(run)
     save_file({"weight": torch.zeros(3)}, run / checkpoint.NAME)
     assert "its schema is None" in refusal(run)
+
+
+def test_an_older_version_is_refused_with_the_remedy(run: Path) -> None:
+    rewrite(run, lambda tensors, metadata: metadata.update(schema="e2c-checkpoint-1"))
+    assert "train again (python train.py --out NEW_FOLDER)" in refusal(run)
 
 
 def test_another_schema_is_named(run: Path) -> None:
@@ -243,7 +249,7 @@ def test_a_description_that_is_not_plain_json_is_refused(run: Path, about: str) 
         b'{"__metadata__": []}',
         b'{"__metadata__": {"schema": {"a": 1}}}',
         b'{"__metadata__": {"schema": "' + b"x" * 100_000 + b'"}}',
-        b'{"goal": 3, "__metadata__": {"schema": "e2c-checkpoint-1"}}',
+        b'{"goal": 3, "__metadata__": {"schema": "e2c-checkpoint-2"}}',
         b'{"goal": {"dtype": "U8", "shape": [9], "data_offsets": [0, 9]}}',
     ],
     ids=range(9),
@@ -256,8 +262,8 @@ def test_a_hostile_header_is_refused_in_one_short_line(run: Path, header: bytes)
 
 def test_a_long_header_is_refused_unparsed(run: Path) -> None:
     path = run / checkpoint.NAME
-    header, data = checkpoint._split(path.read_bytes())
-    text = json.dumps(header).encode().ljust(checkpoint.MAX_HEADER + 1)
+    header, data = split(path.read_bytes())
+    text = json.dumps(header).encode().ljust(MAX_HEADER + 1)
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
     assert "it is cut off, or not a safetensors file" in refusal(run)
 
@@ -265,7 +271,7 @@ def test_a_long_header_is_refused_unparsed(run: Path) -> None:
 @pytest.mark.parametrize("kind", ["BF16", "F8_E4M3", "C64", "F4", "BOOL", "I128", 7])
 def test_tensors_of_another_type_are_refused(run: Path, kind: object) -> None:
     path = run / checkpoint.NAME
-    header, data = checkpoint._split(path.read_bytes())
+    header, data = split(path.read_bytes())
     header["latent_variance"]["dtype"] = kind
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
@@ -308,7 +314,7 @@ for path in sys.argv[2:]:
 
 def test_an_enormous_file_is_refused_unread(run: Path) -> None:
     with (run / checkpoint.NAME).open("r+b") as file:
-        file.truncate(checkpoint.MAX_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     assert "it has 2,147,483,649 bytes, more than" in refusal(run)
 
 
@@ -386,71 +392,3 @@ def test_a_failing_write_leaves_the_last_checkpoint(
             checkpoint.save(run / checkpoint.NAME, tiny_model(), Config(), SPEC)
     assert os.listdir(run) == [checkpoint.NAME]
     assert (run / checkpoint.NAME).read_bytes() == before
-
-
-# ------------------------------------------------------------------------------------- tensors
-
-TENSORS = {
-    "moment": torch.linspace(-1, 1, 15).reshape(3, 5),
-    "steps": torch.tensor(7),
-    "generator": torch.arange(11, dtype=torch.uint8),
-    "scores": torch.tensor([[0.5], [1e300]], dtype=torch.float64),
-    "nothing": torch.empty(0, 2),
-}
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    checkpoint.write_tensors(tmp_path / "state", TENSORS, {"round": 2}, "test-1")
-    return tmp_path / "state"
-
-
-def test_tensors_come_back_as_they_were(state: Path) -> None:
-    found, about = checkpoint.read_tensors(state, "test-1", "try again")
-    assert about == {"round": 2}
-    assert found.keys() == TENSORS.keys()
-    for name, tensor in TENSORS.items():
-        assert found[name].dtype == tensor.dtype
-        assert torch.equal(found[name], tensor), name
-
-
-def test_tensors_are_copied_into_place_from_wherever_they_lie(state: Path) -> None:
-    views = {"moment": torch.linspace(-1, 1, 15).reshape(3, 5).mT.contiguous().mT.requires_grad_()}
-    assert not views["moment"].is_contiguous()
-    checkpoint.write_tensors(state, views, {}, "test-1")
-    found, _ = checkpoint.read_tensors(state, "test-1", "try again")
-    assert torch.equal(found["moment"], TENSORS["moment"])
-    found["moment"].add_(1)
-
-
-def test_the_file_is_a_safetensors_file_like_any_other(state: Path) -> None:
-    with safe_open(state, "pt") as file:
-        assert torch.equal(file.get_tensor("moment"), TENSORS["moment"])
-        assert file.metadata()["schema"] == "test-1"
-
-
-def test_equal_tensors_are_equal_files_in_any_order(state: Path) -> None:
-    again = state.with_name("again")
-    reversed_tensors = dict(reversed(TENSORS.items()))
-    checkpoint.write_tensors(again, reversed_tensors, {"round": 2}, "test-1")
-    assert again.read_bytes() == state.read_bytes()
-
-
-def test_tensors_of_another_schema_are_refused_with_the_remedy(state: Path) -> None:
-    with pytest.raises(E2CError, match=r"schema is 'test-1' and .* reads 'test-2'; try again\.$"):
-        checkpoint.read_tensors(state, "test-2", "try again")
-
-
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
-def test_numbers_that_are_not_finite_are_refused(state: Path, wrong: float) -> None:
-    tensors = {**TENSORS, "moment": TENSORS["moment"].clone()}
-    tensors["moment"][1, 2:4] = wrong
-    checkpoint.write_tensors(state, tensors, {}, "test-1")
-    with pytest.raises(E2CError, match="'moment' holds 2 numbers that are not finite"):
-        checkpoint.read_tensors(state, "test-1", "try again")
-
-
-def test_a_file_may_be_read_by_whom_the_user_lets(state: Path) -> None:
-    ordinary = state.with_name("ordinary")
-    ordinary.write_text("")
-    assert state.stat().st_mode == ordinary.stat().st_mode

@@ -5,8 +5,7 @@ import pytest
 import torch
 from tiny import generator
 
-from e2c.config import OptimiserConfig
-from e2c.data.coarse import SHARP, Lens, blur
+from e2c.data.coarse import SHARP, Lens, falling_blur
 
 H, W = 20, 30
 
@@ -53,7 +52,6 @@ def test_images_without_any_motion_are_no_error() -> None:
 
 @pytest.mark.parametrize(("progress", "expected"), [(0.0, 6.0), (0.2, 3.0), (0.4, 0.0), (1.0, 0.0)])
 def test_the_blur_falls_linearly(progress: float, expected: float) -> None:
-    options = OptimiserConfig(blur=6.0, blur_until=0.4)
-    assert blur(options, progress) == pytest.approx(expected)
-    assert blur(OptimiserConfig(), progress) == 0
-    assert blur(OptimiserConfig(blur=6.0, blur_until=0.0), progress) == 0
+    assert falling_blur(6.0, 0.4, progress) == pytest.approx(expected)
+    assert falling_blur(0.0, 0.4, progress) == 0
+    assert falling_blur(6.0, 0.0, progress) == 0

@@ -1,6 +1,7 @@
 """Configuration: ranges, types, names, round trips and presets."""
 
 import dataclasses
+import inspect
 import json
 from typing import Any
 
@@ -8,16 +9,10 @@ import pytest
 import yaml
 
 import envs
-from e2c.config import (
-    Config,
-    Recipe,
-    check,
-    check_recipe,
-    from_dict,
-    leaves,
-    to_dict,
-)
+from e2c.config import Config, Recipe, check, check_recipe, with_method
 from e2c.errors import E2CError
+from e2c.models.methods import METHODS
+from e2c.options import from_dict, leaves, to_dict
 from e2c.presets import EXCEPTIONS, PRESETS, TASKS, preset
 
 
@@ -35,9 +30,9 @@ def with_value(name: str, value: Any) -> Config:
 def test_presets_are_valid_and_survive_files(name: str, env: str) -> None:
     config = preset(name, env)
     assert check(config) is config
-    assert from_dict(to_dict(config)) == config
-    assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
-    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert from_dict(to_dict(config), Config) == config
+    assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(config))), Config) == config
+    assert from_dict(json.loads(json.dumps(to_dict(config))), Config) == config
 
 
 def test_exceptions_are_of_presets_on_tasks_that_there_are() -> None:
@@ -74,8 +69,8 @@ def test_the_papers_preset_has_the_published_values() -> None:
 
 
 def test_fields_left_out_keep_their_defaults() -> None:
-    assert from_dict({}) == Config()
-    config = from_dict({"model": {"latent_dim": 7}})
+    assert from_dict({}, Config) == Config()
+    config = from_dict({"model": {"latent_dim": 7}}, Config)
     assert config == with_value("model.latent_dim", 7)
 
 
@@ -105,12 +100,12 @@ def test_fields_left_out_keep_their_defaults() -> None:
 )
 def test_what_is_wrong_is_named(values: Any, message: str) -> None:
     with pytest.raises(E2CError) as caught:
-        from_dict(values)
+        from_dict(values, Config)
     assert message in str(caught.value)
 
 
 def test_whole_numbers_are_numbers() -> None:
-    clip = from_dict({"optimiser": {"clip": 3}}).optimiser.clip
+    clip = from_dict({"optimiser": {"clip": 3}}, Config).optimiser.clip
     assert (clip, type(clip)) == (3.0, float)
 
 
@@ -150,7 +145,7 @@ def test_every_number_is_finite(name: str, value: float) -> None:
         ("optimiser.beta2", 1.0),
         ("data.transitions", 0),
         ("data.episode_length", 0),
-        ("data.fresh", 1.5),
+        ("data.own_share", 1.5),
         ("planner.horizon", 0),
         ("planner.restarts", 0),
         ("planner.iterations", 0),
@@ -179,23 +174,12 @@ def test_values_out_of_range_are_named(name: str, value: Any) -> None:
         ("optimiser.steps_per_round", 0),
         ("data.rounds", 0),
         ("data.exploration", 0.0),
-        ("data.fresh", 1.0),
+        ("data.own_share", 1.0),
         ("planner.terminal_weight", 0.0),
     ],
 )
 def test_the_ends_of_ranges_are_allowed(name: str, value: Any) -> None:
     check(with_value(name, value))
-
-
-@pytest.mark.parametrize("name", ["model.encoder_hidden", "model.decoder_hidden"])
-def test_networks_without_hidden_layers(name: str) -> None:
-    """An empty list must either work or be refused; the decoder's trunk needs one."""
-    config = with_value(name, ())
-    if name == "model.decoder_hidden":
-        with pytest.raises(E2CError, match=r"^model\.decoder_hidden"):
-            check(config)
-    else:
-        check(config)
 
 
 def test_a_network_of_very_many_layers_is_refused() -> None:
@@ -247,16 +231,63 @@ def test_fields_that_contradict_one_another_are_named() -> None:
         check(with_value("data.episode_length", 7))
 
 
-def test_every_field_has_its_sentence() -> None:
-    """The command line's help is made of them."""
-    import inspect
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data": {"fresh": 0.5}}, "Unknown configuration key data.fresh; known: transitions, "),
+        (
+            {"objective": {"curvature_weight": 8.0}},
+            "Unknown configuration key objective.curvature_weight; known: horizon, ",
+        ),
+        (
+            {"model": {"method": "pcc"}, "objective": {"prior_weight": 0.1}},
+            "Unknown configuration key objective.prior_weight; known: horizon, ",
+        ),
+        ({"model": {"method": "pc"}}, "no method 'pc' (model.method); did you mean pcc?"),
+        ({"model": 3, "objective": {"horizon": 1}}, "model. must be a mapping; got 3."),
+    ],
+)
+def test_knobs_of_other_versions_and_methods_are_refused(values: Any, message: str) -> None:
+    with pytest.raises(E2CError) as caught:
+        from_dict(values, Config)
+    assert message in str(caught.value)
 
-    import e2c.config as module
 
-    lines = inspect.getsource(module).splitlines()
-    parts = [part for part in vars(Config()).values() if dataclasses.is_dataclass(part)]
-    for part in (Config(), *parts):
-        for item in dataclasses.fields(part):
-            places = [i for i, line in enumerate(lines) if line.startswith(f"    {item.name}: ")]
-            nested = dataclasses.is_dataclass(getattr(part, item.name))
-            assert nested or any(lines[i + 1].startswith('    """') for i in places), item.name
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_brings_its_options(method: str) -> None:
+    """Whatever is changed with the method, and from whatever method, one file says it all."""
+    for start in (Config(), preset("pc3"), preset("rce")):
+        config = with_method(start, method)
+        assert config.model.method == method
+        assert type(config.objective) is METHODS[method].objective
+        assert config.objective.latent_weight == start.objective.latent_weight
+        assert from_dict(to_dict(config), Config) == check(config)
+    assert with_method(config, method) == config
+
+
+def test_knobs_that_two_methods_share_are_kept() -> None:
+    assert with_method(preset("pc3"), "pcc").objective == preset("pc3").objective
+
+
+def test_the_options_of_another_method_are_refused() -> None:
+    pcc = dataclasses.replace(Config().model, method="pcc")
+    with pytest.raises(E2CError, match="objective holds ObjectiveConfig, and the method 'pcc' tak"):
+        check(dataclasses.replace(Config(), model=pcc))
+
+
+PARTS = [Recipe(), Config(), *(v for v in vars(Config()).values() if dataclasses.is_dataclass(v))]
+PARTS += [kind() for kind in {method.objective: None for method in METHODS.values()}]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+def test_every_field_has_its_sentence_and_every_number_its_range(part: Any) -> None:
+    """The command line's help is made of the sentences."""
+    sources = [inspect.getsource(base) for base in type(part).__mro__[:-1]]
+    lines = "\n".join(sources).splitlines()
+    for item in dataclasses.fields(part):
+        value = getattr(part, item.name)
+        places = [i for i, line in enumerate(lines) if line.startswith(f"    {item.name}: ")]
+        nested = dataclasses.is_dataclass(value)
+        assert nested or any(lines[i + 1].startswith('    """') for i in places), item.name
+        number = isinstance(value, int | float) or (isinstance(value, tuple) and value)
+        assert not number or "range" in item.metadata, item.name

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 """What every module of a package may import."""
 BESIDES = {
     "e2c/control/agent.py": {"planners"},
-    "e2c/models/checkpoint.py": {"safetensors"},
+    "e2c/files/tensors.py": {"safetensors"},
     "e2c/files/wandb_process.py": {"wandb"},
     "e2c/report/film.py": {"av", "cv2"},
     "e2c/report/pictures.py": {"matplotlib", "mpl_toolkits"},

@@ -13,7 +13,7 @@ import torch
 from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
 import envs
-from e2c.config import EvaluationConfig, Recipe, from_dict
+from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.agent import Agent, load_agent
 from e2c.data import episodes as dataset
 from e2c.errors import E2CError
@@ -21,7 +21,8 @@ from e2c.files import runs
 from e2c.learning import experiment
 from e2c.learning.experiment import Disturbance
 from e2c.models import checkpoint
-from e2c.models.base import E2C
+from e2c.models.e2c import E2C
+from e2c.options import from_dict
 from e2c.report.film import film_frames
 from envs.collect import BatchEnv, record, restart
 
@@ -63,7 +64,7 @@ def test_the_run_folder_holds_all_that_made_it(run: Path) -> None:
     assert about["steps"] == 6 + 4
     assert about["skipped_steps"] == 0
     assert {"versions", "commit", "machine", "seconds"} <= about.keys()
-    assert from_dict(about["config"]) == CONFIG
+    assert from_dict(about["config"], Config) == CONFIG
     assert runs.read_recipe(run / "config.yaml") == Recipe(CONFIG, 3)
     files = [run / "data" / "first.npz", run / "data" / "round_1.npz"]
     kept = [dataset.load(path) for path in files]

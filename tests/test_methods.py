@@ -1,23 +1,30 @@
 """What every method owes, over the registry; and that a wrong name is told."""
 
+import copy
 import dataclasses
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import CONFIG, MODEL, SPEC, generator, images, tiny_model
+from tiny import CONFIG, MODEL, SPEC, generator, images, noise_data, tiny_model
 from torch import Tensor
 
-from e2c.config import ObjectiveConfig, OptimiserConfig
+from e2c.config import with_method
+from e2c.data.episodes import Windows
 from e2c.errors import E2CError
-from e2c.learning.trainer import Trainer
+from e2c.learning.trainer import OptimiserConfig, Phase, Trainer
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
 from e2c.models.methods import METHODS
-from e2c.models.objectives import Batch
+from e2c.models.objectives import Batch, ObjectiveConfig
+from e2c.presets import PRESETS, preset
 
 B = 6
-OBJECTIVE = ObjectiveConfig(horizon=1, targets=1)
+
+
+def objective_of(method: str) -> ObjectiveConfig:
+    return METHODS[method].objective(horizon=1, targets=1)
 
 
 def model_of(method: str) -> LatentModel:
@@ -35,10 +42,11 @@ def pairs() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_is_made_of_named_finite_terms(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
-    terms = model.terms(Batch(x, u, [0, 1]), generator(4), OBJECTIVE)
-    weights = model.weights(OBJECTIVE, 0.25)
+    terms = model.terms(Batch(x, u, [0, 1]), generator(4), objective_of(method))
+    weights = model.weights(objective_of(method), 0.25)
     assert weights.keys() <= terms.keys()
     assert all(value.shape == () and value.isfinite() for value in terms.values())
+    assert model.term_titles.keys() == terms.keys(), "every term has a title"
     assert model.tracked
     assert sum(terms[name].item() for name in model.tracked) > 0
 
@@ -46,8 +54,8 @@ def test_the_loss_is_made_of_named_finite_terms(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_trains_every_weight_of_the_encoder_and_the_transition(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
-    terms = model.terms(Batch(x, u, [0, 1]), generator(4), OBJECTIVE)
-    weights = model.weights(OBJECTIVE, 0.25)
+    terms = model.terms(Batch(x, u, [0, 1]), generator(4), objective_of(method))
+    weights = model.weights(objective_of(method), 0.25)
     torch.stack([share * terms[name] for name, share in weights.items()]).sum().backward()
     for part in (model.encoder, model.transition):
         for name, parameter in part.named_parameters():
@@ -58,7 +66,9 @@ def test_the_loss_trains_every_weight_of_the_encoder_and_the_transition(method: 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_generator_decides_the_loss(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
-    once, again = (model.terms(Batch(x, u, [0, 1]), generator(3), OBJECTIVE) for _ in range(2))
+    once, again = (
+        model.terms(Batch(x, u, [0, 1]), generator(3), objective_of(method)) for _ in range(2)
+    )
     assert all(torch.equal(once[name], again[name]) for name in once)
 
 
@@ -73,7 +83,7 @@ def test_it_draws_observations(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_checkpoint_brings_it_back(method: str, tmp_path: Path) -> None:
     model = model_of(method)
-    config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, method=method))
+    config = with_method(dataclasses.replace(CONFIG, model=MODEL), method)
     checkpoint.save(tmp_path / checkpoint.NAME, model, config, SPEC)
     loaded, *_ = checkpoint.load(tmp_path)
     assert type(loaded) is METHODS[method]
@@ -85,7 +95,7 @@ def test_a_checkpoint_brings_it_back(method: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_state_of_training_holds_all_of_it(method: str) -> None:
-    trainer = Trainer(model_of(method), OBJECTIVE, OptimiserConfig(), 0)
+    trainer = Trainer(model_of(method), objective_of(method), OptimiserConfig(), 0)
     kept = trainer.state()
     with torch.no_grad():
         for parameter in trainer.model.parameters():
@@ -93,6 +103,47 @@ def test_a_state_of_training_holds_all_of_it(method: str) -> None:
     trainer.restore(kept)
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(kept.tensors[f"model/{name}"], value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_pair_is_a_batch(method: str) -> None:
+    model, (x, u) = model_of(method), pairs()
+    terms = model.terms(Batch(x[:1], u[:1], [0, 1]), generator(4), objective_of(method))
+    assert all(value.isfinite() for value in terms.values())
+
+
+@pytest.mark.parametrize("lead", [(), (1,), (5,), (3, 2)])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_roll_out_is_one_step_after_the_other(method: str, lead: tuple[int, ...]) -> None:
+    model, (n, m, T) = model_of(method), (MODEL.latent_dim, 2, 7)
+    z, u = (torch.randn(*lead, *size, generator=generator(1)) for size in ((n,), (T, m)))
+    path = model.roll_out(z, u)
+    assert path.shape == (*lead, T + 1, n)
+    assert torch.equal(path[..., 0, :], z)
+    for t in range(T):
+        following = model.transition.step(path[..., t, :], u[..., t, :])
+        torch.testing.assert_close(path[..., t + 1, :], following)
+    assert torch.equal(model.roll_out(z, u[..., :0, :]), z.unsqueeze(-2))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_models_can_be_copied_and_pickled(method: str) -> None:
+    model = model_of(method)
+    x = images(3)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(other.encode(x).mean, model.encode(x).mean)
+        assert (other.decode(other.encode(x).mean) == model.decode(model.encode(x).mean)).all()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_trains_its_method(name: str) -> None:
+    """Its options are those of its method, which takes roll-outs of that length."""
+    config = preset(name)
+    model = tiny_model(dataclasses.replace(MODEL, method=config.model.method))
+    trainer = Trainer(model, config.objective, config.optimiser, 0)
+    windows = Windows([noise_data((9, 11))], config.objective.horizon, 0.0, model.goal.device)
+    (row,) = trainer.run(windows, Phase(1, 1e-3, ramp=True))
+    assert trainer.titles.keys() <= row.keys()
 
 
 def test_a_wrong_name_is_told_with_the_nearest() -> None:

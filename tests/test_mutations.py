@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from benchmarks import mutants, mutations
 from benchmarks.mutations import Case, run_here
-from e2c.config import Recipe, check_recipe, from_dict, leaves, to_dict
+from e2c.config import Recipe, check_recipe
 from e2c.errors import E2CError
 from e2c.learning import experiment
+from e2c.options import from_dict, leaves, to_dict
 
 COUNT = 150
 

@@ -1,13 +1,21 @@
-"""Encoders and decoders: exact derivatives, lattices that tile the picture, shapes."""
+"""The networks one by one: exact derivatives, blocks, lattices that tile the picture, a scale."""
+
+import dataclasses
+import math
 
 import pytest
 import torch
-from tiny import generator
+from tiny import MODEL, generator
 from torch.nn.functional import avg_pool2d
 
-from e2c.models.networks import LOG_VARIANCE_RANGE, Decoder, Encoder, mlp, value_and_jacobian
+from e2c.models.decoders import MLPDecoder
+from e2c.models.encoders import MLPEncoder
+from e2c.models.gaussians import LOG_VARIANCE_RANGE
+from e2c.models.layers import mlp, value_and_jacobian
+from e2c.models.likelihoods import Gaussian
 
 SHAPE = (2, 12, 6)
+RELU = dataclasses.replace(MODEL, latent_dim=3, activation="relu", pool=1)
 LEADS = [(), (5,), (5, 2), (1,)]
 
 
@@ -48,7 +56,7 @@ def test_layers_start_orthogonal_with_no_bias() -> None:
 @pytest.mark.parametrize("pool", [1, 2, 3])
 def test_the_encoder_averages_blocks_first(lead: tuple[int, ...], pool: int) -> None:
     torch.manual_seed(0)
-    encoder = Encoder(SHAPE, 3, (16, 15), "relu", pool)
+    encoder = MLPEncoder(SHAPE, dataclasses.replace(RELU, pool=pool))
     x = torch.rand(*lead, *SHAPE, generator=generator())
     q = encoder(x)
     assert q.mean.shape == q.log_variance.shape == (*lead, 3)
@@ -59,7 +67,7 @@ def test_the_encoder_averages_blocks_first(lead: tuple[int, ...], pool: int) -> 
 
 
 def test_encoded_log_variances_are_bounded() -> None:
-    encoder = Encoder(SHAPE, 3, (16,), "relu")
+    encoder = MLPEncoder(SHAPE, dataclasses.replace(RELU, encoder_hidden=(16,)))
     with torch.no_grad():
         encoder.net.get_parameter("2.bias").copy_(torch.tensor([0, 0, 0, 900.0, -900.0, 0]))
     q = encoder(torch.zeros(SHAPE))
@@ -71,7 +79,7 @@ def test_encoded_log_variances_are_bounded() -> None:
 @pytest.mark.parametrize("lead", LEADS)
 def test_lattices_tile_the_picture(lattices: int, lead: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    decoder = Decoder(SHAPE, 3, (14, 16), "silu", lattices)
+    decoder = MLPDecoder(SHAPE, dataclasses.replace(MODEL, latent_dim=3, lattices=lattices))
     z = torch.randn(*lead, 3, generator=generator())
     whole = decoder(z)
     assert whole.shape == (*lead, *SHAPE)
@@ -89,21 +97,49 @@ def test_lattices_tile_the_picture(lattices: int, lead: tuple[int, ...]) -> None
 
 def test_lattices_are_heads_of_their_own() -> None:
     """Else the lattice comparison above would hold of a decoder that draws one everywhere."""
-    decoder = Decoder(SHAPE, 3, (16,), "silu", 2)
+    decoder = MLPDecoder(SHAPE, dataclasses.replace(MODEL, latent_dim=3))
     drawn = [decoder.draw_lattice(torch.ones(3), k) for k in range(4)]
     assert all(not torch.equal(drawn[0], other) for other in drawn[1:])
 
 
 @pytest.mark.parametrize("lattices", [1, 2, 3])
 def test_an_untrained_decoder_draws_the_average_image(lattices: int) -> None:
-    decoder = Decoder(SHAPE, 3, (14, 16), "relu", lattices)
+    decoder = MLPDecoder(SHAPE, dataclasses.replace(RELU, lattices=lattices))
     average = 0.1 + 0.8 * torch.rand(SHAPE, generator=generator())
     decoder.start_at(average)
     torch.testing.assert_close(decoder(torch.zeros(3)).sigmoid(), average)
 
 
 def test_a_pixel_that_is_always_black_starts_finite() -> None:
-    decoder = Decoder(SHAPE, 3, (16,), "relu", 2)
+    decoder = MLPDecoder(SHAPE, RELU)
     decoder.start_at(torch.zeros(SHAPE))
     assert decoder(torch.zeros(3)).isfinite().all()
     assert decoder(torch.zeros(3)).sigmoid().max() < 0.002
+
+
+def test_the_gaussian_is_that_of_torch_to_a_grey_level() -> None:
+    likelihood = Gaussian().double()
+    with torch.no_grad():
+        likelihood.free_log_sigma.fill_(-1.3)
+    y, x = torch.rand(2, 5, 7, generator=generator(), dtype=torch.float64)
+    normal = torch.distributions.Normal(y, likelihood.log_sigma.exp())
+    torch.testing.assert_close(likelihood.negative_log(y, x), -(normal.log_prob(x) - math.log(255)))
+
+
+def test_the_gaussian_learns_the_spread_of_what_it_is_given() -> None:
+    likelihood = Gaussian()
+    error = 0.02 * torch.randn(4000, generator=generator())
+    adam = torch.optim.Adam(likelihood.parameters(), 0.02)
+    for _ in range(600):
+        adam.zero_grad()
+        likelihood.negative_log(torch.zeros(4000), error).mean().backward()
+        adam.step()
+    assert likelihood.log_sigma.exp().item() == pytest.approx(error.std().item(), rel=0.02)
+
+
+def test_the_gaussian_is_never_narrower_than_its_bound_nor_negative() -> None:
+    likelihood = Gaussian()
+    with torch.no_grad():
+        likelihood.free_log_sigma.fill_(-50.0)
+    assert likelihood.log_sigma.item() == pytest.approx(Gaussian.least)
+    assert likelihood.negative_log(torch.zeros(3), torch.zeros(3)).min() > 0

@@ -9,9 +9,9 @@ from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, noise_data, tiny_m
 from torch import Tensor
 from torch.distributions import Bernoulli, MultivariateNormal, kl_divergence
 
-from e2c.config import ModelConfig, ObjectiveConfig
 from e2c.models.base import LatentModel, ProblemSpec
-from e2c.models.objectives import Batch, draw_times, e2c_terms
+from e2c.models.objectives import Batch, ObjectiveConfig, draw_times
+from e2c.models.options import ModelConfig
 
 B = 5
 FULL = dataclasses.replace(MODEL, lattices=1)
@@ -35,6 +35,10 @@ def lively(config: ModelConfig = FULL, spec: ProblemSpec = SPEC) -> LatentModel:
         for parameter in model.encoder.parameters():
             parameter.mul_(1.3)
     return model
+
+
+def terms_of(model: LatentModel, batch: Batch, seed: int) -> dict[str, Tensor]:
+    return model.terms(batch, generator(seed), ObjectiveConfig())
 
 
 def total(model: LatentModel, terms: Mapping[str, Tensor], latent_weight: float) -> Tensor:
@@ -70,14 +74,14 @@ def published(model: LatentModel, x: Tensor, u: Tensor, latent_weight: float, se
 @pytest.mark.parametrize("spec", [SPEC, ONE_CONTROL], ids=["m=2", "m=1"])
 def test_one_step_is_the_published_loss(batch: int, spec: ProblemSpec) -> None:
     model, (x, u) = lively(spec=spec), windows(2, 1, batch, spec)
-    terms = e2c_terms(model, Batch(x, u, [0, 1]), generator(4))
+    terms = terms_of(model, Batch(x, u, [0, 1]), 4)
     for latent_weight in (0.25, 50.0):
         expected = published(model, x, u, latent_weight, seed=4)
         torch.testing.assert_close(total(model, terms, latent_weight), expected)
 
 
 def test_no_term_of_that_comparison_was_small() -> None:
-    terms = e2c_terms(lively(), Batch(*windows(2, 1), [0, 1]), generator(4))
+    terms = terms_of(lively(), Batch(*windows(2, 1), [0, 1]), 4)
     assert min(value.item() for value in terms.values()) > 0.3
 
 
@@ -107,7 +111,7 @@ def test_a_longer_roll_out_carries_sample_and_belief_along() -> None:
             nll.append(-drawn.log_prob(x[:, s]))
             target = MultivariateNormal(q.mean[:, s], torch.diag_embed(q.variance[:, s]))
             kl.append(kl_divergence(MultivariateNormal(mean, covariance), target))
-    terms = e2c_terms(model, Batch(x, u, times), generator(4))
+    terms = terms_of(model, Batch(x, u, times), 4)
     per_observation = torch.stack(nll).sum((2, 3, 4)).mean(1)
     torch.testing.assert_close(terms["reconstruction"], per_observation[0])
     torch.testing.assert_close(terms["prediction"], per_observation[1:].mean())
@@ -124,7 +128,7 @@ def test_one_lattice_estimates_the_likelihood_without_bias(lattices: int) -> Non
         model.encoder(x)[:, 0].sample(noise)
         lattice = int(torch.randint(lattices**2, (1,), generator=noise))
         if lattice not in found:
-            found[lattice] = e2c_terms(_quiet(model), Batch(x, u, [0, 1]), generator(seed))
+            found[lattice] = terms_of(_quiet(model), Batch(x, u, [0, 1]), seed)
         if len(found) == lattices**2:
             break
     q = _quiet(model).encoder(x[:, 0])
@@ -137,9 +141,9 @@ def test_one_lattice_estimates_the_likelihood_without_bias(lattices: int) -> Non
 def _quiet(model: LatentModel) -> LatentModel:
     """Let the encoder's samples be its means, nearly, so that only the lattice is drawn."""
     with torch.no_grad():
-        last = model.encoder.net[-1]
-        last.weight.chunk(2)[1].zero_()  # type: ignore[operator]
-        last.bias.chunk(2)[1].fill_(-99.0)  # type: ignore[operator]
+        last = model.encoder.get_submodule("net")[-1]  # type: ignore[index]
+        last.weight.chunk(2)[1].zero_()
+        last.bias.chunk(2)[1].fill_(-99.0)
     return model
 
 
@@ -157,7 +161,7 @@ def test_the_gradient_reaches_every_weight() -> None:
     data = noise_data((9,))
     x = torch.from_numpy(data.observations()[:3]).float()[None] / 255
     u = torch.from_numpy(data.actions[:4])[None]
-    terms = e2c_terms(model, Batch(x, u, [0, 2, 4]), generator())
+    terms = terms_of(model, Batch(x, u, [0, 2, 4]), 0)
     for name in ("prediction", "latent_kl"):
         model.zero_grad()
         terms[name].backward(retain_graph=True)
@@ -171,7 +175,7 @@ def test_the_gradient_reaches_every_weight() -> None:
 
 def test_the_generator_decides_the_loss() -> None:
     model, (x, u) = lively(), windows(2, 1)
-    one, again, other = (e2c_terms(model, Batch(x, u, [0, 1]), generator(s)) for s in (1, 1, 2))
+    one, again, other = (terms_of(model, Batch(x, u, [0, 1]), s) for s in (1, 1, 2))
     assert torch.equal(total(model, one, 1.0), total(model, again, 1.0))
     assert not torch.equal(total(model, one, 1.0), total(model, other, 1.0))
 
@@ -180,5 +184,5 @@ def test_extreme_logits_leave_the_loss_finite() -> None:
     model, (x, u) = lively(), windows(2, 1)
     with torch.no_grad():
         model.get_parameter("decoder.heads.0.0.bias").fill_(1e4)
-    terms = e2c_terms(model, Batch(x.round(), u, [0, 1]), generator())
+    terms = terms_of(model, Batch(x.round(), u, [0, 1]), 0)
     assert total(model, terms, 1.0).isfinite()

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
 from tiny import ENV
 
-from e2c.config import Config, to_dict
+from e2c.config import Config
 from e2c.errors import E2CError
 from e2c.files import arrays, runs
+from e2c.options import to_dict
 from e2c.report import MAX_EMBEDDED_BYTES, charts, write_report
 from e2c.report.episodes import MOST_EPISODES, phase_plane
 from e2c.report.film import write_video

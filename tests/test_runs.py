@@ -19,14 +19,16 @@ from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
 import envs
 from benchmarks.kills import untimed
-from e2c.config import Recipe, from_dict
+from e2c.config import Config, Recipe, with_method
 from e2c.data import episodes as dataset
 from e2c.data.episodes import Dataset
 from e2c.errors import E2CError
 from e2c.files import runs
+from e2c.files.tensors import read_tensors, write_tensors
 from e2c.learning import experiment
 from e2c.learning.trainer import Trainer
 from e2c.models import checkpoint
+from e2c.options import from_dict
 
 RECIPE = Recipe(CONFIG, seed=3)
 
@@ -205,7 +207,7 @@ def test_a_run_that_has_ended_is_never_written_over(ended: Path) -> None:
 def test_the_recipe_in_the_folder_is_the_run(ended: Path) -> None:
     assert runs.read_recipe(ended / runs.CONFIG) == RECIPE
     summary = json.loads((ended / runs.SUMMARY).read_text())
-    assert from_dict(summary["config"]) == CONFIG
+    assert from_dict(summary["config"], Config) == CONFIG
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
@@ -239,8 +241,8 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> Non
 def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> None:
     """Nor are data collected, or read, before the model and its objective are known to be right."""
     missing = ("none.npz",)
-    for method, told in (("pc4", "pc4"), ("pc3", "one step; got 3")):
-        config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, method=method))
+    unknown = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, method="pc4"))
+    for config, told in ((unknown, "pc4"), (with_method(CONFIG, "pc3"), "one step; got 3")):
         with pytest.raises(E2CError, match=told):
             experiment.train(Recipe(config, data=missing), tmp_path / "run")
     with pytest.raises(E2CError, match="no dataset file"):
@@ -318,10 +320,10 @@ def test_a_state_in_which_no_run_can_be_is_refused(
     begun: Path, tmp_path: Path, name: str, value: Any
 ) -> None:
     folder = shutil.copytree(begun, tmp_path / "run")
-    tensors, about = checkpoint.read_tensors(folder / runs.STATE, runs.SCHEMA, "")
+    tensors, about = read_tensors(folder / runs.STATE, runs.SCHEMA, "")
     inner = {"training": {**about["training"], name: value}}
     changed = inner if name in about["training"] else {name: value}
-    checkpoint.write_tensors(
+    write_tensors(
         folder / runs.STATE,
         tensors,
         {**about, **changed},
@@ -350,10 +352,10 @@ def test_the_state_of_another_model_is_refused(
     begun: Path, tmp_path: Path, name: str, tensor: torch.Tensor | None
 ) -> None:
     folder = shutil.copytree(begun, tmp_path / "run")
-    tensors, about = checkpoint.read_tensors(folder / runs.STATE, runs.SCHEMA, "")
+    tensors, about = read_tensors(folder / runs.STATE, runs.SCHEMA, "")
     changed = {**tensors, name: tensor}
     kept = {key: value for key, value in changed.items() if value is not None}
-    checkpoint.write_tensors(folder / runs.STATE, kept, about, runs.SCHEMA)
+    write_tensors(folder / runs.STATE, kept, about, runs.SCHEMA)
     with pytest.raises(E2CError, match=rf"{runs.STATE} is not the state of this run .*; remove"):
         experiment.train(RECIPE, folder)
 
@@ -372,7 +374,7 @@ def test_a_damaged_state_is_refused(damage: str, tmp_path: Path) -> None:
     elif damage == "flipped":
         content[-10] ^= 1
     else:
-        checkpoint.write_tensors(path, {}, {"phase": 0}, runs.SCHEMA)
+        write_tensors(path, {}, {"phase": 0}, runs.SCHEMA)
         content = bytearray(path.read_bytes())
     path.write_bytes(content)
     with pytest.raises(E2CError, match=rf"{runs.STATE} .*; remove .*run and train again"):

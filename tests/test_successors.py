@@ -14,13 +14,12 @@ from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, MultivariateNormal, kl_divergence
 
-from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.errors import E2CError
-from e2c.learning.trainer import Trainer
+from e2c.learning.trainer import OptimiserConfig, Trainer
 from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.decoders import Decoder, Gallery
 from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.methods import METHODS
-from e2c.models.networks import Decoder, Gallery
 from e2c.models.objectives import Batch
 from e2c.models.successors import (
     PC3,
@@ -28,15 +27,20 @@ from e2c.models.successors import (
     RCE,
     AmortisedJacobian,
     AmortisedPCC,
+    CurvatureObjective,
+    RCEObjective,
     info_nce,
     taylor_remainder,
 )
 from e2c.models.transitions import GlobalLinear
 
 B, N = 5, MODEL.latent_dim
-OBJECTIVE = ObjectiveConfig(
-    horizon=1, targets=1, prior_weight=0.2, curvature_weight=3.0, curvature_noise=0.3
-)
+OBJECTIVES = {
+    RCEObjective: RCEObjective(horizon=1, targets=1, prior_weight=0.2),
+    CurvatureObjective: CurvatureObjective(
+        horizon=1, targets=1, curvature_weight=3.0, curvature_noise=0.3
+    ),
+}
 STANDARD = MultivariateNormal(torch.zeros(N).double(), torch.eye(N).double())
 SUCCESSORS = {"rce": RCE, "pcc": PCC, "pcc_amortised": AmortisedPCC, "pc3": PC3}
 Terms = dict[str, Tensor]
@@ -61,7 +65,7 @@ def lively(method: str, spec: ProblemSpec = SPEC) -> LatentModel:
 
 
 def evaluate(model: LatentModel, x: Tensor, u: Tensor, seed: int = 4) -> Terms:
-    return model.terms(Batch(x, u, [0, 1]), generator(seed), OBJECTIVE)
+    return model.terms(Batch(x, u, [0, 1]), generator(seed), OBJECTIVES[model.objective])
 
 
 def normal(q: DiagonalGaussian) -> MultivariateNormal:
@@ -214,7 +218,7 @@ def test_a_transposed_jacobian_would_leave_a_first_order_error() -> None:
 
 
 def test_a_linear_transition_has_no_remainder() -> None:
-    transition = GlobalLinear(N, 2, torch.tensor([2.0, 0.5])).double()
+    transition = GlobalLinear(MODEL, torch.tensor([2.0, 0.5])).double()
     with torch.no_grad():
         for parameter in transition.parameters():
             parameter.normal_(generator=generator())
@@ -303,7 +307,7 @@ def test_pcc_does_not_tell_more_than_the_evidence() -> None:
 @pytest.mark.parametrize("method", SUCCESSORS)
 def test_every_weight_is_of_a_term(method: str) -> None:
     model = lively(method)
-    weights = model.weights(OBJECTIVE, 8.0)
+    weights = model.weights(OBJECTIVES[model.objective], 8.0)
     assert weights.keys() == evaluate(model, *window()).keys()
     assert all(weight > 0 for weight in weights.values()), "every term is to be made small"
     assert set(model.tracked) <= weights.keys()
@@ -319,7 +323,8 @@ def test_the_weights_are_those_documented() -> None:
         "pc3": {"prediction": 1, "consistency": 8, "curvature": 3, "centre": 0.1},
     }
     for method, weights in documented.items():
-        assert lively(method).weights(OBJECTIVE, 8.0) == weights
+        model = lively(method)
+        assert model.weights(OBJECTIVES[model.objective], 8.0) == weights
 
 
 ENCODER, DECODER, NET, NOISE = "encoder", "decoder", "transition.net", "noise"
@@ -358,7 +363,7 @@ def test_a_term_reaches_the_parts_that_it_is_about_and_no_other(method: str, ter
 @pytest.mark.parametrize("method", SUCCESSORS)
 def test_training_on_a_method_lowers_its_loss(method: str) -> None:
     model, (x, u) = lively(method), window()
-    weights = model.weights(OBJECTIVE, 1.0)
+    weights = model.weights(OBJECTIVES[model.objective], 1.0)
     adam = torch.optim.Adam(model.parameters(), 3e-3)
 
     def loss(seed: int) -> Tensor:
@@ -378,7 +383,7 @@ def test_extreme_encodings_leave_every_term_finite(method: str) -> None:
     model, (x, u) = lively(method), window()
     for factor in (0.0, 1e3):
         with torch.no_grad():
-            model.encoder.net[-1].weight.fill_(factor)  # type: ignore[operator]
+            model.encoder.get_parameter("net.4.weight").fill_(factor)
         assert all(value.isfinite() for value in evaluate(model, x, u).values()), factor
 
 
@@ -394,7 +399,7 @@ def test_a_singular_step_is_a_loss_that_is_not_finite_and_no_exception() -> None
 
 @pytest.mark.parametrize("method", SUCCESSORS)
 def test_longer_roll_outs_are_refused(method: str) -> None:
-    longer = dataclasses.replace(OBJECTIVE, horizon=3)
+    longer = dataclasses.replace(OBJECTIVES[METHODS[method].objective], horizon=3)
     with pytest.raises(E2CError, match=r"one step; got 3; set objective\.horizon"):
         Trainer(lively(method), longer, OptimiserConfig(), seed=0)
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from tiny import MODEL, SPEC, images, noise_data, tiny_model
 
-from e2c.config import ObjectiveConfig, OptimiserConfig
 from e2c.data.episodes import Windows
 from e2c.errors import E2CError
 from e2c.learning import trainer as training
-from e2c.learning.trainer import RECOVERY, Phase, Trainer
-from e2c.models.base import E2C, LatentModel
+from e2c.learning.trainer import RECOVERY, OptimiserConfig, Phase, Trainer
+from e2c.models.base import LatentModel
+from e2c.models.e2c import E2C
 from e2c.models.methods import build_model
+from e2c.models.objectives import ObjectiveConfig
 
 OBJECTIVE = ObjectiveConfig(horizon=4, targets=2, latent_weight=50.0, latent_weight_start=2.0)
 OPTIMISER = OptimiserConfig(batch_size=5)
@@ -24,8 +25,8 @@ CPU = torch.device("cpu")
 FIRST = Phase(steps=10, learning_rate=1e-2, ramp=True)
 
 
-def windows(horizon: int = 4, fresh: float = 0.0) -> Windows:
-    return Windows([noise_data((7, 9))], horizon, fresh, CPU)
+def windows(horizon: int = 4) -> Windows:
+    return Windows([noise_data((7, 9))], horizon, 0.0, CPU)
 
 
 def trained(seed: int = 0, phase: Phase = FIRST) -> tuple[LatentModel, list[dict[str, float]]]:
@@ -99,10 +100,15 @@ def test_training_lowers_the_loss() -> None:
         assert rows[-1][name] < 0.7 * rows[0][name]
 
 
+def trainer_titles() -> dict[str, str]:
+    return Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0).titles
+
+
 def test_rows_tell_what_was_done() -> None:
     rows = trained()[1]
     assert [row["step"] for row in rows] == list(range(1, 11))
     for row in rows:
+        assert trainer_titles().keys() == row.keys() - {"step", "loss", "gradient_norm"}
         total = row["reconstruction"] + row["prediction"] + row["prior_kl"]
         assert row["loss"] == pytest.approx(total + row["lambda"] * row["latent_kl"], rel=1e-5)
         assert row["gradient_norm"] > 0

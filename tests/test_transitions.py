@@ -1,10 +1,13 @@
 """Transitions: one function in three forms, exact derivatives; the bound of the locally linear."""
 
+from typing import Any
+
 import pytest
 import torch
 from tiny import generator
 from torch import Tensor
 
+from e2c.models.options import ModelConfig
 from e2c.models.transitions import GlobalLinear, LocallyLinear, NonLinear, Stepper, Transition
 
 B = 5
@@ -12,10 +15,14 @@ SCALE = {1: [2.0], 2: [2.0, 0.25]}
 NO_CONTROL = torch.zeros(2)
 
 
+def config(n: int, **changes: Any) -> ModelConfig:
+    return ModelConfig(**{"latent_dim": n, "transition_hidden": (11, 7), **changes})
+
+
 def transition(n: int = 3, m: int = 2, bound: float = 0.95, seed: int = 0) -> LocallyLinear:
     """A transition whose weights are large, so that nothing in it is nearly linear."""
     torch.manual_seed(seed)
-    model = LocallyLinear(n, m, (11, 7), "silu", bound, torch.tensor(SCALE[m])).double()
+    model = LocallyLinear(config(n, transition_bound=bound), torch.tensor(SCALE[m])).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return model
@@ -27,9 +34,8 @@ def another(kind: str, n: int, m: int) -> Transition:
     if name == "LocallyLinear":
         return transition(n, m, float(bound))
     torch.manual_seed(1)
-    scale = torch.tensor(SCALE[m])
-    nonlinear = name == "NonLinear"
-    model = NonLinear(n, m, (11, 7), "silu", scale) if nonlinear else GlobalLinear(n, m, scale)
+    kind_of: type[Transition] = NonLinear if name == "NonLinear" else GlobalLinear
+    model = kind_of(config(n), torch.tensor(SCALE[m]))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return model.double()
@@ -131,7 +137,8 @@ def test_the_stepper_is_the_step(
     lead: tuple[int, ...], n: int, m: int, bound: float, activation: str, hidden: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
-    model = LocallyLinear(n, m, hidden, activation, bound, torch.tensor(SCALE[m])).double()
+    options = config(n, transition_bound=bound, activation=activation, transition_hidden=hidden)
+    model = LocallyLinear(options, torch.tensor(SCALE[m])).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     z, u = draw(*lead, n), draw(*lead, m, seed=1)

@@ -12,18 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 import envs
-from e2c.config import (
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    OptimiserConfig,
-    PlannerConfig,
-)
+from e2c.config import Config, DataConfig, EvaluationConfig, PlannerConfig
 from e2c.data.episodes import Dataset
+from e2c.learning.trainer import OptimiserConfig
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.methods import build_model
+from e2c.models.objectives import ObjectiveConfig
+from e2c.models.options import ModelConfig
 
 ROOT = Path(__file__).parents[1]
 ENV = "E2C/PendulumSwingUp-v0"

@@ -1,7 +1,8 @@
 """From coarse to fine: training first sees blurred observations, then ever sharper ones.
 
-Where what moves is small, two different observations share no pixel, so nothing tells the embedding
-which of them lie near one another, and it comes out folded. Blurred ones overlap.
+Two images of a small moving thing share no pixel. The loss then does not say which images are near
+one another, and the latent space comes out folded: distant states lie on top of one another.
+Blurred images of near states overlap.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from e2c.config import OptimiserConfig
 
 SHARP = 0.3
 """A blur of fewer pixels than this is none."""
@@ -35,7 +34,7 @@ class Lens:
         return self.sigma < SHARP
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Look at observations ``x [..., C, H, W]`` in [0, 1]; what is seen is in [0, 1] too."""
+        """Blur observations ``x [..., C, H, W]`` in [0, 1]; the result is in [0, 1] too."""
         if self.is_sharp:
             return x
         H, W = self.mean.shape
@@ -45,18 +44,23 @@ class Lens:
         return blurred.mul_(gain).add_(self.mean).clamp_(0, 1)
 
     def _kernel(self, size: int) -> Tensor:
-        """The blur along one side, ``[size, size]``."""
+        """Return the matrix ``[size, size]`` that blurs along one side."""
         pixels = torch.arange(size, device=self.mean.device, dtype=self.mean.dtype)
         return torch.exp(-0.5 * ((pixels[:, None] - pixels) / self.sigma).square())
 
 
 def _largest(x: Tensor) -> Tensor:
-    """The largest magnitude, without a copy of ``x``."""
+    """Return the largest magnitude, without a copy of ``x``."""
     low, high = x.aminmax()
     return torch.maximum(-low, high)
 
 
-def blur(options: OptimiserConfig, progress: float) -> float:
-    """Standard deviation of the blur [px], ``progress`` from 0 to 1 through the first phase."""
-    share = progress / options.blur_until if options.blur_until else 1.0
-    return options.blur * max(0.0, 1.0 - share)
+def falling_blur(start: float, until: float, progress: float) -> float:
+    """Return the standard deviation of the blur [px] as it falls linearly.
+
+    Args:
+        start: at the start [px].
+        until: where it reaches 0, as a share of the first phase; 0 for no blur at all.
+        progress: where training is, from 0 to 1 through the first phase.
+    """
+    return start * max(0.0, 1.0 - (progress / until if until else 1.0))

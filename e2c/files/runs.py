@@ -19,12 +19,14 @@ from typing import Any
 
 import yaml
 
-from e2c.config import Recipe, check_recipe, from_dict, leaves, to_dict
+from e2c.config import Recipe, check_recipe
 from e2c.errors import E2CError
+from e2c.files import tensors
 from e2c.files.untrusted import Shape, conform, shown
 from e2c.files.whole import sweep, write_whole
 from e2c.learning.trainer import TrainingState
 from e2c.models import checkpoint
+from e2c.options import from_dict, leaves, to_dict
 
 CONFIG = "config.yaml"
 SUMMARY = "run.json"
@@ -147,10 +149,11 @@ def _check_recipe_of(folder: Path, recipe: Recipe) -> None:
             raise E2CError(f"{folder} holds a model without {CONFIG}; choose another --out.")
         return
     there = dict(leaves(read_recipe(folder / CONFIG)))
-    differ = [name for name, value in leaves(recipe) if value != there[name]]
+    differ = [name for name, value in leaves(recipe) if value != there.get(name)]
     if differ:
         here = dict(leaves(recipe))
-        told = ", ".join(f"{name} is {there[name]!r}, not {here[name]!r}" for name in differ[:3])
+        pairs = [(name, there.get(name), here[name]) for name in differ[:3]]
+        told = ", ".join(f"{name} is {old!r}, not {new!r}" for name, old, new in pairs)
         raise E2CError(
             f"{folder} holds the run of another recipe ({told}); choose another --out, give the "
             "options it was begun with, or remove it."
@@ -160,7 +163,7 @@ def _check_recipe_of(folder: Path, recipe: Recipe) -> None:
 def save_state(folder: Path, state: RunState) -> None:
     """Write where the run stands, whole or not at all."""
     about = dataclasses.asdict(dataclasses.replace(state, training=_without_tensors(state)))
-    checkpoint.write_tensors(folder / STATE, state.training.tensors, about, SCHEMA)
+    tensors.write_tensors(folder / STATE, state.training.tensors, about, SCHEMA)
 
 
 def _without_tensors(state: RunState) -> TrainingState:
@@ -177,10 +180,10 @@ def load_state(folder: Path) -> RunState | None:
     if not path.exists():
         return None
     remedy = f"remove {folder} and train again"
-    tensors, about = checkpoint.read_tensors(path, SCHEMA, remedy)
+    found, about = tensors.read_tensors(path, SCHEMA, remedy)
     try:
         conform(about, _STANDS)
-        training = TrainingState(**{**about["training"], "tensors": tensors})
+        training = TrainingState(**{**about["training"], "tensors": found})
         return _possible(RunState(**{**about, "training": training}))
     except (TypeError, ValueError) as error:
         raise E2CError(

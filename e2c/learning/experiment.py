@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 import envs
-from e2c.config import Config, Recipe, check_recipe, to_dict
+from e2c.config import Config, Recipe, check_recipe
 from e2c.control.agent import Agent
 from e2c.control.oracle import Oracle
 from e2c.data import episodes as dataset
@@ -36,8 +36,9 @@ from e2c.files.whole import write_json
 from e2c.learning.trainer import Phase, Trainer, TrainingState
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.devices import find_device
 from e2c.models.methods import build_model
-from e2c.models.networks import Decoder
+from e2c.options import to_dict
 from e2c.report import pictures, write_report
 from e2c.report.film import Film, film_frames, write_video
 from envs.collect import (
@@ -252,7 +253,7 @@ def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
         E2CError: for anything that the user can put right.
     """
     recipe = replace(check_recipe(recipe), data=tuple(map(os.path.abspath, recipe.data)))
-    env, place = make_env(recipe.config.env), checkpoint.find_device(recipe.device)
+    env, place = make_env(recipe.config.env), find_device(recipe.device)
     torch.set_num_threads(recipe.threads)
     with runs.claimed(folder, recipe):
         run = _begin(recipe, folder, env, place, wandb_mode)
@@ -276,8 +277,7 @@ def _begin(
     data = _first_data(recipe, spec) if state is None else _data_so_far(folder, state)
     Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
     mean = torch.from_numpy(data[0].observations().mean(0, dtype=np.float32) / 255)
-    if isinstance(model.decoder, Decoder):
-        model.decoder.start_at(mean.to(place))
+    model.decoder.start_at(mean.to(place))
     if state is None:
         runs.write_recipe(folder, recipe)
         data[0].save(_data_file(folder, 0))
@@ -400,7 +400,7 @@ def _fit(run: Run, phase: Phase, name: str) -> None:
     place = run.model.goal.device
     rows: list[dict[str, float]] = []
     with run.timed("train"):
-        windows = Windows(run.data, config.objective.horizon, config.data.fresh, place)
+        windows = Windows(run.data, config.objective.horizon, config.data.own_share, place)
         run.model.train()
         with Progress(name, phase.steps, "steps", begun=trainer.done) as progress:
             for row in trainer.run(windows, phase):

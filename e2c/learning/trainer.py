@@ -1,8 +1,9 @@
 """One optimisation loop, which yields metrics; it prints nothing and writes no file.
 
-A step without a finite loss and a gradient is skipped. Training has diverged when too many in a row
-are, or when the model draws what it saw and predicted worse than the mean image it started from; it
-then goes back to the last state that was kept, with a smaller step size, a bounded number of times.
+A step without a finite loss and a gradient is skipped. Training has *diverged* when too many steps
+in a row are skipped, or when the model draws images worse than the mean image that it started from.
+It then goes back to the last state that was kept, with a smaller step size. After a few returns
+the next divergence ends training with an error.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from e2c.config import ObjectiveConfig, OptimiserConfig
-from e2c.data.coarse import Lens, blur
+from e2c.data.coarse import Lens, falling_blur
 from e2c.data.episodes import Windows
 from e2c.errors import E2CError
+from e2c.files.tensors import compare
 from e2c.models.base import LatentModel
-from e2c.models.checkpoint import compare
-from e2c.models.objectives import Batch, draw_times
+from e2c.models.objectives import Batch, ObjectiveConfig, draw_times
+from e2c.options import option
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Training has diverged after this many skipped steps in a row."""
@@ -33,6 +34,34 @@ MAX_RECOVERIES = 5
 """Divergences that are recovered from; the next one ends training."""
 RECOVERY = 0.3
 """Factor on the step size at each recovery."""
+WARM_UP = 0.02
+"""Share of the first phase over which the step size rises."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam, over two kinds of phase: one on the first data, then one after each own round."""
+
+    steps: int = option(4000, 1)
+    """Optimiser steps on the data given or drawn at random."""
+    steps_per_round: int = option(500)
+    """Optimiser steps after each round of the agent's own episodes."""
+    batch_size: int = option(32, 1, 65_536)
+    """Roll-outs in a batch."""
+    learning_rate: float = option(1e-3, 1e-8, 1e3)
+    """Adam's step size in the first phase."""
+    learning_rate_own: float = option(5e-4, 1e-8, 1e3)
+    """Adam's step size at the start of each later phase."""
+    beta2: float = option(0.999, 0, 0.99999)
+    """Adam's decay of squared gradients."""
+    decay: float = option(0.1, 1e-6, 1e3)
+    """Factor by which the step size has fallen at the end of each phase; 1 keeps it."""
+    blur: float = option(0.0)
+    """Blur of the images that training starts from, a standard deviation [px]; 0 for none."""
+    blur_until: float = option(0.4, 0, 1)
+    """Share of the first phase over which the blur falls to none, linearly."""
+    clip: float = option(100.0)
+    """The norm of the gradient is cut to this; 0 leaves it."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +87,9 @@ class TrainingState:
         tensors: weights and buffers, Adam's moments, the generators' states; named by their kind.
         step: optimiser steps taken, over all phases.
         done: steps taken in the present phase.
-        first: the tracked terms of the untrained model, which draws the mean image; 0 before any
-            step.
-        level: the same, smoothed, now.
+        first: the sum of the tracked terms of the untrained model, which draws the mean image; 0
+            before any step.
+        level: that sum now, smoothed.
         skipped: steps left out.
         scale: factor on the step size, lowered by recoveries.
         recoveries: one ``{step, learning_rate, reason}`` for each.
@@ -81,16 +110,16 @@ class TrainingState:
 
 
 class Trainer:
-    """Adam on the objective of a method; keeps its moments and its generator from phase to phase.
+    """Adam on the objective of a method; keeps its moments and its generators from phase to phase.
 
     Args:
         model: optimised in place.
-        objective: the loss.
-        optimiser: the optimiser.
+        objective: the options of its loss, of the class that the model's ``objective`` names.
+        optimiser: the options of the optimiser.
         seed: of the batches and of the reparameterised samples.
 
     Raises:
-        E2CError: when the method has no objective of roll-outs that long.
+        E2CError: when the objective is not defined on roll-outs that long.
     """
 
     def __init__(
@@ -98,7 +127,7 @@ class Trainer:
     ) -> None:
         if model.one_step and objective.horizon > 1:
             raise E2CError(
-                f"The methods rce, pcc and pc3 are defined on roll-outs of one step; got "
+                f"{type(model).__name__} is defined on roll-outs of one step; got "
                 f"{objective.horizon}; set objective.horizon and objective.targets to 1."
             )
         self.model, self.objective, self.options = model, objective, optimiser
@@ -113,47 +142,44 @@ class Trainer:
         self.step, self.done = 0, 0
         """Optimiser steps taken, over all phases and in the present one."""
         self.lens = Lens(torch.zeros(()), 0.0)
-        """What images are seen through: blurred at first, see `e2c.data.coarse`."""
+        """Blurs the images of a batch: strongly at first, later not at all."""
         self.first = self.level = 0.0
-        """The tracked terms of the untrained model, and smoothed."""
-        self.skipped = 0
+        """The sum of the tracked terms: of the untrained model, and smoothed, now."""
+        self.skipped, self.skipped_in_a_row = 0, 0
         """Steps left out because they had no finite loss or no gradient."""
         self.scale = 1.0
         """Factor on the step size."""
         self.recoveries: list[dict[str, Any]] = []
-        """What was recovered from."""
+        """One ``{step, learning_rate, reason}`` for each divergence recovered from."""
         self.kept = self.state()
         """The state that a divergence goes back to."""
 
     def run(self, windows: Windows, phase: Phase) -> Iterator[dict[str, float]]:
-        """Optimise to the end of a phase; yield the loss terms of every step that is not skipped.
+        """Optimise to the end of a phase; yield what each step did that is not skipped.
 
-        ``step`` in a row may be lower than in the one before: training went back to `kept`.
+        A row holds ``step``, ``loss``, every term of the objective, and what `titles` names. Its
+        ``step`` may be lower than in the row before: training then went back to `kept`.
 
         Raises:
             E2CError: when training diverges more than `MAX_RECOVERIES` times.
         """
-        self.kept = self.state()
-        in_a_row = 0
+        self.kept, self.skipped_in_a_row = self.state(), 0
         while self.done < phase.steps:
-            progress = self.done / phase.steps
-            latent_weight = self._latent_weight(progress) if phase.ramp else None
-            self._focus(windows, blur(self.options, progress) if phase.ramp else 0.0)
-            row = self._update(windows, latent_weight, self._learning_rate(progress, phase))
-            in_a_row = 0 if row else in_a_row + 1
-            if in_a_row == MAX_SKIPPED_IN_A_ROW:
-                self._recover(f"{in_a_row} steps in a row had no finite loss or gradient", phase)
-                in_a_row = 0
-            elif self.level > WORST * self.first:
-                self._recover(f"what it drew was {WORST} times as bad as the mean image", phase)
-            elif self.done == phase.steps and not self._is_sound(windows):
-                self._recover("its last step left a model that cannot be used", phase)
+            self._focus(windows, self._blur(phase))
+            row = self._update(windows, self._latent_weight(phase), self._learning_rate(phase))
+            if reason := self._divergence(windows, phase):
+                self._recover(reason, phase)
             elif row:
                 yield row
         self.done = 0
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """What the numbers of a row are called in pictures, in their order."""
+        return {**self.model.term_titles, "lambda": "Weight λ", "lr": "Learning rate"}
+
     def keep(self, windows: Windows) -> bool:
-        """Keep the present state as the one to go back to, if it is sound; say whether."""
+        """Keep the present state as the one to go back to, if it is sound; return whether it is."""
         sound = self._is_sound(windows)
         if sound:
             self.kept = self.state()
@@ -214,6 +240,16 @@ class Trainer:
             wanted |= moments if moments.keys() & found.keys() else {}
         return wanted
 
+    def _divergence(self, windows: Windows, phase: Phase) -> str | None:
+        """Return why training has diverged, or None."""
+        if self.skipped_in_a_row == MAX_SKIPPED_IN_A_ROW:
+            return f"{self.skipped_in_a_row} steps in a row had no finite loss or gradient"
+        if self.level > WORST * self.first:
+            return f"what it drew was {WORST} times as bad as the mean image"
+        if self.done == phase.steps and not self._is_sound(windows):
+            return "its last step left a model that cannot be used"
+        return None
+
     def _recover(self, reason: str, phase: Phase) -> None:
         """Go back to the state that was kept, with a smaller step."""
         scale, skipped = RECOVERY * self.scale, self.skipped
@@ -227,23 +263,32 @@ class Trainer:
             )
         self.restore(self.kept)
         self.skipped, self.scale, self.recoveries = skipped, scale, recoveries
+        self.skipped_in_a_row = 0
 
-    def _latent_weight(self, progress: float) -> float:
-        """Lambda on its geometric ramp, ``progress`` from 0 to 1."""
+    def _latent_weight(self, phase: Phase) -> float:
+        """Return lambda: in the first phase on its geometric ramp, later at its end."""
         start, end = self.objective.latent_weight_start, self.objective.latent_weight
-        share = min(1.0, progress / self.objective.ramp) if self.objective.ramp else 1.0
-        return float(start * (end / start) ** share)
+        if not phase.ramp:
+            return end
+        progress, ramp = self.done / phase.steps, self.objective.ramp
+        return float(start * (end / start) ** (min(1.0, progress / ramp) if ramp else 1.0))
 
-    def _learning_rate(self, progress: float, phase: Phase) -> float:
-        """Warm up over 2%, hold, and fall over the second half of the first phase; later, fall."""
-        decay = self.options.decay
+    def _learning_rate(self, phase: Phase) -> float:
+        """Return the step size: in the first phase it rises, is held and falls; later it falls."""
+        progress, decay = self.done / phase.steps, self.options.decay
         if not phase.ramp:
             return float(self.scale * phase.learning_rate * decay**progress)
-        warm = min(1.0, (progress + 1 / phase.steps) / 0.02)
+        warm = min(1.0, (progress + 1 / phase.steps) / WARM_UP)
         return float(self.scale * phase.learning_rate * warm * decay ** max(0.0, 2 * progress - 1))
 
+    def _blur(self, phase: Phase) -> float:
+        """Return the blur [px]: in the first phase it falls, later there is none."""
+        if not phase.ramp:
+            return 0.0
+        return falling_blur(self.options.blur, self.options.blur_until, self.done / phase.steps)
+
     def _focus(self, windows: Windows, sigma: float) -> None:
-        """See images with this blur from now on; before blurred ones, measure ``first``."""
+        """Blur images by ``sigma`` [px] from now on; before the first blur, measure ``first``."""
         if sigma and not self.first:
             self.first = self._sample_loss(windows)
         self.lens = Lens(windows.mean_frame, sigma)
@@ -251,7 +296,7 @@ class Trainer:
     def _terms(
         self, windows: Windows, batches: torch.Generator, noise: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return the loss terms of a batch, seen through the lens."""
+        """Return the loss terms of a batch, as the lens blurs it."""
         times = draw_times(self.objective.horizon, self.objective.targets, batches)
         x, u = windows.sample(self.options.batch_size, times, batches)
         return self.model.terms(Batch(self.lens(x), u, times), noise, self.objective)
@@ -267,18 +312,17 @@ class Trainer:
         return self._tracked(terms)
 
     def _is_sound(self, windows: Windows) -> bool:
-        """Look at one more batch, since no step so far shows what the last one did."""
+        """Evaluate one more batch: no loss so far was that of the present weights."""
         bound = WORST * self.first if self.first and self.lens.is_sharp else math.inf
         return self.state().is_finite() and self._sample_loss(windows) < bound
 
     def _update(
-        self, windows: Windows, latent_weight: float | None, learning_rate: float
+        self, windows: Windows, latent_weight: float, learning_rate: float
     ) -> dict[str, float]:
-        """Take one step; an empty row says that it was skipped."""
+        """Take one step of Adam; an empty row says that it was skipped."""
         self.step, self.done = self.step + 1, self.done + 1
-        weight = self.objective.latent_weight if latent_weight is None else latent_weight
         terms = self._terms(windows, self.generators["batches"], self.generators["noise"])
-        weights = self.model.weights(self.objective, weight)
+        weights = self.model.weights(self.objective, latent_weight)
         loss = torch.stack([share * terms[name] for name, share in weights.items()]).sum()
         self.adam.zero_grad()
         loss.backward()
@@ -287,11 +331,13 @@ class Trainer:
         )
         if not bool(torch.isfinite(loss + norm) & (norm > 0)):
             self.skipped += 1
+            self.skipped_in_a_row += 1
             return {}
+        self.skipped_in_a_row = 0
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()
-        if self.lens.is_sharp:  # what is drawn of blurred images cannot be compared
+        if self.lens.is_sharp:  # the loss of blurred images cannot be compared with `first`
             drawn = self._tracked(terms)
             self.first = self.first or drawn
             self.level = SMOOTHING * (self.level or drawn) + (1 - SMOOTHING) * drawn
@@ -299,7 +345,7 @@ class Trainer:
             "step": self.step,
             "loss": loss.item(),
             **{name: value.item() for name, value in terms.items()},
-            "lambda": weight,
+            "lambda": latent_weight,
             "lr": learning_rate,
             "gradient_norm": norm.item(),
         }

@@ -1,22 +1,27 @@
-"""What every method has, and Embed to Control itself: a VAE with locally linear latent dynamics."""
+"""What every method has: encoder, decoder, transition, goal, and an objective to minimise."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from e2c.config import ModelConfig, ObjectiveConfig
+from e2c.models.decoders import DECODERS, Drawer
+from e2c.models.encoders import ENCODERS
 from e2c.models.gaussians import DiagonalGaussian
-from e2c.models.networks import Decoder, Encoder, Gallery
-from e2c.models.objectives import Batch, e2c_terms
+from e2c.models.objectives import Batch, ObjectiveConfig
+from e2c.models.options import ModelConfig
 from e2c.models.transitions import LocallyLinear, Transition
+from e2c.options import look_up
+
+Options = TypeVar("Options", bound=ObjectiveConfig)
+"""The options of a method's objective."""
 
 
 @dataclass(frozen=True)
@@ -46,63 +51,53 @@ class ProblemSpec:
         return torch.tensor([max(abs(low), abs(high)) for low, high in limits])
 
 
-class LatentModel(nn.Module, ABC):
-    """Encoder, decoder and transition, the goal that they are to reach, and what is minimised.
+class LatentModel(nn.Module, ABC, Generic[Options]):
+    """A method: its networks, and the terms of its objective.
 
-    A method is a subclass with its objective and, where they differ, its networks; all else is
-    shared. Buffers ``goal`` (uint8 ``[C, H, W]``, the goal image) and ``latent_variance`` (the
-    summed variance of the encodings of the data, the unit of latent distances) travel with the
-    weights.
+    A method is a subclass that says `terms` and `weights`, and below what is different in it. One
+    line in `METHODS` gives it a name; ``examples/own_objective.py`` shows a whole one. The buffers
+    ``goal`` (uint8 ``[C, H, W]``, the goal image) and ``latent_variance`` (the summed variance of
+    the encodings of the data, the unit of latent distances) are kept with the weights.
 
     Args:
         config: the networks.
         spec: the task.
         goal: the goal image.
+
+    Raises:
+        E2CError: when a network is unknown or cannot be built for the observation's shape.
     """
 
     goal: Tensor
     latent_variance: Tensor
+    objective: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
+    """The class of the objective's options."""
+    term_titles: ClassVar[Mapping[str, str]]
+    """What each term is called in pictures, with its unit; in the order of the pictures."""
     tracked: ClassVar[tuple[str, ...]] = ("reconstruction", "prediction")
-    """Terms whose positive sum tells a training that has diverged from one that has not."""
+    """Terms whose sum, which is positive, grows to a multiple when training diverges."""
     one_step: ClassVar[bool] = False
-    """Whether its objective is one of roll-outs of one step alone."""
+    """Whether its objective is defined on roll-outs of one step only."""
+    dynamics: ClassVar[type[Transition]] = LocallyLinear
+    """The class of the transition."""
 
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__()
-        self.encoder = Encoder(
-            spec.observation_shape,
-            config.latent_dim,
-            config.encoder_hidden,
-            config.activation,
-            config.pool,
-        )
-        self.decoder = self._build_decoder(config, spec)
-        self.transition = self._build_transition(config, spec)
+        encoder = look_up(ENCODERS, config.encoder, "model.encoder")
+        self.encoder = encoder(spec.observation_shape, config)
+        self.decoder = self.build_decoder(config, spec)
+        self.transition = self.dynamics(config, spec.control_scale)
         self.register_buffer("goal", goal)
         self.register_buffer("latent_variance", torch.ones(()))
 
-    def _build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Decoder | Gallery:
-        return Decoder(
-            spec.observation_shape,
-            config.latent_dim,
-            config.decoder_hidden,
-            config.activation,
-            config.lattices,
-        )
-
-    def _build_transition(self, config: ModelConfig, spec: ProblemSpec) -> Transition:
-        return LocallyLinear(
-            config.latent_dim,
-            len(spec.control_low),
-            config.transition_hidden,
-            config.activation,
-            config.transition_bound,
-            spec.control_scale,
-        )
+    def build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Drawer:
+        """Build what draws images: the decoder that ``config`` names, unless a method says else."""
+        decoder = look_up(DECODERS, config.decoder, "model.decoder")
+        return decoder(spec.observation_shape, config)
 
     @abstractmethod
     def terms(
-        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
+        self, batch: Batch, generator: torch.Generator, objective: Options
     ) -> dict[str, Tensor]:
         """Evaluate the named terms of the objective on a batch of windows.
 
@@ -116,7 +111,7 @@ class LatentModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: Options, latent_weight: float) -> Mapping[str, float]:
         """Tell the weights of the terms in the loss; ``latent_weight`` is lambda, on its ramp."""
 
     def encode(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
@@ -125,6 +120,21 @@ class LatentModel(nn.Module, ABC):
         q: DiagonalGaussian = self.encoder(x)
         return q
 
+    def roll_out(self, z: Tensor, u: Tensor) -> Tensor:
+        """Predict open loop, without noise.
+
+        Args:
+            z: the first latent states, ``[..., n]``.
+            u: the controls, ``[..., T, m]``.
+
+        Returns:
+            The path, ``[..., T + 1, n]``; it begins with ``z``.
+        """
+        path = [z]
+        for control in u.unbind(-2):
+            path.append(self.transition.step(path[-1], control))
+        return torch.stack(path, -2)
+
     def decode(self, z: Tensor) -> NDArray[np.uint8]:
         """Draw what ``z [..., n]`` looks like, uint8 ``[..., C, H, W]``."""
         drawn: NDArray[np.uint8] = self.decoder.draw(z).cpu().numpy()
@@ -132,25 +142,10 @@ class LatentModel(nn.Module, ABC):
 
     @torch.no_grad()
     def measure(self, observations: NDArray[np.uint8]) -> None:
-        """Set `latent_variance`, and the pictures of a gallery, from ``observations [N, C, H, W]``.
+        """Set `latent_variance` from ``observations [N, C, H, W]``, and let the decoder remember.
 
         It is called when a phase of training ends.
         """
         latents = self.encode(observations).mean
         self.latent_variance.copy_(latents.var(0).sum())
-        if isinstance(self.decoder, Gallery):
-            self.decoder.hang(torch.from_numpy(observations), latents)
-
-
-class E2C(LatentModel):
-    """Embed to Control (Watter et al. 2015), over roll-outs of any length; see `objectives`."""
-
-    def terms(
-        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
-    ) -> dict[str, Tensor]:
-        """Evaluate the objective; see `LatentModel.terms` and `objectives.e2c_terms`."""
-        return e2c_terms(self, batch, generator)
-
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
-        """Return 1 for all but the latent KL (Watter et al. 2015, section 2.4)."""
-        return {"reconstruction": 1, "prediction": 1, "prior_kl": 1, "latent_kl": latent_weight}
+        self.decoder.remember(torch.from_numpy(observations), latents)

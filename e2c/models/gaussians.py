@@ -2,10 +2,10 @@
 
 Two forms of Gaussian over a latent state of dimension ``n`` appear in Embed to Control:
 
-* `DiagonalGaussian`, what the encoder says of one observation: ``q(z|x) = N(mu, diag sigma^2)``;
-* `FactoredGaussian`, what is left of it after locally linear steps: ``N(m, L L^T)`` with
-  ``L = A_k ... A_1 diag(sigma)``, which is the paper's ``A Sigma A^T`` carried over any number
-  of steps without ever being factorised.
+* `DiagonalGaussian`, what the encoder returns for an observation: ``q(z|x) = N(mu, diag sigma^2)``;
+* `FactoredGaussian`, what that becomes after k locally linear steps: ``N(m, L L^T)`` with
+  ``L = A_k ... A_1 diag(sigma)``. This is the paper's ``A Sigma A^T`` over any number of steps. The
+  factor L is carried along, so no covariance has to be factorised.
 
 Log variances are natural logarithms of variances (never of standard deviations).
 """
@@ -17,6 +17,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+LOG_VARIANCE_RANGE = (-12.0, 4.0)
+"""Networks' log variances are clamped to this range; those of a healthy model are far inside."""
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from e2c.config import ModelConfig
-from e2c.errors import E2CError
 from e2c.models import baselines
-from e2c.models.base import E2C, LatentModel, ProblemSpec
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.e2c import E2C
+from e2c.models.options import ModelConfig
 from e2c.models.successors import PC3, PCC, RCE, AmortisedPCC
+from e2c.options import look_up
 
-METHODS: dict[str, type[LatentModel]] = {
+METHODS: dict[str, type[LatentModel[Any]]] = {
     "e2c": E2C,
     "ae": baselines.AE,
     "vae": baselines.VAE,
@@ -30,25 +31,25 @@ METHODS: dict[str, type[LatentModel]] = {
 """What ``model.method`` may be."""
 
 
+def find_method(name: str) -> type[LatentModel[Any]]:
+    """Return the method called ``name``.
+
+    Raises:
+        E2CError: when there is none, with the nearest that there is.
+    """
+    return look_up(METHODS, name, "model.method")
+
+
 def build_model(
     config: ModelConfig, spec: ProblemSpec, goal: NDArray[np.uint8], seed: int
-) -> LatentModel:
+) -> LatentModel[Any]:
     """Build a model with weights drawn from ``seed``; the global generator stays as it was.
 
     Raises:
-        E2CError: when there is no such method, or ``pool`` or ``lattices`` does not divide the
-            image.
+        E2CError: when the method or a network is unknown, or a network cannot be built for the
+            observation's shape.
     """
-    if config.method not in METHODS:
-        near = difflib.get_close_matches(config.method, METHODS, 1)
-        known = f"did you mean {near[0]}?" if near else f"known: {', '.join(METHODS)}."
-        raise E2CError(f"There is no method {config.method!r} (model.method); {known}")
-    shape = spec.observation_shape
-    for name, divisor in (("model.pool", config.pool), ("model.lattices", config.lattices)):
-        if shape[1] % divisor or shape[2] % divisor:
-            raise E2CError(
-                f"{name} is {divisor}; it must divide the image of {shape[1]}x{shape[2]} pixels."
-            )
+    method = find_method(config.method)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return METHODS[config.method](config, spec, torch.from_numpy(goal.copy()))
+        return method(config, spec, torch.from_numpy(goal.copy()))

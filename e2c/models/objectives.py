@@ -1,43 +1,34 @@
-"""The terms of the Embed to Control objective, over open-loop roll-outs of any length.
-
-With one step this is the published loss (Watter et al. 2015, section 2.4)::
-
-    - log p(x_t|z_t) - log p(x_{t+1}|zhat_{t+1}) + KL(q(z_t|x_t) || N(0, I))
-    + lambda KL(N(A mu + B u + o, A Sigma A^T) || q(z_{t+1}|x_{t+1}))
-
-With more, the sample and the belief of ``z_t`` are carried on through ``A(zbar)``, ``B(zbar)``,
-``o(zbar)`` along the sampled path, without looking at the observations in between, and prediction
-and latent KL are averages over the times compared.
-"""
+"""What objectives share: their options, the windows that they see, and open-loop roll-outs."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from e2c.models.gaussians import (
-    DiagonalGaussian,
-    FactoredGaussian,
-    kl_to_diagonal,
-    kl_to_standard_normal,
-)
-from e2c.models.networks import Decoder
+from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian, kl_to_diagonal
 from e2c.models.transitions import Transition
-
-if TYPE_CHECKING:
-    from e2c.models.base import LatentModel
+from e2c.options import option
 
 
-def draw_times(horizon: int, targets: int, generator: torch.Generator) -> list[int]:
-    """Draw the times to compare at: 0, and one in each of ``targets`` parts of 1 .. horizon."""
-    edges = [round(i * horizon / targets) for i in range(targets + 1)]
-    parts = itertools.pairwise(edges)
-    return [0] + [int(torch.randint(a, b, (1,), generator=generator)) + 1 for a, b in parts]
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What every method's loss has; a method with more knobs has a subclass of its own."""
+
+    horizon: int = option(8, 1, 1000)
+    """Steps of the open-loop roll-outs trained on; 1 is the published loss."""
+    targets: int = option(3, 1, 1000)
+    """Times of each roll-out at which the prediction is compared, one drawn in each equal part."""
+    latent_weight: float = option(50.0, 1e-6)
+    """lambda, the weight of the latent KL, at the end of its ramp."""
+    latent_weight_start: float = option(1.0, 1e-6)
+    """lambda at the start: small while the latent space unfolds."""
+    ramp: float = option(0.5, 0, 1)
+    """Share of the first phase over which lambda grows, geometrically."""
 
 
 class Batch(NamedTuple):
@@ -51,27 +42,14 @@ class Batch(NamedTuple):
     """The S times: 0 first, ascending, at most T."""
 
 
-def e2c_terms(model: LatentModel, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-    """Evaluate the objective's four terms on a batch of windows.
-
-    Returns:
-        ``reconstruction``, ``-log p(x_t | z_t)``; ``prediction``, ``-log p(x_{t+k} | zhat_{t+k})``;
-        ``prior_kl``, ``KL(q(z_t | x_t) || N(0, I))``; ``latent_kl``,
-        ``KL(prediction of z_{t+k} || q(z_{t+k} | x_{t+k}))``.
-    """
-    x, u, times = batch
-    q = model.encoder(x)
-    path, latent_kl = roll_out(model.transition, q, u, times, generator)
-    nll = negative_log_likelihood(model, path, x, generator)
-    return {
-        "reconstruction": nll[:, 0].mean(),
-        "prediction": nll[:, 1:].mean(),
-        "prior_kl": kl_to_standard_normal(q[:, 0]).mean(),
-        "latent_kl": latent_kl.mean(),
-    }
+def draw_times(horizon: int, targets: int, generator: torch.Generator) -> list[int]:
+    """Draw the times to compare at: 0, and one in each of ``targets`` parts of 1 .. horizon."""
+    edges = [round(i * horizon / targets) for i in range(targets + 1)]
+    parts = itertools.pairwise(edges)
+    return [0] + [int(torch.randint(a, b, (1,), generator=generator)) + 1 for a, b in parts]
 
 
-def roll_out(
+def sample_path(
     transition: Transition,
     q: DiagonalGaussian,
     u: Tensor,
@@ -102,23 +80,3 @@ def roll_out(
             latent_kl.append(kl_to_diagonal(belief, q[:, len(path)]))
             path.append(z)
     return torch.stack(path, 1), torch.stack(latent_kl)
-
-
-def negative_log_likelihood(
-    model: LatentModel, z: Tensor, x: Tensor, generator: torch.Generator
-) -> Tensor:
-    """``-log p(x|z)`` ``[B, S]`` in nats, estimated without bias from one lattice of pixels.
-
-    Args:
-        model: its decoder draws.
-        z: ``[B, S, n]``.
-        x: ``[B, S, C, H, W]`` in [0, 1].
-        generator: draws the lattice.
-    """
-    decoder = model.decoder
-    assert isinstance(decoder, Decoder)
-    count = decoder.lattices**2
-    lattice = int(torch.randint(count, (1,), generator=generator, device=generator.device))
-    logits = decoder.draw_lattice(z, lattice)
-    pixels = decoder.take_lattice(x, lattice)
-    return count * binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(-1)

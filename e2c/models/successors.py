@@ -1,58 +1,61 @@
 """The published successors of Embed to Control: RCE, PCC and PC3.
 
-Notation, of one step: observations ``x`` and ``x'`` and the control ``u`` between them; ``p(z|x)``,
-the encoder; ``zhat'``, the latent successor, all that the past tells about ``x'``; ``f(z, u)``, the
-mean of ``p(zhat'|z, u)`` and what the planner steps with. All three are defined on one step: their
-windows have the times 0 and 1; the trainer refuses others.
+Notation, for one step: observations ``x`` and ``x'`` with the control ``u`` between them;
+``p(z|x)``, the encoder; ``zhat'``, the latent successor, from which ``x'`` is predicted;
+``f(z, u)``, the mean of ``p(zhat'|z, u)``, with which the planner steps. All three methods are
+defined on one step: their windows have the times 0 and 1, and the trainer refuses others.
 
 RCE and PCC bound ``log p(x'|x, u)`` from below, with one encoder for both ``p(z|x)`` and
 ``q(zhat'|x')``::
 
     E[log p(x'|zhat')] - E[log q(zhat'|x') - log p(zhat'|z, u)] - E[KL(q(z|x, u, zhat') || p(z|x))]
 
-The first expectation is the ``prediction``; the two others together are the divergence of what is
-inferred from both observations from what is predicted from the first, the ``consistency``.
+The first expectation is the ``prediction``. The two others together are the ``consistency``: how
+far what is inferred from both observations diverges from what is predicted from the first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from e2c.config import ModelConfig, ObjectiveConfig
 from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.decoders import Decoder, Gallery
 from e2c.models.gaussians import (
+    LOG_VARIANCE_RANGE,
     DiagonalGaussian,
     FactoredGaussian,
     kl_to_diagonal,
     kl_to_standard_normal,
 )
-from e2c.models.networks import LOG_VARIANCE_RANGE, Gallery, mlp
-from e2c.models.objectives import Batch, negative_log_likelihood
+from e2c.models.layers import mlp
+from e2c.models.objectives import Batch, ObjectiveConfig
+from e2c.models.options import ModelConfig
 from e2c.models.transitions import LocalLinearisation, NonLinear, Transition
+from e2c.options import option
 
 
 class BackwardEncoder(nn.Module):
     """``q(z|x, u, zhat')``: what is known of a latent state once its successor is known too.
 
-    The exact posterior is proportional to ``p(z|x) p(zhat'|z, u)``, so x matters through the
-    parameters of ``p(z|x)`` alone. The network sees those, where the published ones see the image,
-    and its outputs are changes of them: at 0, nothing was learned from the successor.
+    The exact posterior is proportional to ``p(z|x) p(zhat'|z, u)``, so x matters only through the
+    parameters of ``p(z|x)``. This network sees those parameters; the published ones see the image.
+    Its outputs are changes of the parameters: an output of 0 leaves ``p(z|x)`` as it is.
 
     Args:
-        n: latent dimension.
+        config: the networks' options.
         m: control dimension.
-        hidden: widths of the hidden layers.
-        activation: between the layers.
     """
 
-    def __init__(self, n: int, m: int, hidden: Sequence[int], activation: str) -> None:
+    def __init__(self, config: ModelConfig, m: int) -> None:
         super().__init__()
-        self.net = mlp([3 * n + m, *hidden, 2 * n], activation)
+        n = config.latent_dim
+        self.net = mlp([3 * n + m, *config.transition_hidden, 2 * n], config.activation)
 
     def forward(self, prior: DiagonalGaussian, u: Tensor, successor: Tensor) -> DiagonalGaussian:
         """Infer the state, ``[..., n]``.
@@ -68,36 +71,53 @@ class BackwardEncoder(nn.Module):
         return DiagonalGaussian(prior.mean + prior.std * shift, log_variance)
 
 
-class RCE(LatentModel):
+@dataclass(frozen=True)
+class RCEObjective(ObjectiveConfig):
+    """The options of RCE's loss."""
+
+    prior_weight: float = option(0.1)
+    """Weight of the KL from a standard normal, which the published bound does not have."""
+
+
+class RCE(LatentModel[RCEObjective]):
     """Robust controllable embedding (Banijamali et al., AISTATS 2018).
 
     ``z`` and the point of linearisation ``zbar`` are two draws from ``p(z|x)``, so that the
-    dynamics must hold around a state, not at it; the step is deterministic::
+    dynamics must hold in a neighbourhood of a state. The step is deterministic::
 
         zhat' = A(zbar) z + B(zbar) u + o(zbar)
 
-    Inference runs backward: ``zhat'`` from ``q(zhat'|x')``, ``zbar`` from ``q(zbar|x, u, zhat')``,
-    and ``z``, which then is certain, from the inverse of the step. With the density of ``zhat'``
-    being that of ``z`` divided by ``|det A|``, the bound is::
+    Inference runs backward: ``zhat'`` is drawn from ``q(zhat'|x')``, ``zbar`` from
+    ``q(zbar|x, u, zhat')``, and ``z`` follows by inverting the step. The density of ``zhat'`` is
+    that of ``z`` divided by ``|det A|``, so the bound is::
 
         E[log p(x'|zhat')] + H(q(zhat'|x')) + E[log p(z|x) - log |det A|]
         - E[KL(q(zbar|x, u, zhat') || p(zbar|x))],    z = A^-1 (zhat' - B u - o)
 
-    The planner takes ``zbar = z``. `transition_bound` keeps A invertible. The bound is the same in
-    a latent space of any scale, which then grows a hundredfold, out of the range in which its
-    dynamics are learned well. A third term, ``prior_kl``, the divergence of ``p(z|x)`` from a
-    standard normal, holds it with little weight (`prior_weight`); it is not published.
+    The planner takes ``zbar = z``. ``transition_bound`` keeps A invertible.
+
+    The bound has the same value at every scale of the latent space. In training the space then
+    grows a hundredfold, out of the range in which its dynamics are learned well. We add a third
+    term, which is not published: ``prior_kl``, the divergence of ``p(z|x)`` from a standard normal,
+    with a small weight (``prior_weight``).
     """
 
+    decoder: Decoder
+    objective: ClassVar[type[ObjectiveConfig]] = RCEObjective
+    term_titles: ClassVar[Mapping[str, str]] = {
+        "prediction": "Prediction [nats]",
+        "prior_kl": "KL to the prior [nats]",
+        "consistency": "Inconsistency of prediction [nats]",
+    }
     tracked: ClassVar[tuple[str, ...]] = ("prediction",)
     one_step: ClassVar[bool] = True
 
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__(config, spec, goal)
-        self.backward_encoder = _backward_encoder(config, spec)
+        self.backward_encoder = BackwardEncoder(config, len(spec.control_low))
 
     def terms(
-        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
+        self, batch: Batch, generator: torch.Generator, objective: RCEObjective
     ) -> dict[str, Tensor]:
         """Evaluate the bound in its parts, ``prediction`` and ``consistency``, and ``prior_kl``."""
         x, u, _ = batch
@@ -109,14 +129,14 @@ class RCE(LatentModel):
         z = torch.linalg.solve_ex(local.A, successor - local.offset(u)).result
         log_density = now.log_density(z) - local.log_det_A
         consistency = _kl(posterior, now) - following.entropy() - log_density
-        nll = negative_log_likelihood(self, successor.unsqueeze(1), x[:, 1:], generator)
+        nll = self.decoder.negative_log_likelihood(successor.unsqueeze(1), x[:, 1:], generator)
         return {
             "prediction": nll.mean(),
             "consistency": consistency.mean(),
             "prior_kl": kl_to_standard_normal(now).mean(),
         }
 
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: RCEObjective, latent_weight: float) -> Mapping[str, float]:
         """With ``latent_weight = 1`` the first two terms are the published bound."""
         return {
             "prediction": 1,
@@ -125,26 +145,36 @@ class RCE(LatentModel):
         }
 
 
-class LowCurvature(LatentModel):
+@dataclass(frozen=True)
+class CurvatureObjective(ObjectiveConfig):
+    """The options of the losses of PCC and PC3."""
+
+    curvature_weight: float = option(8.0)
+    """Weight of the curvature of the dynamics."""
+    curvature_noise: float = option(0.1)
+    """Standard deviation of the step away from a state over which curvature is measured."""
+
+
+class LowCurvature(LatentModel[CurvatureObjective]):
     """What PCC and PC3 share: ``p(zhat'|z, u) = N(f(z, u), diag s^2(z, u))`` with f nearly linear.
 
     Curvature is the squared error of the first-order expansion of f over a random step::
 
         E ||f(z + dz, u + du) - f(z, u) - A dz - B du||^2,    dz, du ~ N(0, curvature_noise^2)
 
-    with ``A dz`` and not the ``A^T dz`` of public code. ``du`` is in units of the limits. As there,
-    the encoder learns nothing from it: it would shrink the latent space.
+    with ``A dz``; public code has ``A^T dz``, which is no Taylor expansion. ``du`` is in units of
+    the limits. As in public code no gradient of it reaches the encoder, which would shrink the
+    latent space.
     """
 
+    objective: ClassVar[type[ObjectiveConfig]] = CurvatureObjective
+    dynamics: ClassVar[type[Transition]] = NonLinear
     one_step: ClassVar[bool] = True
 
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__(config, spec, goal)
         n, m = config.latent_dim, len(spec.control_low)
         self.noise = mlp([n + m, *config.transition_hidden, n], config.activation)
-
-    def _build_transition(self, config: ModelConfig, spec: ProblemSpec) -> Transition:
-        return _non_linear(NonLinear, config, spec)
 
     def predict(self, z: Tensor, u: Tensor) -> DiagonalGaussian:
         """Return ``p(zhat'|z, u)``, ``[..., n]``, for ``z [..., n]`` and ``u [..., m]``."""
@@ -166,10 +196,18 @@ class PCC(LowCurvature):
     """Prediction, consistency, curvature (Levine et al., ICLR 2020).
 
     The loss is ``prediction + lambda consistency + curvature_weight curvature``. The published
-    lambda is 9: 1 of the bound above, and 8 because the divergence between latent and observed
-    dynamics has the same bound. Two more terms are added with little weight.
+    lambda is 9: 1 from the bound above, and 8 from the divergence between latent and observed
+    dynamics, which has the same bound. Two more terms have small weights.
     """
 
+    decoder: Decoder
+    term_titles: ClassVar[Mapping[str, str]] = {
+        "prediction": "Prediction [nats]",
+        "consistency": "Inconsistency of prediction [nats]",
+        "curvature": "Curvature of the dynamics",
+        "deterministic": "Prediction without noise [nats]",
+        "vae": "Negative ELBO of one image [nats]",
+    }
     tracked: ClassVar[tuple[str, ...]] = ("prediction", "deterministic")
     deterministic_weight: ClassVar[float] = 0.3
     """Of ``-log p(x'|f(mu(x), u))``, the prediction without any noise; as published."""
@@ -178,10 +216,10 @@ class PCC(LowCurvature):
 
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__(config, spec, goal)
-        self.backward_encoder = _backward_encoder(config, spec)
+        self.backward_encoder = BackwardEncoder(config, len(spec.control_low))
 
     def terms(
-        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
+        self, batch: Batch, generator: torch.Generator, objective: CurvatureObjective
     ) -> dict[str, Tensor]:
         """Evaluate ``prediction``, ``consistency``, ``curvature``, ``deterministic``, ``vae``."""
         x, u, _ = batch
@@ -191,17 +229,19 @@ class PCC(LowCurvature):
         posterior = self.backward_encoder(now, u / self.transition.control_scale, successor)
         log_density = self.predict(posterior.sample(generator), u).log_density(successor)
         consistency = _kl(posterior, now) - following.entropy() - log_density
-        nll = negative_log_likelihood(self, torch.stack((z, successor), 1), x, generator)
+        nll = self.decoder.negative_log_likelihood(torch.stack((z, successor), 1), x, generator)
         expected = self.transition.step(now.mean, u).unsqueeze(1)
         return {
             "prediction": nll[:, 1].mean(),
             "consistency": consistency.mean(),
             "curvature": self.curvature(z, u, objective.curvature_noise, generator).mean(),
-            "deterministic": negative_log_likelihood(self, expected, x[:, 1:], generator).mean(),
+            "deterministic": self.decoder.negative_log_likelihood(
+                expected, x[:, 1:], generator
+            ).mean(),
             "vae": (nll[:, 0] + kl_to_standard_normal(now)).mean(),
         }
 
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: CurvatureObjective, latent_weight: float) -> Mapping[str, float]:
         """Return 1 for the likelihood and lambda for all of the consistency (9 as published)."""
         return {
             "prediction": 1,
@@ -212,31 +252,18 @@ class PCC(LowCurvature):
         }
 
 
-class AmortisedPCC(PCC):
-    """PCC whose A and B come from networks, which learn them from the curvature."""
-
-    def _build_transition(self, config: ModelConfig, spec: ProblemSpec) -> Transition:
-        return _non_linear(AmortisedJacobian, config, spec)
-
-
 class AmortisedJacobian(NonLinear):
     """``f(z, u)`` with ``A(z, u)`` and ``B(z, u)`` from a network of their own.
 
-    They are the derivatives of f as far as training made them so, and the planner's as published.
-
-    Args:
-        n: latent dimension.
-        m: control dimension.
-        hidden: widths of the hidden layers, of each of the two networks.
-        activation: between the layers.
-        control_scale: ``[m]``, the unit in which the networks see controls (their limits).
+    Training on the curvature makes them approximate the derivatives of f. As published, the planner
+    uses them in place of the derivatives.
     """
 
-    def __init__(
-        self, n: int, m: int, hidden: Sequence[int], activation: str, control_scale: Tensor
-    ) -> None:
-        super().__init__(n, m, hidden, activation, control_scale)
-        self.slopes = mlp([n + m, *hidden, n * (n + m)], activation)
+    def __init__(self, config: ModelConfig, control_scale: Tensor) -> None:
+        super().__init__(config, control_scale)
+        inputs = self.n + self.m
+        sizes = [inputs, *config.transition_hidden, self.n * inputs]
+        self.slopes = mlp(sizes, config.activation)
 
     def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
         """Return the learned expansion at ``z [..., n]``, ``u [..., m]``."""
@@ -252,29 +279,43 @@ class AmortisedJacobian(NonLinear):
         return torch.eye(self.n, device=z.device, dtype=z.dtype) + A, B / self.control_scale
 
 
+class AmortisedPCC(PCC):
+    """PCC whose A and B come from networks, which learn them from the curvature."""
+
+    dynamics: ClassVar[type[Transition]] = AmortisedJacobian
+
+
 class PC3(LowCurvature):
     """Predictive coding, consistency, curvature (Shu et al., ICML 2020): no image is ever drawn.
 
-    The encoder is its mean. In place of the likelihood of ``x'`` stands a bound of what ``(z, u)``
-    tell about it, which each of the K pairs of a batch takes from the others::
+    Only the encoder's mean is used. The likelihood of ``x'`` is replaced by a lower bound of the
+    mutual information of ``x'`` and ``(z, u)``. Each of the K pairs of a batch is compared with
+    the others::
 
         I(x'; z, u) >= log K - E[log sum_j p(z'_i|z_j, u_j) - log p(z'_i|z_i, u_i)]
 
-    Noise on ``z'``, of a fixed size, keeps the space from shrinking, and ``centre``, the squared
-    norm of the mean of z, from drifting away.
+    Noise of a fixed size on ``z'`` keeps the space from shrinking. The term ``centre``, the squared
+    norm of the mean of z, keeps it from drifting away.
     """
 
+    term_titles: ClassVar[Mapping[str, str]] = {
+        "prediction": "Prediction (InfoNCE) [nats]",
+        "consistency": "Inconsistency of prediction [nats]",
+        "curvature": "Curvature of the dynamics",
+        "centre": "Distance of the centre from 0, squared",
+    }
     tracked: ClassVar[tuple[str, ...]] = ("prediction",)
     latent_noise: ClassVar[float] = 0.1
     """Standard deviation of the noise on ``z'``; as published."""
     centre_weight: ClassVar[float] = 0.1
     """Of `centre`; as in the published code."""
 
-    def _build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Gallery:
+    def build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Gallery:
+        """Build a gallery, which learns nothing and only draws."""
         return Gallery(spec.observation_shape, config.latent_dim)
 
     def terms(
-        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
+        self, batch: Batch, generator: torch.Generator, objective: CurvatureObjective
     ) -> dict[str, Tensor]:
         """Evaluate ``prediction`` (InfoNCE), ``consistency``, ``curvature`` and ``centre``."""
         x, u, _ = batch
@@ -290,7 +331,7 @@ class PC3(LowCurvature):
             "centre": z.mean(0).square().sum(),
         }
 
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: CurvatureObjective, latent_weight: float) -> Mapping[str, float]:
         """Return lambda for the consistency (1 as published)."""
         return {
             "prediction": 1,
@@ -326,16 +367,6 @@ def info_nce(scores: Tensor) -> Tensor:
         from below (van den Oord et al. 2018).
     """
     return (scores.logsumexp(1) - scores.diagonal()).mean()
-
-
-def _backward_encoder(config: ModelConfig, spec: ProblemSpec) -> BackwardEncoder:
-    n, m = config.latent_dim, len(spec.control_low)
-    return BackwardEncoder(n, m, config.transition_hidden, config.activation)
-
-
-def _non_linear(kind: type[NonLinear], config: ModelConfig, spec: ProblemSpec) -> NonLinear:
-    n, m, scale = config.latent_dim, len(spec.control_low), spec.control_scale
-    return kind(n, m, config.transition_hidden, config.activation, scale)
 
 
 def _kl(p: DiagonalGaussian, q: DiagonalGaussian) -> Tensor:

@@ -1,16 +1,20 @@
-"""``p(z'|z, u)``: the locally linear transition of Embed to Control, and simpler ones."""
+"""``z' = f(z, u)``: the locally linear transition of Embed to Control, and simpler ones.
+
+An own transition is a subclass of `Transition`; a method says which it takes (``dynamics``).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, silu
 
-from e2c.models.networks import mlp, value_and_jacobian
+from e2c.models.layers import mlp, value_and_jacobian
+from e2c.models.options import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,20 @@ class LocalLinearisation:
 class Transition(nn.Module, ABC):
     """``z' = f(z, u)``, and what the objectives and the planner ask of it.
 
-    Args:
+    Attributes:
         n: latent dimension.
         m: control dimension.
+
+    Args:
+        config: the networks' options.
         control_scale: ``[m]``, the unit in which networks see controls (their limits).
     """
 
     control_scale: Tensor
 
-    def __init__(self, n: int, m: int, control_scale: Tensor) -> None:
+    def __init__(self, config: ModelConfig, control_scale: Tensor) -> None:
         super().__init__()
-        self.n, self.m = n, m
+        self.n, self.m = config.latent_dim, len(control_scale)
         self.register_buffer("control_scale", control_scale)
 
     @abstractmethod
@@ -67,35 +74,22 @@ class Transition(nn.Module, ABC):
         """``df/dz [..., n, n]`` and ``df/du [..., n, m]``."""
 
     def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return `step` for a plan's many calls; it may copy the weights as they are now."""
+        """Return `step` for the many calls of a plan; it may work on a copy of the weights."""
         return self.step
 
 
 class LocallyLinear(Transition):
     """``A(z) = I + v(z) r(z)^T``, ``B(z)``, ``o(z)`` from one network (Watter et al. 2015, 2.3).
 
-    Args:
-        n: latent dimension.
-        m: control dimension.
-        hidden: widths of the hidden layers.
-        activation: between the layers; a smooth one gives iLQG a smooth Jacobian.
-        bound: ``|v^T r| < bound``: below 1, A stays invertible and roll-outs finite. 0 leaves v and
-            r free, as published.
-        control_scale: ``[m]``, the unit in which the network sees controls (their limits).
+    ``|v^T r|`` stays below ``transition_bound``. With a bound below 1, A stays invertible and
+    roll-outs finite; 0 leaves v and r free, as published.
     """
 
-    def __init__(
-        self,
-        n: int,
-        m: int,
-        hidden: Sequence[int],
-        activation: str,
-        bound: float,
-        control_scale: Tensor,
-    ) -> None:
-        super().__init__(n, m, control_scale)
-        self.scale = (bound / n) ** 0.5
-        self.net = mlp([n, *hidden, 3 * n + n * m], activation)
+    def __init__(self, config: ModelConfig, control_scale: Tensor) -> None:
+        super().__init__(config, control_scale)
+        n, m = self.n, self.m
+        self.scale = (config.transition_bound / n) ** 0.5
+        self.net = mlp([n, *config.transition_hidden, 3 * n + n * m], config.activation)
 
     def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
         """Return the A(z), B(z) and o(z) of the paper for ``z [..., n]``, whatever ``u`` is."""
@@ -146,10 +140,10 @@ class LocallyLinear(Transition):
 
 
 class Stepper:
-    """`LocallyLinear.step` in as few operations as there can be: a plan takes thousands of steps.
+    """`LocallyLinear.step` in as few operations as possible: a plan takes thousands of steps.
 
-    It works on a copy of the weights as they are now, transposed, and with B(z) in the unit of the
-    controls and laid out column by column.
+    It works on a transposed copy of the weights, made when it is built, with B(z) in the unit of
+    the controls and laid out column by column.
     """
 
     @torch.no_grad()
@@ -185,21 +179,12 @@ class Stepper:
 
 
 class NonLinear(Transition):
-    """``f(z, u) = z + g(z, u)`` with one network g, linearised by its exact Jacobian.
+    """``f(z, u) = z + g(z, u)`` with one network g, linearised by its exact Jacobian."""
 
-    Args:
-        n: latent dimension.
-        m: control dimension.
-        hidden: widths of the hidden layers.
-        activation: between the layers.
-        control_scale: ``[m]``, the unit in which the network sees controls (their limits).
-    """
-
-    def __init__(
-        self, n: int, m: int, hidden: Sequence[int], activation: str, control_scale: Tensor
-    ) -> None:
-        super().__init__(n, m, control_scale)
-        self.net = mlp([n + m, *hidden, n], activation)
+    def __init__(self, config: ModelConfig, control_scale: Tensor) -> None:
+        super().__init__(config, control_scale)
+        sizes = [self.n + self.m, *config.transition_hidden, self.n]
+        self.net = mlp(sizes, config.activation)
 
     def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
         """Return the first-order Taylor expansion at ``z [..., n]``, ``u [..., m]``."""
@@ -228,19 +213,13 @@ class NonLinear(Transition):
 
 
 class GlobalLinear(Transition):
-    """``f(z, u) = A z + B u + o`` with the same A, B and o everywhere.
+    """``f(z, u) = A z + B u + o`` with the same A, B and o everywhere."""
 
-    Args:
-        n: latent dimension.
-        m: control dimension.
-        control_scale: ``[m]``, the unit of B (the controls' limits).
-    """
-
-    def __init__(self, n: int, m: int, control_scale: Tensor) -> None:
-        super().__init__(n, m, control_scale)
-        self.A = nn.Parameter(torch.eye(n))
-        self.B = nn.Parameter(torch.zeros(n, m))
-        self.o = nn.Parameter(torch.zeros(n))
+    def __init__(self, config: ModelConfig, control_scale: Tensor) -> None:
+        super().__init__(config, control_scale)
+        self.A = nn.Parameter(torch.eye(self.n))
+        self.B = nn.Parameter(torch.zeros(self.n, self.m))
+        self.o = nn.Parameter(torch.zeros(self.n))
 
     def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
         """Return A, B and o, for each of ``z [..., n]``."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from e2c.config import Config, to_dict
+from e2c.config import Config
+from e2c.options import to_dict
 from e2c.report.charts import SHARES, Chart, Line, chart
 from e2c.report.folder import Run
 from e2c.report.pictures import LOSS_TERMS

@@ -1,0 +1,24 @@
+"""Where models are: on the CPU or on a GPU."""
+
+from __future__ import annotations
+
+import torch
+
+from e2c.errors import E2CError
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device called ``name``.
+
+    Raises:
+        E2CError: when there is no such device here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise E2CError(f"There is no device {name!r} here; available: {', '.join(available)}.")
+    return device

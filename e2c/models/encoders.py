@@ -1,0 +1,107 @@
+"""``q(z|x)``: from an observation to a Gaussian over the latent state.
+
+An own encoder is a subclass of `Encoder` with one method, `Encoder.features`, and one line in
+`ENCODERS`; ``examples/own_encoder.py`` shows both.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from e2c.models.gaussians import LOG_VARIANCE_RANGE, DiagonalGaussian
+from e2c.models.layers import ACTIVATIONS, check_divides, mlp, orthogonal
+from e2c.models.options import ModelConfig
+
+
+class Encoder(nn.Module, ABC):
+    """What every encoder does around its network: it averages blocks of pixels, and bounds q.
+
+    Attributes:
+        image_shape: ``(C, H, W)`` of the images that the network gets, after averaging.
+        outputs: how many numbers the network must return for an image: 2n.
+
+    Args:
+        observation_shape: ``(C, H, W)``.
+        config: the networks' options.
+
+    Raises:
+        E2CError: when ``model.pool`` does not divide H and W.
+    """
+
+    def __init__(self, observation_shape: Sequence[int], config: ModelConfig) -> None:
+        super().__init__()
+        C, H, W = observation_shape
+        check_divides("model.pool", config.pool, H, W)
+        self.pool, self.outputs = config.pool, 2 * config.latent_dim
+        self.image_shape = (C, H // config.pool, W // config.pool)
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Return mean and log variance, one after the other.
+
+        Args:
+            images: ``[N, *image_shape]`` in [0, 1].
+
+        Returns:
+            ``[N, 2n]``.
+        """
+
+    def forward(self, x: Tensor) -> DiagonalGaussian:
+        """Encode observations ``x [..., C, H, W]`` in [0, 1] to ``[..., n]``."""
+        images = x.reshape(-1, *x.shape[-3:])
+        pooled = avg_pool2d(images, self.pool) if self.pool > 1 else images
+        y = self.features(pooled).reshape(*x.shape[:-3], -1)
+        mean, log_variance = y.chunk(2, dim=-1)
+        return DiagonalGaussian(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+
+
+class MLPEncoder(Encoder):
+    """Fully connected layers on all pixels (Watter et al. 2015, supplement 2.6.2)."""
+
+    def __init__(self, observation_shape: Sequence[int], config: ModelConfig) -> None:
+        super().__init__(observation_shape, config)
+        sizes = [math.prod(self.image_shape), *config.encoder_hidden, self.outputs]
+        self.net = mlp(sizes, config.activation)
+
+    def features(self, images: Tensor) -> Tensor:
+        """See `Encoder.features`."""
+        y: Tensor = self.net(images.flatten(1))
+        return y
+
+
+class ConvEncoder(Encoder):
+    """Three convolutions, each of which halves the image, then fully connected layers.
+
+    A side of odd length is rounded up, so that images of any size are encoded.
+    """
+
+    channels = (16, 32, 64)
+    """Channels after each convolution."""
+
+    def __init__(self, observation_shape: Sequence[int], config: ModelConfig) -> None:
+        super().__init__(observation_shape, config)
+        C, *sides = self.image_shape
+        layers: list[nn.Module] = []
+        for C_in, C_out in zip((C, *self.channels), self.channels, strict=False):
+            layers += [
+                orthogonal(nn.Conv2d(C_in, C_out, kernel_size=3, stride=2, padding=1)),
+                ACTIVATIONS[config.activation](),
+            ]
+            sides = [-(-side // 2) for side in sides]
+        self.convolutions = nn.Sequential(*layers)
+        sizes = [self.channels[-1] * math.prod(sides), *config.encoder_hidden, self.outputs]
+        self.net = mlp(sizes, config.activation)
+
+    def features(self, images: Tensor) -> Tensor:
+        """See `Encoder.features`."""
+        y: Tensor = self.net(self.convolutions(images).flatten(1))
+        return y
+
+
+ENCODERS: dict[str, type[Encoder]] = {"mlp": MLPEncoder, "conv": ConvEncoder}
+"""What ``model.encoder`` may be."""

@@ -1,0 +1,97 @@
+"""``p(x|y)`` of every pixel, where y is what a decoder's network says of the pixel.
+
+An own likelihood is a subclass of `Likelihood` and one line in `LIKELIHOODS`. It belongs to the
+decoder, so what it learns is trained and kept with the decoder's weights.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+
+
+class Likelihood(nn.Module, ABC):
+    """The distribution of a pixel's brightness x in [0, 1].
+
+    Its negative logarithm must not be negative, since training counts it as having diverged when it
+    grows to a multiple of what it was at first.
+    """
+
+    @abstractmethod
+    def negative_log(self, y: Tensor, x: Tensor) -> Tensor:
+        """``-log p(x|y)`` in nats, of each pixel: ``y``, ``x`` and the result have one shape."""
+
+    @abstractmethod
+    def mean(self, y: Tensor) -> Tensor:
+        """The brightness in [0, 1] to be drawn for ``y``, of the same shape."""
+
+    @abstractmethod
+    def inverse(self, mean: Tensor) -> Tensor:
+        """The finite ``y`` for which ``mean`` is drawn, nearly; of the same shape."""
+
+
+class Bernoulli(Likelihood):
+    """A pixel is white with probability ``sigmoid(y)`` (Watter et al. 2015, section 2.4).
+
+    It is taken on the logit y directly, which keeps it finite.
+    """
+
+    def negative_log(self, y: Tensor, x: Tensor) -> Tensor:
+        """Return the cross-entropy of ``x``, read as a probability, and ``sigmoid(y)``."""
+        return binary_cross_entropy_with_logits(y, x, reduction="none")
+
+    def mean(self, y: Tensor) -> Tensor:
+        """``sigmoid(y)``."""
+        return y.sigmoid()
+
+    def inverse(self, mean: Tensor) -> Tensor:
+        """The logit of ``mean``, which is kept a thousandth away from black and white."""
+        return mean.clamp(1e-3, 1 - 1e-3).logit()
+
+
+class Gaussian(Likelihood):
+    """``N(y, sigma^2)`` with one learned sigma for all pixels (sigma-VAE, Rybkin et al. 2021).
+
+    With a learned sigma, reconstruction and the KL terms balance by themselves, without a weight to
+    be tuned. ``log sigma`` is a weight of the model. As in the paper it is bounded below softly, at
+    -6, or else training could make sigma as small as it likes on pixels that never change.
+
+    A camera tells a brightness to one grey level of 255, so the density times 1/255 is about the
+    probability of that grey level; its negative logarithm is what is returned. With sigma bounded
+    it is never negative.
+    """
+
+    start: float = 0.1
+    """Sigma of the untrained model."""
+    least: float = -6.0
+    """Lower bound of ``log sigma``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free_log_sigma = nn.Parameter(torch.tensor(math.log(self.start)))
+
+    @property
+    def log_sigma(self) -> Tensor:
+        """``log sigma``, a scalar above `least`; far above, it is the free weight itself."""
+        return self.least + softplus(self.free_log_sigma - self.least)
+
+    def negative_log(self, y: Tensor, x: Tensor) -> Tensor:
+        """``-log (N(x; y, sigma^2) / 255)``."""
+        distance = ((x - y) * torch.exp(-self.log_sigma)).square()
+        return 0.5 * distance + self.log_sigma + (0.5 * math.log(2 * math.pi) + math.log(255))
+
+    def mean(self, y: Tensor) -> Tensor:
+        """``y``, cut to [0, 1]."""
+        return y.clamp(0, 1)
+
+    def inverse(self, mean: Tensor) -> Tensor:
+        """``mean`` itself."""
+        return mean
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+"""What ``model.likelihood`` may be."""
