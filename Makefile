@@ -1,4 +1,5 @@
-# Two commands matter: `make demo` and `make test`. Both make .venv first, from a bare Python >= 3.11.
+# Two commands matter: `make demo` and `make test`. Both make .venv first, from Python >= 3.11 with its
+# venv package (Debian: python3-venv).
 # `make model` trains the model that comes with the package anew, with small networks.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,7 +15,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 clean:
 	rm -rf .venv runs build *.egg-info
@@ -32,6 +33,7 @@ model: .venv/installed
 # torch is pinned: on Linux a bare `torch` may bring gigabytes of CUDA libraries along.
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv package, on Debian with: apt install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'

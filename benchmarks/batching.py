@@ -25,15 +25,17 @@ from torch import Tensor, nn
 
 from benchmarks.speed import threads
 from e2c.config import Config
-from e2c.data.episodes import Windows
+from e2c.control.base import make_world, problem_spec
+from e2c.data.windows import Windows
 from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
-from e2c.learning import experiment
+from e2c.learning.collect import collect_transitions
 from e2c.models.base import LatentModel
 from e2c.models.methods import build_model
 from e2c.models.objectives import Batch, ObjectiveConfig, draw_times
 from e2c.presets import preset
+from envs.world import simulated
 
 TASKS = ("E2C/PendulumSwingUp-v0", "E2C/PendulumReach-v0", "E2C/Planar-v0")
 TOLERANCE = 1e-5
@@ -147,11 +149,10 @@ def compare(config: Config, seeds: int, repeats: int) -> dict[str, float]:
 
 def material(config: Config, seeds: int) -> tuple[Windows, list[Loss]]:
     """Collect a little data, and build a model for each of ``seeds`` seeds."""
-    env = experiment.make_env(config.env)
-    spec = experiment.problem_spec(config.env, env)
-    data = experiment.collect(config.env, 500, config.data.episode_length, 0, None, 0.0)
+    world = make_world(config.env)
+    spec, goal = problem_spec(world), simulated(world, "This benchmark").task.goal_observation()
+    data = collect_transitions(config.env, 500, config.data.episode_length, 0)
     windows = Windows([data], config.objective.horizon, 0.0, torch.device("cpu"))
-    goal = env.goal_observation()
     models = (build_model(config.model, spec, goal, seed) for seed in range(seeds))
     return windows, [Loss(model, config.objective) for model in models]
 

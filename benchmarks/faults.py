@@ -2,9 +2,9 @@
 
 python -m benchmarks.faults --json benchmarks/results/faults.json
 
-Small runs are spoilt: `experiment.train` in its batches, gradients, moments, weights or step size,
-`experiment.evaluate` in its frames, encodings, dynamics, derivatives or costs; at one step, for a
-few, for many, or from some step on for ever. A fault is met if the run ends, whatever it leaves is
+Small runs are spoilt: training in its batches, gradients, moments, weights or step size, an
+evaluation in its frames, encodings, dynamics, derivatives or costs; at one step, for a few, for
+many, or from some step on for ever. A fault is met if the run ends, whatever it leaves is
 finite and within its limits, and its own record tells of the fault: skipped steps and recoveries of
 training, counts of the agent's faults. Where it strikes for ever and nothing can be done, a run may
 end with one sentence. Derivatives that are finite, but wrong, need not be told of: a plan is kept
@@ -33,17 +33,19 @@ import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2c.config import Config, DataConfig, EvaluationConfig, PlannerConfig, Recipe
-from e2c.control.agent import Agent
-from e2c.data.episodes import Windows
+from e2c.config import Config, DataConfig, EvaluationConfig, Recipe
+from e2c.control.agent import Agent, PlannerConfig
+from e2c.control.base import make_world_of, rollout
+from e2c.data.windows import Windows
 from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
-from e2c.learning import experiment
+from e2c.learning import run as learning
 from e2c.learning.trainer import OptimiserConfig, Trainer
+from e2c.models.base import ProblemSpec
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
-from planners import Cost, Dynamics, QuadraticCost
+from planners import Cost, Dynamics, QuadraticCost, RecedingHorizon
 
 SMALL = Config(
     model=ModelConfig(
@@ -215,10 +217,10 @@ def train_struck(seed: int, fault: Fault) -> Outcome:
     """Train a small model, struck by ``fault``."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(experiment, "Trainer", partial(Struck, fault)),
-        mock.patch.object(experiment, "KEEP_EVERY", KEEP_EVERY),
+        mock.patch.object(learning, "Trainer", partial(Struck, fault)),
+        mock.patch.object(learning, "KEEP_EVERY", KEEP_EVERY),
     ):
-        run = experiment.train(Recipe(SMALL, seed), Path(folder) / "run")
+        run = learning.train(Recipe(SMALL, seed=seed), Path(folder) / "run")
         told = json.loads((run.folder / "run.json").read_text())
     record = {"skipped_steps": told["skipped_steps"], "recoveries": len(told["recoveries"])}
     sound = all(bool(value.isfinite().all()) for value in run.model.state_dict().values())
@@ -305,16 +307,18 @@ CLOSED_LOOP = {
 @contextlib.contextmanager
 def struck(agent: Agent, fault: Fault) -> Iterator[None]:
     """Let ``fault`` strike an agent at the steps of its next episodes."""
-    steps, dynamics = itertools.count(), StruckDynamics(agent.planner.dynamics)
-    act, plan, encode = agent.act, agent.planner.plan, agent.model.encode
-    C, now = agent.spec.observation_shape[0], 0
+    planner = agent.planner
+    assert isinstance(planner, RecedingHorizon)  # the small agent's
+    steps, dynamics = itertools.count(), StruckDynamics(planner.dynamics)
+    act, plan, encode = agent.act, planner.plan, agent.model.encode
+    C, now = agent.spec.planes[0], 0
 
     def act_struck(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         nonlocal now
         now, seen = next(steps), frames.copy()
         for age in range(C if fault.kind == "a frame is black" else 0):
             seen[:, C - 1 - age] *= not fault.strikes(now - age)
-        return act(seen)
+        return within_limits(act(seen), agent.spec)
 
     def encode_struck(images: Tensor) -> Any:
         q = encode(images)
@@ -331,21 +335,33 @@ def struck(agent: Agent, fault: Fault) -> Iterator[None]:
             (agent, "act", act_struck),
             (agent, "reset", lambda goal: None),
             (agent.model, "encode", encode_struck),
-            (agent.planner, "plan", plan_struck),
-            (agent.planner, "dynamics", dynamics),
+            (planner, "plan", plan_struck),
+            (planner, "dynamics", dynamics),
         ):
             patches.enter_context(mock.patch.object(owner, name, value))
         yield
 
 
+def within_limits(actions: NDArray[np.float32], spec: ProblemSpec) -> NDArray[np.float32]:
+    """Return what an agent asks for; the loop would cut it to the limits before it acts.
+
+    Raises:
+        ValueError: when it is not within the limits, or not finite.
+    """
+    if not ((actions >= spec.control_low) & (actions <= spec.control_high)).all():
+        raise ValueError(f"The agent asked for {actions.tolist()}.")
+    return actions
+
+
 def evaluate_struck(agent: Agent, seed: int, fault: Fault) -> Outcome:
     """Evaluate ``agent``, struck by ``fault``."""
+    world, rng = make_world_of(agent.spec, EPISODES), np.random.default_rng(seed)
     with struck(agent, fault):
-        results, rollouts, _ = experiment.evaluate(agent, EPISODES, seed, oracle=False)
-    low, high = agent.spec.control_low, agent.spec.control_high
-    within = (rollouts.actions >= low) & (rollouts.actions <= high)
-    sound = bool(within.all() and np.isfinite(rollouts.states).all())
-    record, signs = results["faults"], CLOSED_LOOP[fault.kind]
+        played = rollout(world, agent, STEPS, rng)
+    assert played.states is not None
+    sound = bool(np.isfinite(played.states).all())
+    record = {kind: int(counts.sum()) for kind, counts in agent.faults.items()}
+    signs = CLOSED_LOOP[fault.kind]
     return Outcome(sound, not signs or any(record[sign] for sign in signs), record)
 
 
@@ -355,7 +371,7 @@ def evaluate_struck(agent: Agent, seed: int, fault: Fault) -> Outcome:
 def small_agent() -> Agent:
     """Train a small agent that nothing strikes, for short episodes."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        agent = experiment.train(Recipe(SMALL), Path(folder) / "run").agent
+        agent = learning.train(Recipe(SMALL), Path(folder) / "run").agent
     return Agent(agent.model, replace(agent.spec, episode_steps=STEPS), agent.options)
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.published import Share
 from e2c.presets import PRESETS
-from e2c.report.pictures import INK, MUTED, PAPER, style
+from e2c.report.style import INK, MUTED, PAPER, style
 from envs.quantity import Quantity
 
 _COLOURS = (

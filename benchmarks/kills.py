@@ -1,12 +1,12 @@
 """Is a run that is killed anywhere, and started again, the run that nobody killed? Compared.
 
 python -m benchmarks.kills                  # 50 runs, each killed once or twice, two at a time
-python -m benchmarks.kills --count 0        # only tell what is there
 
 A short run is trained from nothing as a reference; then again and again, killed with SIGKILL at
 random moments, started again with the same command until it ends, and compared file by file, byte
 by byte, but for wall-clock times. Every case leaves one JSON file in ``benchmarks/results/kills``,
-and a finished case is never repeated.
+and a case that is there is not repeated. A file of another seed or count is ignored: that case is
+measured anew.
 """
 
 from __future__ import annotations
@@ -58,15 +58,22 @@ class Kills:
     def __call__(self) -> None:
         """Work through the cases that are missing."""
         RESULTS.mkdir(parents=True, exist_ok=True)
-        missing = [case for case in range(self.count) if not _path(case).exists()]
-        if missing:
+        if missing := [case for case in range(self.count) if self._finished(case) is None]:
             self._work_through(missing)
-        cases = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("case_*.json"))]
+        cases = [found for case in range(self.count) if (found := self._finished(case))]
         kills = sum(kill["status"] == -signal.SIGKILL for case in cases for kill in case["kills"])
         identical = sum(case["identical"] for case in cases)
         print(f"{identical} of {len(cases)} runs identical, after {kills} kills")
         if identical < len(cases):
             raise E2CError("A run that was killed ended otherwise; see its file in the results.")
+
+    def _finished(self, case: int) -> dict[str, Any] | None:
+        """Return what became of a case, if it was measured with this seed and count."""
+        if not _path(case).exists():
+            return None
+        found: dict[str, Any] = json.loads(_path(case).read_text())
+        same = (found.get("seed"), found.get("count")) == (self.seed, self.count)
+        return found if same else None
 
     def _work_through(self, missing: list[int]) -> None:
         with tempfile.TemporaryDirectory() as name:
@@ -79,7 +86,8 @@ class Kills:
             with ThreadPoolExecutor(self.jobs) as pool:
 
                 def work(case: int) -> None:
-                    _write(case, self._case(case, folder / str(case), seconds, expected))
+                    outcome = self._case(case, folder / str(case), seconds, expected)
+                    write_json(_path(case), outcome)
 
                 list(pool.map(work, missing))
 
@@ -98,7 +106,8 @@ class Kills:
         told = ", ".join(f"{kill['after_seconds']:.1f} s ({kill['last']})" for kill in kills)
         print(f"case {number}: killed after {told}: {differ or 'identical'}", flush=True)
         return {
-            **{"case": number, "seed": self.seed, "kills": kills, "status": status},
+            **{"case": number, "seed": self.seed, "count": self.count},
+            **{"kills": kills, "status": status},
             **{"identical": not differ, "differ": differ, "reference_seconds": seconds},
             **provenance(),
         }
@@ -114,7 +123,7 @@ def untimed(folder: Path) -> dict[str, Any]:
 def _content(path: Path) -> Any:
     if path.suffix != ".json":
         return path.read_bytes()
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     return {key: value for key, value in content.items() if key not in OF_ITS_TIME}
 
 
@@ -150,10 +159,6 @@ _MILESTONES = (
 
 def _path(case: int) -> Path:
     return RESULTS / f"case_{case:02}.json"
-
-
-def _write(case: int, content: dict[str, Any]) -> None:
-    write_json(_path(case), content)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Broken inputs by the thousand: configurations, command lines, datasets, checkpoints, run folders.
+"""Broken inputs by the thousand: recipes, command lines, recordings, checkpoints, run folders.
 
 A mutation takes a generator and a working folder with whole material in it (see `Material`), breaks
 something, and returns the command line that meets it. What is signed by a hash is often signed
@@ -14,7 +14,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ import yaml
 from numpy.typing import NDArray
 
 from e2c.config import Config
-from e2c.data import episodes as dataset
-from e2c.data.episodes import Dataset
+from e2c.data import episodes as recorded
+from e2c.data.episodes import Episodes
+from e2c.evaluation.assessment import Outputs
+from e2c.evaluation.disturbances import Disturbance
 from e2c.files.tensors import digest
-from e2c.learning.experiment import Disturbance, Outputs
 from e2c.models import checkpoint
 from e2c.options import leaves
 
@@ -49,7 +50,7 @@ class Material:
     recipe: str = "recipe.yaml"
     """Recipe of a tiny run."""
     data: str = "data.npz"
-    """Dataset of its task."""
+    """Recorded episodes of its task."""
     run: str = "run"
     """Run folder that has ended."""
     begun: str = "begun"
@@ -216,6 +217,8 @@ OUTPUTS = ["new", "new.npz", "new.mp4", "new.json", "", ".", "run", "data.npz", 
 OUTPUTS += ["deep/er/new.npz", "new\n.npz", "x" * 300 + ".npz", "\udcff.npz", "ü 🦊.npz", "-", "."]
 INPUTS = ["run", "begun", "data.npz", "recipe.yaml", "none", "", ".", "..", "/", "/dev/zero"]
 INPUTS += ["/dev/null", "/proc/self/mem", "run/run.json", "x" * 5000, "\udcff", "a\nb", "~", "pipe"]
+GOALS = ["", "data.npz:0:1", "data.npz:9:1", "data.npz:0", "data.npz:x:-1", "none.npz:0:1", "::"]
+GOALS += ["recipe.yaml", "goal.png", "goal.npy", "run", "data.npz:" + "9" * 30 + ":0", "\udcff"]
 VALUES = ["0", "-1", "1", "2.5", "nan", "inf", "-inf", "1e400", "9" * 30, "9" * 5000, "1_0", "0x1"]
 VALUES += [
     "",
@@ -255,7 +258,7 @@ LINES: dict[str, tuple[list[str], dict[str, list[str]]]] = {
         {
             **_options(Config(), VALUES),
             **{"--seed": VALUES, "--threads": VALUES, "--device": DEVICES, "--env": TASKS},
-            **{"--out": OUTPUTS, "--config": INPUTS, "--data": INPUTS},
+            **{"--out": OUTPUTS, "--config": INPUTS, "--data": INPUTS, "--goal": GOALS},
             **{"--wandb": ["off", "on", ""], "--preset": ["paper", "x", ""]},
         },
     ),
@@ -265,7 +268,8 @@ LINES: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             **_options(Outputs(), OUTPUTS),
             **_options(Disturbance(), VALUES),
             **dict.fromkeys(["--episodes", "--seed", "--threads", "--oracle"], VALUES),
-            "--device": DEVICES,
+            **{"--device": DEVICES, "--goal": GOALS, "--goal-state": VALUES},
+            "--planner": ["ilqg", "cem", "mppi", "cme", "", "\udcff", "a\nb"],
         },
     ),
     "report": ([WHOLE.run, "--out", "new.html"], {"--out": [*OUTPUTS, "new.html"]}),
@@ -295,17 +299,17 @@ def command_line(rng: Rng, here: Path) -> list[str]:
     return [name, *words]
 
 
-# --------------------------------------------------------------------------------------- datasets
+# ------------------------------------------------------------------------------------- recordings
 
 
 def data_file(rng: Rng, here: Path) -> list[str]:
-    """A dataset whose bytes, members, arrays or header are not what they should be."""
+    """A file of episodes whose bytes, members, arrays or header are not what they should be."""
     path = here / WHOLE.data
     how = rng.random()
     if how < 0.3:
         path.write_bytes(damage_bytes(rng, path.read_bytes()))
     elif how < 0.75:
-        _resign_dataset(path, *_damage_dataset(rng, dataset.load(path)))
+        _resign_episodes(rng, path, *_damage_episodes(rng, recorded.load(path)))
     elif how < 0.95:
         break_archive(rng, path)
     else:
@@ -313,19 +317,29 @@ def data_file(rng: Rng, here: Path) -> list[str]:
     return ["train", "--config", WHOLE.recipe, "--data", WHOLE.data, "--out", "new"]
 
 
-def _damage_dataset(rng: Rng, data: Dataset) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Return arrays and provenance, one of them not as it was."""
-    arrays = {name: getattr(data, name) for name in ("frames", "actions", "states", "lengths")}
+def _damage_episodes(rng: Rng, episodes: Episodes) -> tuple[dict[str, NDArray[Any]], Any]:
+    """Return arrays and provenance, one of them not as it was; some optional arrays are left out.
+
+    A file without an optional array is whole.
+    """
+    arrays = {field.name: getattr(episodes, field.name) for field in fields(Episodes)}
+    provenance = arrays.pop("provenance")
+    for name in ("states", "rewards", "in_goal", "goals", "terminated"):
+        if arrays[name] is None or rng.random() < 0.2:
+            del arrays[name]
     if rng.random() < 0.3:
-        return arrays, damage(rng, data.provenance)
+        return arrays, damage(rng, provenance)
     name = pick(rng, list(arrays))
-    return {**arrays, name: damage_array(rng, arrays[name])}, data.provenance
+    return {**arrays, name: damage_array(rng, arrays[name])}, provenance
 
 
-def _resign_dataset(path: Path, arrays: Mapping[str, NDArray[Any]], provenance: Any) -> None:
-    """Write a dataset file with the hash of what is in it, whatever that is."""
-    digest = Dataset(**arrays, provenance=provenance).content_hash
-    header = {"schema": dataset.SCHEMA, "sha256": digest, "provenance": provenance}
+def _resign_episodes(
+    rng: Rng, path: Path, arrays: Mapping[str, NDArray[Any]], provenance: Any
+) -> None:
+    """Write a file of episodes with the hash of what is in it, whatever that is."""
+    digest = Episodes(**arrays, provenance=provenance).content_hash
+    schema = pick(rng, [recorded.SCHEMA] * 8 + [recorded.OLDER, "e2c-episodes-9"])
+    header = {"schema": schema, "sha256": digest, "provenance": provenance}
     np.savez_compressed(path, allow_pickle=True, header=np.array(json.dumps(header)), **arrays)
 
 
@@ -512,7 +526,7 @@ def run_folder(rng: Rng, here: Path) -> list[str]:
 MUTATIONS: dict[str, Mutation] = {
     "configuration": configuration,
     "command line": command_line,
-    "dataset": data_file,
+    "recording": data_file,
     "checkpoint": checkpoint_file,
     "interrupted run": state_file,
     "report": run_folder,

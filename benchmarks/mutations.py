@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
 
+import gymnasium
 import numpy as np
 import torch
 import tyro
@@ -36,17 +37,20 @@ import yaml
 
 import envs
 from benchmarks.mutants import CANARY, MUTATIONS, WHOLE
-from e2c import commands
-from e2c.config import Config, DataConfig, EvaluationConfig, PlannerConfig, Recipe
+from e2c import commands, door
+from e2c.config import Config, DataConfig, EvaluationConfig, Recipe
+from e2c.control.agent import PlannerConfig
+from e2c.control.base import rollout
 from e2c.errors import E2CError, run_command
+from e2c.evaluation import evaluate
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
-from e2c.learning import experiment
+from e2c.learning import run
+from e2c.learning.collect import collect_transitions
 from e2c.learning.trainer import OptimiserConfig
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
 from e2c.options import to_dict
-from envs.collect import collect_restarts, record
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 10.0
@@ -117,23 +121,22 @@ def make_material(folder: Path) -> None:
     text = yaml.safe_dump(to_dict(RECIPE))
     (folder / WHOLE.recipe).write_text(text)
     data = RECIPE.config.data
-    made = experiment.collect(
-        RECIPE.config.env, data.transitions, data.episode_length, 0, None, 0.0
-    )
+    made = collect_transitions(RECIPE.config.env, data.transitions, data.episode_length, 0)
     made.save(folder / WHOLE.data)
     with short_episodes(), contextlib.redirect_stderr(io.StringIO()):
-        experiment.train(RECIPE, folder / WHOLE.run)
-        with mock.patch.object(experiment, "_finish", _accept), contextlib.suppress(Accepted):
-            experiment.train(RECIPE, folder / WHOLE.begun)
+        run.train(RECIPE, folder / WHOLE.run)
+        with mock.patch.object(run, "_finish", _accept), contextlib.suppress(Accepted):
+            run.train(RECIPE, folder / WHOLE.begun)
 
 
-def short_episodes() -> Any:
+@contextlib.contextmanager
+def short_episodes() -> Iterator[None]:
     """Let the tasks' episodes end after `STEPS` steps."""
-    entries = {
-        name: dataclasses.replace(entry, max_episode_steps=STEPS)
-        for name, entry in envs.ENVIRONMENTS.items()
-    }
-    return mock.patch.object(envs, "ENVIRONMENTS", entries)
+    with contextlib.ExitStack() as patches:
+        for name in envs.ENVIRONMENTS:
+            spec = gymnasium.spec(name)
+            patches.enter_context(mock.patch.object(spec, "max_episode_steps", STEPS))
+        yield
 
 
 def _accept(*_: Any, **__: Any) -> NoReturn:
@@ -151,19 +154,20 @@ def _small(function: Callable[..., Any], size: Callable[..., int]) -> Callable[.
 
 @contextlib.contextmanager
 def nothing_long() -> Iterator[None]:
-    """Stop commands where all is checked and built, and long work would begin.
+    """Stop commands where long work would begin.
 
     The recipe of the material is so short that it is trained on.
     """
-    collect = _small(collect_restarts, lambda env, E, T, *_: E * T)
-    act = _small(record, lambda batch, *_: len(batch.states))
-    learn = _small(experiment._learn, lambda run: 0 if run.config == RECIPE.config else 101)
+    collect = _small(collect_transitions, lambda env_id, transitions, *_, **__: transitions)
+    act = _small(rollout, lambda world, *_: world.num_envs)
+    learn = _small(run._learn, lambda begun: 0 if begun.config == RECIPE.config else 101)
     with (
         short_episodes(),
-        mock.patch.object(experiment, "collect_restarts", collect),
-        mock.patch.object(experiment, "record", act),
-        mock.patch.object(experiment, "_learn", learn),
-        mock.patch.object(experiment, "_finish", _accept),
+        mock.patch.object(door, "collect_transitions", collect),
+        mock.patch.object(run, "collect_transitions", collect),
+        mock.patch.object(evaluate, "rollout", act),
+        mock.patch.object(run, "_learn", learn),
+        mock.patch.object(run, "_finish", _accept),
     ):
         yield
 
@@ -364,7 +368,10 @@ class Mutations:
 
 def _used_bytes() -> int:
     """Address space of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    return (
+        int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+        * resource.getpagesize()
+    )
 
 
 def _peak_bytes() -> int:

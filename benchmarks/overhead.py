@@ -27,13 +27,13 @@ from e2c.errors import run_command
 from e2c.files import runs, tracking
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
-from e2c.learning import experiment
+from e2c.learning import run
 from e2c.learning.trainer import Trainer
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
-    "resume": [(experiment.Run, "save_state"), (Trainer, "keep")],
-    "tell": [(tracking.Tracker, "log"), (tracking.Progress, "__call__"), (experiment, "_figure")],
-    "report": [(experiment, "write_report")],
+    "resume": [(run.Run, "save_state"), (Trainer, "keep")],
+    "tell": [(tracking.Tracker, "log"), (tracking.Progress, "__call__"), (run, "_progress_text")],
+    "report": [(run, "write_report")],
 }
 
 
@@ -49,16 +49,16 @@ class Overhead:
     def __call__(self) -> None:
         """Measure, write, tell."""
         with tempfile.TemporaryDirectory() as name, parts_timed() as seconds:
-            run = experiment.train(Recipe(seed=self.seed), Path(name) / "run")
+            trained = run.train(Recipe(seed=self.seed), Path(name) / "run")
             report = (Path(name) / "run" / runs.REPORT).stat().st_size
-        training = run.seconds["train"] + run.seconds["own"] + run.seconds["collect"]
+        training = sum(trained.seconds[part] for part in ("train", "own", "collect"))
         bare = training - seconds["resume"] - seconds["tell"]
         figures = {
             "seconds": dict(seconds),
             "bare_training_seconds": bare,
             "share": sum(seconds.values()) / bare,
             "report_bytes": report,
-            "run_seconds": run.seconds,
+            "run_seconds": trained.seconds,
         }
         print(json.dumps(figures, indent=1))
         if self.json is not None:

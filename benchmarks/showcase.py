@@ -16,16 +16,21 @@ import torch
 import tyro
 from playwright.sync_api import sync_playwright
 
-from e2c.control.agent import load_agent
+from e2c.control.base import make_world_of
+from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
+from e2c.evaluation.assessment import Outputs, assess_and_film
+from e2c.evaluation.disturbances import Disturbance
+from e2c.evaluation.watch import watch
 from e2c.files import runs
 from e2c.files.whole import write_whole
-from e2c.learning import experiment
-from e2c.report.film import film_frames, write_video
+from e2c.report.film import film_frames
+from e2c.report.video import write_video
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHOWN = ("latent_space", "open_loop_error", "rollouts", "losses")
 PAGE_SIZE = (960, 540)
+START_SEED = 1000
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,10 @@ class Showcase:
         torch.set_num_threads(1)
         DOCS.mkdir(exist_ok=True)
         agent = load_agent(self.run)
-        outputs = experiment.Outputs(picture=DOCS / "episodes.png")
-        results = experiment.evaluate_and_film(
-            agent, 100, 1000, experiment.Disturbance(), False, outputs
-        )
-        start = np.array(results["episodes"][0]["start"])
-        film, _ = experiment.film_episode(agent, start, "Embed to Control: swing-up from pixels")
+        outputs = Outputs(picture=DOCS / "episodes.png")
+        assess_and_film(agent, 100, START_SEED, Disturbance(), False, outputs)
+        world, title = make_world_of(agent.spec), "Embed to Control: swing-up from pixels"
+        film = watch(agent, world, START_SEED, title, goals=None).film
         frames = list(film_frames(film))
         write_video(DOCS / "swing_up.mp4", frames, 1 / agent.spec.dt)
         write_whole(DOCS / "swing_up.webp", lambda aside: _animate(aside, frames, agent.spec.dt))

@@ -22,20 +22,25 @@ from unittest import mock
 import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import planners.ilqg
 from e2c.config import Config
-from e2c.control.agent import Agent, load_agent
-from e2c.data.episodes import Windows
+from e2c.control.agent import Agent
+from e2c.control.base import Controller, Frames, make_world, make_world_of, problem_spec, rollout
+from e2c.data.windows import Windows
+from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
+from e2c.evaluation.assessment import assess
+from e2c.evaluation.scores import score
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
-from e2c.learning import experiment
+from e2c.learning.collect import collect, collect_transitions
 from e2c.learning.trainer import Phase, Trainer
 from e2c.models import checkpoint
 from e2c.models.methods import build_model
-from envs.collect import BatchEnv, collect_restarts, record
+from envs.world import settle_steps, simulated
+from planners import RecedingHorizon
 
 T = TypeVar("T")
 
@@ -107,8 +112,7 @@ def shorter(agent: Agent, horizon: int) -> Agent:
 
 def control_step(agent: Agent, episodes: int) -> dict[str, Any]:
     """Time an agent alone, episode by episode; then its parts, in an episode of their own."""
-    env = experiment.make_env(agent.spec.env)
-    starts = env.sample_starts(np.random.default_rng(1000), episodes)
+    starts = starts_of(agent, episodes)
     timed = [closed_loop(agent, start[None]) for start in starts]
     steps = np.concatenate([milliseconds[WARM_UP:] for milliseconds in timed])
     with parts_timed(agent) as parts:
@@ -123,30 +127,56 @@ def control_step(agent: Agent, episodes: int) -> dict[str, Any]:
 
 def control_step_of_batch(agent: Agent, batch: int) -> dict[str, float]:
     """Time ``batch`` episodes side by side, per control step of them all."""
-    env = experiment.make_env(agent.spec.env)
-    starts = env.sample_starts(np.random.default_rng(1000), batch)
-    milliseconds = closed_loop(agent, starts)
+    milliseconds = closed_loop(agent, starts_of(agent, batch))
     total = float(milliseconds.sum() / 1e3)
     steps = statistics(milliseconds[WARM_UP:])
     return {**steps, "first_ms": float(milliseconds[0]), "episode_seconds": total}
 
 
+def starts_of(agent: Agent, count: int) -> NDArray[np.float64]:
+    """Draw starts ``[count, n]`` of the agent's task, the same every time."""
+    task = simulated(make_world_of(agent.spec), "This benchmark").task
+    return task.sample_starts(np.random.default_rng(1000), count)
+
+
+class Timed:
+    """Acts as another controller, and takes the time of its every call.
+
+    Attributes:
+        milliseconds: wall-clock of each call of `act`.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+        self.milliseconds: list[float] = []
+
+    def reset(self, goals: Frames | None, /) -> None:
+        """Let the other controller begin."""
+        self.controller.reset(goals)
+
+    def act(self, frames: Frames, /) -> ArrayLike:
+        """Return the other's actions ``[B, m]``."""
+        started = time.perf_counter()
+        actions = self.controller.act(frames)
+        self.milliseconds.append(1e3 * (time.perf_counter() - started))
+        return actions
+
+
 def closed_loop(agent: Agent, starts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Run episodes from ``starts [B, n]``; return the milliseconds of every call of the agent."""
-    batch = BatchEnv(experiment.make_env(agent.spec.env), starts)
-    agent.reset()
-    milliseconds = []
-    for _ in range(agent.spec.episode_steps):
-        started = time.perf_counter()
-        actions = agent.act(batch.observations)
-        milliseconds.append(1e3 * (time.perf_counter() - started))
-        batch.step(actions)
-    return np.array(milliseconds)
+    timed, world = Timed(agent), make_world_of(agent.spec, len(starts))
+    rng = np.random.default_rng(0)
+    rollout(world, timed, agent.spec.episode_steps, rng, states=starts)
+    return np.array(timed.milliseconds)
 
 
 @contextlib.contextmanager
 def parts_timed(agent: Agent) -> Iterator[dict[str, list[float]]]:
-    """Take the time of every call of the parts of a control step: name to milliseconds."""
+    """Take the time of every call of the parts of a control step: name to milliseconds.
+
+    Raises:
+        E2CError: when the agent plans with another planner than iLQG, which has other parts.
+    """
     taken: dict[str, list[float]] = defaultdict(list)
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -158,6 +188,11 @@ def parts_timed(agent: Agent) -> Iterator[dict[str, list[float]]]:
 
         return call
 
+    if not isinstance(agent.planner, RecedingHorizon):
+        raise E2CError(
+            f"The parts of a control step are timed for iLQG, and this agent plans with "
+            f"{agent.options.name}; choose another run."
+        )
     dynamics = agent.planner.dynamics
     with contextlib.ExitStack() as stack:
         for name, owner, attribute in (
@@ -173,21 +208,21 @@ def parts_timed(agent: Agent) -> Iterator[dict[str, list[float]]]:
 
 def collection(env_id: str, episodes: int = 200, length: int = 25) -> dict[str, float]:
     """Count the frames simulated and drawn in a second, the best of three times."""
-    env, seconds = experiment.make_env(env_id), []
+    world, seconds = make_world(env_id, episodes), []
     for seed in range(3):
         started = time.perf_counter()
-        frames = collect_restarts(env, episodes, length, np.random.default_rng(seed)).frames
+        frames = collect(world, length, np.random.default_rng(seed)).frames
         seconds.append(time.perf_counter() - started)
-    return {"frames_per_second": frames.shape[0] * frames.shape[1] / min(seconds)}
+    return {"frames_per_second": len(frames) / min(seconds)}
 
 
 def training(steps: int) -> dict[str, float]:
     """Count the optimiser steps in a second, with the default preset."""
     config = Config()
-    env = experiment.make_env(config.env)
-    spec = experiment.problem_spec(config.env, env)
-    data = experiment.collect(config.env, 1000, config.data.episode_length, 0, None, 0.0)
-    model = build_model(config.model, spec, env.goal_observation(), 0)
+    world = make_world(config.env)
+    goal = simulated(world, "This benchmark").task.goal_observation()
+    data = collect_transitions(config.env, 1000, config.data.episode_length, 0)
+    model = build_model(config.model, problem_spec(world), goal, 0)
     trainer = Trainer(model, config.objective, config.optimiser, 0)
     windows = Windows([data], config.objective.horizon, config.data.own_share, model.goal.device)
     phase = Phase(WARM_UP + steps, config.optimiser.learning_rate, True)
@@ -197,26 +232,26 @@ def training(steps: int) -> dict[str, float]:
 
 
 def evaluation(agent: Agent, episodes: int, alone: int = 3) -> dict[str, Any]:
-    """Time ``evaluate``, with and without the oracle, and repeat a few episodes one by one."""
-    seconds, (results, rollouts, _) = time_of(
-        lambda: experiment.evaluate(agent, episodes, 1000, oracle=False)
-    )
-    seconds_with_oracle, (with_oracle, *_) = time_of(
-        lambda: experiment.evaluate(agent, episodes, 1000)
-    )
-    env, same = experiment.make_env(agent.spec.env), []
-    for together in rollouts.states[:alone]:
-        agent.reset()
-        own = record(BatchEnv(env, together[:1]), agent.act, agent.spec.episode_steps)
-        same.append(bool(env.is_success(own.states[0]) == env.is_success(together)))
+    """Time ``assess``, with and without the oracle, and repeat a few episodes one by one."""
+    seconds, found = time_of(lambda: assess(agent, episodes, 1000, oracle=False))
+    seconds_with_oracle, with_oracle = time_of(lambda: assess(agent, episodes, 1000))
+    rows = found.results["episodes"][:alone]
+    same = [succeeds_alone(agent, row["start"]) == row["success"] for row in rows]
     return {
         "episodes": episodes,
         "seconds": seconds,
         "seconds_with_oracle": seconds_with_oracle,
-        "success_rate": results["success_rate"],
-        "oracle_success_rate": with_oracle["oracle_success_rate"],
+        "success_rate": found.results["success_rate"],
+        "oracle_success_rate": with_oracle.results["oracle_success_rate"],
         "one_by_one": {"episodes": len(same), "same_success": all(same)},
     }
+
+
+def succeeds_alone(agent: Agent, start: list[float]) -> bool:
+    """Run one episode from ``start [n]``; say whether it succeeds."""
+    world, rng = make_world_of(agent.spec), np.random.default_rng(0)
+    own = rollout(world, agent, agent.spec.episode_steps, rng, states=[start])
+    return bool(score(own, settle_steps(world)).rows()[0]["success"])
 
 
 def time_of(work: Callable[[], T]) -> tuple[float, T]:

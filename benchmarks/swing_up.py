@@ -26,23 +26,27 @@ import tyro
 from benchmarks.cells import complain, compute
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.agent import Agent
+from e2c.control.base import make_world
+from e2c.control.oracle import Oracle
 from e2c.errors import E2CError, run_command
+from e2c.evaluation.assessment import assess
+from e2c.evaluation.disturbances import Disturbance
+from e2c.evaluation.evaluate import evaluate
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json, write_whole
-from e2c.learning import experiment
-from e2c.models.methods import build_model
+from e2c.learning import run
 from e2c.presets import preset
 
 RESULTS = Path(__file__).parent / "results" / "swing_up"
 START_SEED, EPISODES, PERTURBED_EPISODES = 1000, 100, 20
 
 PERTURBATIONS = {
-    "kick": experiment.Disturbance(kick=2.0),
-    "mass_plus": experiment.Disturbance(mass=1.1),
-    "mass_minus": experiment.Disturbance(mass=0.9),
-    "length_plus": experiment.Disturbance(length=1.1),
-    "length_minus": experiment.Disturbance(length=0.9),
-    "frame_noise": experiment.Disturbance(frame_noise=10.0),
+    "kick": Disturbance(kick=2.0),
+    "mass_plus": Disturbance(mass=1.1),
+    "mass_minus": Disturbance(mass=0.9),
+    "length_plus": Disturbance(length=1.1),
+    "length_minus": Disturbance(length=0.9),
+    "frame_noise": Disturbance(frame_noise=10.0),
 }
 
 
@@ -105,37 +109,35 @@ def _measure(row: str, seed: int) -> dict[str, Any]:
         return _measure_oracle()
     config, started = replace(ROWS[row][0], evaluation=EvaluationConfig(0)), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        run = experiment.train(Recipe(config, seed), Path(folder) / "run")
-    results, *_ = experiment.evaluate(run.agent, EPISODES, START_SEED, oracle=False)
-    seconds = {**run.seconds, "evaluate": results.pop("seconds")}
+        trained = run.train(Recipe(config, seed=seed), Path(folder) / "run")
+    results = assess(trained.agent, EPISODES, START_SEED, oracle=False).results
+    seconds = {**trained.seconds, "evaluate": results.pop("seconds")}
     seconds["total"] = time.perf_counter() - started
     if row == "default":
         results["perturbed"] = {
-            name: _perturbed(run, disturbance) for name, disturbance in PERTURBATIONS.items()
+            name: _perturbed(trained.agent, disturbance)
+            for name, disturbance in PERTURBATIONS.items()
         }
     return {
-        **{"row": row, "seed": seed, "start_seed": START_SEED, "transitions": run.transitions},
+        **{"row": row, "seed": seed, "start_seed": START_SEED, "transitions": trained.transitions},
         **results,
         "run_seconds": seconds,
         **provenance(),
     }
 
 
-def _perturbed(run: experiment.Run, disturbance: experiment.Disturbance) -> dict[str, float]:
-    results, *_ = experiment.evaluate(
-        run.agent, PERTURBED_EPISODES, START_SEED, disturbance, oracle=False
-    )
-    return {key: results[key] for key in ("success_rate", "time_in_goal")}
+def _perturbed(agent: Agent, disturbance: Disturbance) -> dict[str, float]:
+    found = assess(agent, PERTURBED_EPISODES, START_SEED, disturbance, oracle=False).results
+    return {key: found[key] for key in ("success_rate", "time_in_goal")}
 
 
 def _measure_oracle() -> dict[str, Any]:
-    """Run the oracle on the same starts; the agent beside it is untrained and not looked at."""
+    """Run the oracle on the same starts."""
     config = preset("default")
-    env = experiment.make_env(config.env)
-    spec = experiment.problem_spec(config.env, env)
-    agent = Agent(build_model(config.model, spec, env.goal_observation(), 0), spec, config.planner)
-    results, *_ = experiment.evaluate(agent, EPISODES, START_SEED)
-    scores = {key.removeprefix("oracle_"): results[key] for key in results if "oracle_" in key}
+    world = make_world(config.env, EPISODES)
+    expert = Oracle(world, config.planner)
+    played = evaluate(world, expert, START_SEED, name="oracle")
+    scores = played.scores.summary() | {"cost_mean": float(expert.price(played.episodes).mean())}
     return {"row": "oracle", "start_seed": START_SEED, **scores, **provenance()}
 
 

@@ -46,19 +46,26 @@ from benchmarks.published import (
     trial,
 )
 from e2c.config import Config, EvaluationConfig, Recipe, with_method
-from e2c.control.agent import Agent, load_agent
+from e2c.control.agent import Agent
+from e2c.control.base import Controller, make_world, problem_spec
 from e2c.control.oracle import Oracle
+from e2c.control.simple import Random, Zero
+from e2c.data.episodes import join
+from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
+from e2c.evaluation.assessment import assess
+from e2c.evaluation.disturbances import Disturbance
+from e2c.evaluation.evaluate import evaluate
 from e2c.evaluation.scores import Scores, score
 from e2c.files import runs
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json, write_whole
-from e2c.learning import experiment
-from e2c.learning.experiment import Disturbance
+from e2c.learning import run
 from e2c.options import leaves
 from e2c.presets import PRESETS, preset
-from e2c.report.pictures import save_figure
-from envs.collect import BatchEnv, Controller, random_controller, record
+from e2c.report.plots import save_figure
+from envs.task import Task
+from envs.world import World, settle_steps, simulated
 
 RESULTS = Path(__file__).parent / "results" / "tables"
 RUNS = ROOT / "runs" / "tables"
@@ -88,7 +95,7 @@ SCORED: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Column of scores: its task, and where in a cell's file the score stands."""
 UNTRAINED = {"random": 10, "zero": 1, "oracle": 1}
-"""Rows without training: how often each start is repeated, with other random numbers."""
+"""Rows without training: how often each start is repeated, with other random controls."""
 METHODS = (*UNTRAINED, *PRESETS)
 """The rows: these, and a model under each preset."""
 
@@ -226,16 +233,16 @@ def _compute(cell: Cell, keep_run: bool) -> None:
 def _measure_model(cell: Cell) -> dict[str, Any]:
     """Train a model, going on where its run stands, and evaluate it."""
     config = preset(cell.method, TASKS[cell.task])
-    _train(Recipe(replace(config, evaluation=EvaluationConfig(0)), cell.seed), cell.folder)
-    run, agent = json.loads((cell.folder / runs.SUMMARY).read_text()), load_agent(cell.folder)
+    _train(Recipe(replace(config, evaluation=EvaluationConfig(0)), seed=cell.seed), cell.folder)
+    told, agent = json.loads((cell.folder / runs.SUMMARY).read_text()), load_agent(cell.folder)
     started = time.perf_counter()
     scores = _scores(cell.task, partial(_played_by_agent, agent))
     taken = time.perf_counter() - started
-    total = run["seconds"]["total"] + taken
+    total = told["seconds"]["total"] + taken
     return {
         "config": _changed(config),
-        "seconds": {**run["seconds"], "evaluate": taken, "total": total},
-        **{key: run[key] for key in ("transitions", "steps", "open_loop_error")},
+        "seconds": {**told["seconds"], "evaluate": taken, "total": total},
+        **{key: told[key] for key in ("transitions", "steps", "open_loop_error")},
         **scores,
         **({"latent_map": _latent_map(agent)} if cell.seed == 0 else {}),
     }
@@ -244,7 +251,7 @@ def _measure_model(cell: Cell) -> dict[str, Any]:
 def _train(recipe: Recipe, folder: Path) -> None:
     """Train into ``folder``, unless that very run has ended there."""
     if not (runs.finished(folder) and runs.read_recipe(folder / runs.CONFIG) == recipe):
-        experiment.train(recipe, folder)
+        run.train(recipe, folder)
 
 
 def _changed(config: Config) -> dict[str, Any]:
@@ -267,17 +274,17 @@ def _scores(task: str, play: Play) -> dict[str, Any]:
 
 
 def _played_by_agent(agent: Agent, disturbance: Disturbance, count: int) -> dict[str, Any]:
-    results, *_ = experiment.evaluate(agent, count, START_SEED, disturbance, oracle=False)
-    shares = [row["time_in_goal"] for row in results["episodes"]]
-    return _told(results["success_rate"], results["cost_mean"], shares)
+    found = assess(agent, count, START_SEED, disturbance, oracle=False)
+    return _told(found.agent.scores, found.results["cost_mean"])
 
 
-def _told(success_rate: float, cost: float, shares: Sequence[float]) -> dict[str, Any]:
+def _told(scores: Scores, cost: float) -> dict[str, Any]:
+    """Return what a cell's file tells of scored episodes and their mean cost."""
+    summary = scores.summary()
     return {
-        "success_rate": success_rate,
+        **{name: summary[name] for name in ("success_rate", "time_in_goal")},
         "cost": cost,
-        "time_in_goal": float(np.mean(shares)),
-        "episodes": list(shares),
+        "episodes": [row["time_in_goal"] for row in scores.rows()],
     }
 
 
@@ -289,8 +296,8 @@ def _latent_map(agent: Agent) -> dict[str, Any]:
         ``points``, in up to 3 principal components, in units of the spread of the encodings (the
         root of their summed variance); and the first two components of their ``states``.
     """
-    env = experiment.make_env(agent.spec.env)
-    observations, states = env.restart(np.random.default_rng(START_SEED), MAP_POINTS)
+    task = _mechanics(agent.spec.env)
+    observations, states = task.restart(np.random.default_rng(START_SEED), MAP_POINTS)
     latents = agent.model.encode(observations).mean.double().numpy()
     centred = latents - latents.mean(0)
     *_, components = np.linalg.svd(centred, full_matrices=False)
@@ -307,31 +314,27 @@ def _measure_untrained(cell: Cell) -> dict[str, Any]:
 
 def _played_untrained(cell: Cell, disturbance: Disturbance, count: int) -> dict[str, Any]:
     env_id = TASKS[cell.task]
-    spec = experiment.problem_spec(env_id, experiment.make_env(env_id))
-    env = disturbance.world(spec)
-    starts = env.sample_starts(np.random.default_rng(START_SEED), count)
-    noise = np.random.default_rng([START_SEED, 2])  # the models' noise, then more
-    played: list[Scores] = []
-    costs: list[NDArray[np.float64]] = []
-    for repeat in range(UNTRAINED[cell.method]):
-        batch = BatchEnv(env, starts, generators=noise.spawn(count))
-        expert = Oracle(env, spec, preset("default", env_id).planner, starts)
-        controller = _controller(cell.method, expert, batch, repeat)
-        rollouts = record(batch, controller, spec.episode_steps)
-        costs.append(expert.price(rollouts.states, rollouts.actions))
-        played.append(score(env, rollouts.states, rollouts.actions))
-    success = np.concatenate([scores.success for scores in played])
-    shares = np.concatenate([scores.time_in_goal for scores in played])
-    return _told(float(success.mean()), float(np.mean(costs)), shares.tolist())
+    world = disturbance.world(problem_spec(make_world(env_id)), count, START_SEED)
+    expert = Oracle(world, preset("default", env_id).planner)
+    played = join(
+        [
+            evaluate(world, _controller(cell.method, expert, world, repeat), START_SEED).episodes
+            for repeat in range(UNTRAINED[cell.method])
+        ]
+    )
+    return _told(score(played, settle_steps(world)), float(expert.price(played).mean()))
 
 
-def _controller(method: str, expert: Oracle, batch: BatchEnv, seed: int) -> Controller:
+def _controller(method: str, expert: Oracle, world: World, seed: int) -> Controller:
     """Return a row of `UNTRAINED`."""
     if method == "random":
-        return random_controller(batch.env, np.random.default_rng(seed))
-    if method == "zero":
-        return lambda observations: np.zeros((len(observations), batch.env.control_dim))
-    return lambda observations: expert.act(batch.states)
+        return Random(world, np.random.default_rng(seed))
+    return Zero(world) if method == "zero" else expert
+
+
+def _mechanics(env_id: str) -> Task:
+    """Return the task that a world simulates."""
+    return simulated(make_world(env_id), "The map of latent states").task
 
 
 # ------------------------------------------------------------------------------------------- tell
@@ -582,11 +585,11 @@ def _latent_maps(
     finished: Finished, task: str, points: Mapping[str, NDArray[np.float64]]
 ) -> figures.LatentMaps:
     """Return a task's maps, coloured by what is plotted of its state."""
-    env = experiment.make_env(TASKS[task])
+    mechanics = _mechanics(TASKS[task])
     cell = finished[task, next(iter(points))][0]
     states = np.array(cell["latent_map"]["states"])
-    quantity = env.components[env.plotted]
-    return figures.LatentMaps(quantity, states[:, env.plotted], points)
+    quantity = mechanics.components[mechanics.plotted]
+    return figures.LatentMaps(quantity, states[:, mechanics.plotted], points)
 
 
 if __name__ == "__main__":

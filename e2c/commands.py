@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
+import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 
-from e2c.config import Config, Recipe, check_recipe
-from e2c.control.agent import load_agent
+from e2c.config import Config, Recipe, check_recipe, with_method
+from e2c.control.goals import from_state, read_goal
+from e2c.door import collect, load_agent, named
 from e2c.errors import E2CError, run_command
+from e2c.evaluation.assessment import Outputs, assess_and_film
+from e2c.evaluation.disturbances import Disturbance
 from e2c.files import runs
 from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line
-from e2c.learning import experiment
-from e2c.presets import HEADLINE, PRESETS, preset
+from e2c.learning.run import train
+from e2c.models.base import ProblemSpec
+from e2c.options import SEEDS, check_ranges, flag, option
+from e2c.presets import HEADLINE, PRESETS
 from e2c.report import write_report
 
 T = TypeVar("T")
@@ -29,35 +36,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Collect:
-    """Record a dataset: episodes from random restarts, under random controls or a trained agent.
+    """Record episodes, under random controls or a trained agent.
 
     Example: e2c-collect --out data/random.npz --transitions 10000 --seed 3
     """
 
     out: Path
-    """Dataset file to write (.npz)."""
+    """File of episodes to write (.npz)."""
     env: str = "E2C/PendulumSwingUp-v0"
     """Gymnasium id of the task."""
-    transitions: int = 5000
+    transitions: int = option(5000, 1, 1e7)
     """Transitions to record, rounded up to whole episodes."""
-    episode_length: int = 25
+    episode_length: int = option(25, 1, 1e5)
     """Steps of each episode."""
-    seed: int = 0
+    seed: int = option(0, *SEEDS)
     """Of restarts and controls."""
     agent: Path | None = None
     """Run folder of a trained agent that is to act; left out, controls are random."""
-    exploration: float = 0.15
+    exploration: float = option(0.15, 0, 1000)
     """Standard deviation of the noise on the agent's controls, as a share of the limits."""
 
     def __call__(self) -> None:
         """Record, write and tell."""
-        _within(1, 1e7, transitions=self.transitions)
-        _within(1, 1e5, episode_length=self.episode_length)
-        _within(0, 1000, exploration=self.exploration)
-        _within(0, 2**63 - 1, seed=self.seed)
+        check_ranges(self, flag)
         _ends_in(".npz", out=self.out)
         agent = None if self.agent is None else load_agent(self.agent)
-        data = experiment.collect(
+        data = collect(
             self.env, self.transitions, self.episode_length, self.seed, agent, self.exploration
         )
         data.save(self.out)
@@ -81,13 +85,18 @@ class Train:
     """Named configuration to start from, as it is for the task; other options change it."""
     repeat: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """config.yaml of a run to repeat; other options change it."""
-    seed: int = 0
+    seed: int = option(0, *SEEDS)
     """Of data, weights, batches and exploration."""
+    goal: str = ""
+    """What to reach, in place of the world's own goals: a picture (.png, .jpg), an array (.npy) or
+    a moment of a recording (FILE.npz:EPISODE:STEP)."""
     data: tuple[Path, ...] = ()
-    """Dataset files to start from, in place of random transitions."""
+    """Files of episodes to start from, in place of random transitions."""
+    data_sha256: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """Hashes of the files of the run that is repeated."""
     device: str = "cpu"
     """cpu or cuda."""
-    threads: int = 1
+    threads: int = option(1, 1, 256)
     """Threads that torch uses; small networks gain nothing from more. Bitwise repeats need the
     same number."""
     wandb: WandbMode = "off"
@@ -95,16 +104,29 @@ class Train:
 
     def __call__(self) -> None:
         """Train and tell."""
-        data = tuple(os.path.abspath(path) for path in self.data)
-        recipe = check_recipe(Recipe(self.config, self.seed, data, self.device, self.threads))
-        if runs.finished(self.out) and runs.read_recipe(self.out / runs.CONFIG) == recipe:
-            _tell(f"{self.out}: this run has ended; next: python evaluate.py {self.out}")
+        recipe = check_recipe(self._recipe())
+        next_one = f"next: {_evaluation_of(self.out)}"
+        if runs.finished(self.out) and not runs.differences(self.out, recipe):
+            _tell(f"{self.out}: this run has ended; {next_one}")
             return
-        run = experiment.train(recipe, self.out, self.wandb)
+        run = train(recipe, self.out, self.wandb)
         _tell(
             f"{self.out}: trained on {run.transitions} transitions in "
-            f"{run.seconds['total']:.0f} s, told in {self.out / runs.REPORT}; "
-            f"next: python evaluate.py {self.out}"
+            f"{run.seconds['total']:.0f} s, told in {self.out / runs.REPORT}; {next_one}"
+        )
+
+    def _recipe(self) -> Recipe:
+        """Return what was asked for, with the hashes of data that are repeated."""
+        data = tuple(os.path.abspath(path) for path in self.data)
+        same = self.repeat is not None and runs.read_recipe(self.repeat).data == data
+        return Recipe(
+            self.config,
+            seed=self.seed,
+            goal=os.path.abspath(self.goal) if self.goal else "",
+            data=data,
+            data_sha256=self.data_sha256 if same else (),
+            device=self.device,
+            threads=self.threads,
         )
 
 
@@ -117,42 +139,47 @@ class Evaluate:
 
     run: tyro.conf.Positional[Path]
     """Run folder that training wrote."""
-    episodes: int = 10
+    episodes: int = option(10, 1, 1e4)
     """Episodes, side by side in one batch."""
-    seed: int = 1000
+    seed: int = option(1000, *SEEDS)
     """Of the starts."""
-    outputs: Annotated[experiment.Outputs, tyro.conf.arg(name="")] = field(
-        default_factory=experiment.Outputs
-    )
+    planner: str | None = None
+    """Plan with another planner than the agent was trained with: ilqg, cem or mppi."""
+    goal: str = ""
+    """What to reach, in place of the world's own goals: a picture, an array or a moment of a
+    recording, as for train."""
+    goal_state: tuple[float, ...] = ()
+    """What to reach in a simulated world: a state, at rest."""
+    outputs: Annotated[Outputs, tyro.conf.arg(name="")] = field(default_factory=Outputs)
     """Files to write."""
     oracle: bool = True
     """Run the oracle too: the same planner on the true state and dynamics."""
     device: str = "cpu"
     """cpu or cuda."""
-    threads: int = 1
+    threads: int = option(1, 1, 256)
     """Threads that torch uses; small networks gain nothing from more."""
-    disturbance: Annotated[experiment.Disturbance, tyro.conf.arg(name="")] = field(
-        default_factory=experiment.Disturbance
-    )
+    disturbance: Annotated[Disturbance, tyro.conf.arg(name="")] = field(default_factory=Disturbance)
     """What the world does besides."""
 
     def __call__(self) -> None:
         """Evaluate, write and tell."""
-        _within(1, 1e4, episodes=self.episodes)
-        _within(1, 256, threads=self.threads)
-        _within(0, 2**63 - 1, seed=self.seed)
-        _within(0, 1e4, frame_noise=self.disturbance.frame_noise)
-        _within(0, 1, black_frames=self.disturbance.black_frames)
-        _within(0, 1e4, state_noise=self.disturbance.state_noise)
-        _within(-1e4, 1e4, kick=self.disturbance.kick)
+        check_ranges(self, flag)
         _ends_in(".json", json=self.outputs.json)
         _ends_in(".mp4", video=self.outputs.video)
         _ends_in(".png", picture=self.outputs.picture)
         _ends_in(".npz", trajectories=self.outputs.trajectories)
         torch.set_num_threads(self.threads)
         agent = load_agent(self.run, self.device)
-        results = experiment.evaluate_and_film(
-            agent, self.episodes, self.seed, self.disturbance, self.oracle, self.outputs
+        if self.planner is not None:
+            agent = agent.with_planner(self.planner)
+        results = assess_and_film(
+            agent,
+            self.episodes,
+            self.seed,
+            self.disturbance,
+            self.oracle,
+            self.outputs,
+            self._goal(agent.spec),
         )
         shown = ("success_rate", "time_in_goal", "oracle_success_rate", "oracle_time_in_goal")
         for key in (*shown, "steps_to_goal_median", "plan_ms_median", "plan_ms_p99"):
@@ -161,6 +188,14 @@ class Evaluate:
         for path in vars(self.outputs).values():
             if path is not None:
                 _tell(f"written: {path}")
+
+    def _goal(self, spec: ProblemSpec) -> NDArray[np.uint8] | None:
+        """Return the observation to reach, if one is given."""
+        if self.goal and self.goal_state:
+            raise E2CError("--goal and --goal-state were both given; give one of them.")
+        if self.goal_state:
+            return from_state(self.goal_state, spec)
+        return read_goal(self.goal, spec) if self.goal else None
 
 
 @dataclass(frozen=True)
@@ -172,17 +207,17 @@ class Demo:
 
     out: Path = Path("swing_up.mp4")
     """Video to write (.mp4)."""
-    seed: int = 1000
+    seed: int = option(1000, *SEEDS)
     """Of the start."""
 
     def __call__(self) -> None:
         """Run one episode, write and tell."""
-        _within(0, 2**63 - 1, seed=self.seed)
+        check_ranges(self, flag)
         _ends_in(".mp4", out=self.out)
         torch.set_num_threads(1)
-        outputs = experiment.Outputs(video=self.out)
-        results = experiment.evaluate_and_film(
-            load_agent(runs.TRAINED), 1, self.seed, experiment.Disturbance(), False, outputs
+        outputs = Outputs(video=self.out)
+        results = assess_and_film(
+            load_agent(runs.TRAINED), 1, self.seed, Disturbance(), False, outputs
         )
         ended = "swung up and stayed" if results["success_rate"] else "did not stay upright"
         _tell(
@@ -253,17 +288,34 @@ def _starting_point() -> Train:
     parser.add_argument("--preset", nargs="?")
     parser.add_argument("--env", nargs="?")
     parser.add_argument("--config", nargs="?", type=Path)
+    parser.add_argument("--model.method", nargs="?", dest="method")
     found: Any = parser.parse_known_args(sys.argv[1:])[0]
     if found.config is None:
         name: Any = found.preset or "default"
-        if name not in PRESETS:
-            raise E2CError(f"There is no preset {name!r}; choose one of: {', '.join(PRESETS)}.")
-        return Train(tyro.MISSING, preset(name, found.env or HEADLINE), name)
+        config = named(name, found.env or HEADLINE)
+        return Train(tyro.MISSING, _with(config, found.method), name)
     if found.preset is not None:
         raise E2CError("--preset and --config were both given; give one of them.")
     recipe = runs.read_recipe(found.config)
-    values = vars(recipe) | {"data": tuple(Path(path) for path in recipe.data)}
+    values = vars(recipe) | {
+        "config": _with(recipe.config, found.method),
+        "data": tuple(Path(path) for path in recipe.data),
+    }
     return Train(tyro.MISSING, repeat=found.config, **values)
+
+
+def _with(config: Config, method: str | None) -> Config:
+    """Return a configuration with the method that was asked for, and with its options."""
+    return config if method is None else with_method(config, method)
+
+
+def _evaluation_of(folder: Path) -> str:
+    """Return the command that evaluates a run, as whoever is asking starts commands."""
+    script = Path(sys.argv[0]).with_name("evaluate.py")
+    door = ["python", "evaluate.py"] if Path(sys.argv[0]).name == "train.py" else ["e2c-evaluate"]
+    if door[0] == "python" and script.parent.resolve() != Path.cwd():
+        door[1] = str(script)
+    return shlex.join([*door, str(folder)])
 
 
 def _tell(text: str) -> None:
@@ -276,15 +328,3 @@ def _ends_in(suffix: str, **paths: Path | None) -> None:
     for name, path in paths.items():
         if path is not None and path.suffix != suffix:
             raise E2CError(f"--{name} is {path}; its name must end in {suffix}.")
-
-
-def _within(low: float, high: float, **values: float) -> None:
-    """Raise an E2CError for the first value that is not finite, below ``low`` or above ``high``."""
-    for name, value in values.items():
-        option = f"--{name.replace('_', '-')} is {value}"
-        if not math.isfinite(value):
-            raise E2CError(f"{option}; it must be a finite number.")
-        if value < low:
-            raise E2CError(f"{option}; it must be at least {low:g}.")
-        if value > high:
-            raise E2CError(f"{option}; it must be at most {high:g}.")

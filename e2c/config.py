@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from e2c.control.agent import PlannerConfig, find_planner
 from e2c.errors import E2CError
+from e2c.files.untrusted import parse_json, shown
 from e2c.learning.trainer import OptimiserConfig
 from e2c.models.methods import find_method
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
-from e2c.options import KIND, SEEDS, check_ranges, option
+from e2c.options import KIND, SEEDS, check_ranges, option, to_dict
+from envs import Camera
 
 
 @dataclass(frozen=True)
@@ -42,26 +45,6 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class PlannerConfig:
-    """iLQG over the latent dynamics, in a receding horizon."""
-
-    horizon: int = option(50, 1, 1000)
-    """Steps planned ahead."""
-    iterations: int = option(1, 1, 1000)
-    """iLQG iterations at each control step; the plan before is the start."""
-    first_iterations: int = option(50, 1, 10_000)
-    """iLQG iterations at the first step of an episode."""
-    restarts: int = option(8, 1, 1000)
-    """Starting points optimised at the first step of an episode; the best is kept."""
-    control_weight: float = option(0.5, 1e-6)
-    """Cost of full control, per step, in units of the state cost of one standard deviation."""
-    terminal_weight: float = option(1.0)
-    """Weight of the last state's distance from the goal, against 1 for the others."""
-    jacobian: Literal["true", "A"] = "true"
-    """Derivative of the dynamics by the state: that of A(z)z + B(z)u + o(z), or A(z) alone."""
-
-
-@dataclass(frozen=True)
 class EvaluationConfig:
     """The closed loop at the end of a run; nothing is learned or chosen from it."""
 
@@ -82,7 +65,10 @@ class Config:
     """What is learned, from how much, and how it is used."""
 
     env: str = "E2C/PendulumSwingUp-v0"
-    """Gymnasium id of the task."""
+    """Gymnasium id of the world: a task of ours, or any environment that renders."""
+    env_args: str = "{}"
+    """Options of the environment, as JSON: '{"gravity": 9}'."""
+    camera: Camera = field(default_factory=Camera)
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(
         default_factory=ObjectiveConfig, metadata={KIND: _objective_of}
@@ -93,6 +79,24 @@ class Config:
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
+    def world_options(self) -> dict[str, Any]:
+        """Return what the world is made with besides its id.
+
+        Raises:
+            E2CError: when ``env_args`` is not a JSON mapping.
+        """
+        try:
+            found = parse_json(self.env_args)
+            if not isinstance(found, dict):
+                raise ValueError("it is no mapping")
+        except ValueError as error:
+            raise E2CError(
+                f"env_args is {shown(self.env_args)}; it must be a JSON mapping such as "
+                f"'{{\"gravity\": 9}}' ({shown(error)})."
+            ) from None
+        camera = {} if self.camera == Camera() else {"camera": to_dict(self.camera)}
+        return {**found, **camera}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -102,8 +106,13 @@ class Recipe:
     """What is learned."""
     seed: int = option(0, *SEEDS)
     """Of data, weights, batches and exploration."""
+    goal: str = ""
+    """The observation to reach, in place of the world's own goals: a picture (.png, .jpg), an array
+    (.npy) or a moment of a recording (FILE.npz:EPISODE:STEP)."""
     data: tuple[str, ...] = ()
-    """Dataset files to start from, in place of random transitions."""
+    """Files of episodes to start from, in place of random transitions."""
+    data_sha256: tuple[str, ...] = ()
+    """Hashes of these files, which the run finds out; a file that has changed since is refused."""
     device: str = "cpu"
     """cpu or cuda."""
     threads: int = option(1, 1, 256)
@@ -134,6 +143,8 @@ def check(config: Config) -> Config:
         E2CError: naming the first field that is not, its value and its range.
     """
     check_ranges(config)
+    config.world_options()
+    find_planner(config.planner.name)
     _check_objective(config)
     if config.data.episode_length < config.objective.horizon:
         raise E2CError(

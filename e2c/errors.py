@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -18,6 +20,24 @@ class E2CError(Exception):
     The message is one sentence that says what was wrong, what was got, what is allowed and what to
     do next. Commands print it alone and exit with status 2.
     """
+
+
+def check_neighbours() -> None:
+    """See that the packages beside this one are ours, before anything imports them.
+
+    Raises:
+        E2CError: when a folder of the user's with such a name comes before them.
+    """
+    home = Path(__file__).resolve().parents[1]
+    for name in ("envs", "planners"):
+        spec = importlib.util.find_spec(name)
+        places = list(spec.submodule_search_locations or []) if spec else []
+        if not any(Path(place).resolve() == home / name for place in places):
+            found = places[0] if places else (spec.origin if spec else "nothing")
+            raise E2CError(
+                f"{found} hides the package {name} that comes with e2c; rename it, or run from "
+                "another folder."
+            )
 
 
 class Terminated(KeyboardInterrupt):

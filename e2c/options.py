@@ -163,14 +163,18 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(value, typing.cast(type, hint), name + ".")
     origin, allowed = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:  # with None
+        inner = next(kind for kind in allowed if kind is not types.NoneType)
+        return None if value is None else _typed(value, inner, name)
     if origin is Literal and value in allowed:
         return value
     listed = origin is tuple and isinstance(value, list | tuple)
+    listed = listed and (Ellipsis in allowed or len(value) == len(allowed))
     if listed and all(type(item) is allowed[0] for item in value):
         return tuple(value)
     if hint is float and type(value) in (int, float) and not abs(value) > sys.float_info.max:
         return float(value)
-    if hint in (int, str) and type(value) is hint:
+    if hint in (int, str, bool) and type(value) is hint:
         return value
     wanted = " or ".join(map(repr, allowed)) if origin is Literal else _type_name(hint)
     raise E2CError(f"{name} is {brief(value)}; it must be {wanted}.")
@@ -178,8 +182,10 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
 
 def _type_name(hint: Any) -> str:
     if isinstance(hint, types.GenericAlias):
-        return "a list of " + {int: "whole numbers", str: "texts"}[typing.get_args(hint)[0]]
-    return {int: "a whole number", float: "a number", str: "a text"}[hint]
+        allowed = typing.get_args(hint)
+        many = "a list of " if Ellipsis in allowed else f"a list of {len(allowed)} "
+        return many + {int: "whole numbers", str: "texts"}[allowed[0]]
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]
 
 
 def _plain(value: Any) -> Any:

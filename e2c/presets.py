@@ -69,13 +69,14 @@ TASKS: dict[str, Changes] = {
     },
 }
 """What each task changes, by its Gymnasium id. The weight of the control is small where the score
-is the time to arrive. FINDINGS.md says why images of a small moving thing are blurred at first."""
+is the time to arrive. The lab notes (docs) say why images of a small moving thing are blurred at
+first."""
 
 _ONE_STEP = {"horizon": 1, "targets": 1}
 _ON_PAIRS = {"steps": 5000, "batch_size": 64, "blur": 24.0, "blur_until": 0.5}
 """How a one-step objective is trained. Its steps are cheaper, so it takes more of them. It compares
 neighbours in time only, so the images are blurred at first on every task; without the blur the
-latent space comes out folded (FINDINGS.md)."""
+latent space comes out folded (docs/lab-notes.md)."""
 
 
 def _published(method: str) -> Changes:

@@ -1,23 +1,29 @@
-"""Control tasks seen through a camera, registered with Gymnasium as data.
+"""Control tasks seen through a camera, registered with Gymnasium.
 
-``import envs`` registers every task of :data:`ENVIRONMENTS`; :func:`make` builds one.
+``import envs`` registers every task of `ENVIRONMENTS`. `make` makes a world of one of them, or of
+any other Gymnasium environment that renders: B episodes side by side (see `envs.world`).
 
     >>> import envs
-    >>> env = envs.make("E2C/PendulumSwingUp-v0")
-    >>> observation, info = env.reset(seed=0)
-    >>> observation.shape, observation.dtype
-    ((2, 48, 48), dtype('uint8'))
+    >>> world = envs.make("E2C/PendulumSwingUp-v0", num_envs=3)
+    >>> observations, infos = world.reset(seed=0)
+    >>> observations.shape, observations.dtype
+    ((3, 2, 48, 48), dtype('uint8'))
+
+``gymnasium.make("E2C/PendulumSwingUp-v0")`` makes one episode alone, as any Gymnasium environment.
 """
 
 import difflib
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 
-from envs.core import PixelEnv
+from envs.gymnasium_world import Camera, gymnasium_world
+from envs.native import TaskWorld
+from envs.world import World
 
-__all__ = ["ENVIRONMENTS", "EnvEntry", "PixelEnv", "make"]
+__all__ = ["ENVIRONMENTS", "Camera", "EnvEntry", "TaskWorld", "World", "make"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,8 @@ class EnvEntry:
 
     id: str
     """The name given to :func:`make`."""
-    entry_point: str
-    """``module:Class`` of the :class:`~envs.core.PixelEnv`, imported when it is first made."""
+    task: str
+    """``module:Class`` of the :class:`~envs.task.Task`, imported when it is first made."""
     max_episode_steps: int
     """Control steps after which an episode is truncated, and over which it is scored."""
 
@@ -45,25 +51,56 @@ ENVIRONMENTS = {
 }
 
 
-def make(env_id: str, **kwargs: Any) -> PixelEnv:
-    """Build the task called ``env_id``, without Gymnasium's wrappers.
-
-    It never truncates: ``ENVIRONMENTS[env_id].max_episode_steps`` holds the length of an episode.
-    For the wrapped environment that ends by itself, call ``gymnasium.make(env_id)``.
+def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options: Any) -> World:
+    """Make a world: ``num_envs`` episodes of an environment, side by side.
 
     Args:
-        env_id: a key of :data:`ENVIRONMENTS`.
-        kwargs: the task's own options, e.g. ``state_noise`` and ``render_mode``.
+        env_id: an id of Gymnasium's registry: one of :data:`ENVIRONMENTS`, or any other whose
+            environment renders pictures (``Id-v0``, or ``module:Id-v0`` to import a module first).
+        num_envs: B.
+        camera: what is made of the pictures of an environment that is not a world itself.
+        options: of the environment, e.g. ``state_noise`` and ``render_mode``.
 
     Raises:
-        ValueError: for an unknown id; the message lists the valid ones, the nearest first.
+        ValueError: for an unknown id (the message names the nearest of ours), or an environment
+            that does not make a world, or an option that the environment does not take.
     """
-    if env_id not in ENVIRONMENTS:
+    try:
+        spec = gymnasium.spec(env_id)
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
         nearest = sorted(ENVIRONMENTS, key=lambda known: -_similarity(env_id, known))
-        raise ValueError(f"No environment is called {env_id!r}; valid are: {', '.join(nearest)}.")
-    env = gymnasium.make(env_id, disable_env_checker=True, **kwargs).unwrapped
-    assert isinstance(env, PixelEnv)
-    return env
+        raise ValueError(
+            f"No environment is called {env_id!r} ({error}); valid are: {', '.join(nearest)}, and "
+            "every id that Gymnasium knows."
+        ) from None
+    if spec.vector_entry_point is not None:
+        if camera is not None:
+            raise ValueError(f"{env_id} shows frames of its own; leave the camera's options out.")
+        return _native(env_id, num_envs, options)
+    return gymnasium_world(env_id, num_envs, camera, **options)
+
+
+def _native(env_id: str, num_envs: int, options: dict[str, Any]) -> World:
+    """Make a world that is one by itself.
+
+    Raises:
+        ValueError: for an option that its task does not take, or when the engine does not load.
+    """
+    task: str = gymnasium.spec(env_id).kwargs.get("task", __name__)
+    try:
+        importlib.import_module(task.partition(":")[0])
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:
+        raise ValueError(
+            f"MuJoCo does not load ({error}); our tasks need no graphics library: unset the "
+            "environment variable MUJOCO_GL."
+        ) from None
+    try:
+        return gymnasium.make_vec(env_id, num_envs, **options)
+    except TypeError as error:
+        unknown = [name for name in options if f"argument {name!r}" in str(error)]
+        raise ValueError(
+            f"{env_id} takes no parameter {', '.join(unknown or options)}; leave it out."
+        ) from None
 
 
 def _similarity(one: str, other: str) -> float:
@@ -71,4 +108,10 @@ def _similarity(one: str, other: str) -> float:
 
 
 for _entry in ENVIRONMENTS.values():
-    gymnasium.register(_entry.id, _entry.entry_point, max_episode_steps=_entry.max_episode_steps)
+    gymnasium.register(
+        _entry.id,
+        "envs.native:TaskEnv",
+        vector_entry_point="envs.native:TaskWorld",
+        max_episode_steps=_entry.max_episode_steps,
+        kwargs={"task": _entry.task},
+    )

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Floats, Frames, wrap
 from envs.mechanical import MechanicalTask
 from envs.quantity import Quantity
+from envs.task import Actions, Bools, Floats, Frames, wrap
 
 
 class CartPole(MechanicalTask):
@@ -42,7 +42,6 @@ class CartPole(MechanicalTask):
         1 in the goal region before the step, 0 elsewhere; for comparison only.
 
     Args:
-        render_mode: ``"rgb_array"`` for `render`, or None.
         state_noise: see `MechanicalTask`; a unit is 0.024 m, 0.031 rad, 0.06 m/s and 0.063 rad/s.
     """
 

@@ -12,13 +12,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.core import Floats, Frames, PixelEnv, wrap
 from envs.physics import Simulator, load_asset
+from envs.task import Floats, Frames, Task, wrap
 
 _CORRECTIONS = 3  # each gains two digits or more; see `MechanicalTask._rewind`
 
 
-class MechanicalTask(PixelEnv):
+class MechanicalTask(Task):
     """Joints without friction, moved by MuJoCo, then brought back into their ranges.
 
     A state is the joints' positions, then their velocities. After each step, angles are wrapped
@@ -27,14 +27,13 @@ class MechanicalTask(PixelEnv):
     unit is 1% of each range, to either side, a choice of this project.
 
     Args:
-        render_mode: ``"rgb_array"`` for `render`, or None.
         state_noise: standard deviation of the state noise, in units of 1% of each range.
     """
 
     asset: ClassVar[str]
     """The MJCF model's file."""
 
-    def __init__(self, render_mode: str | None = None, state_noise: float = 0.0):
+    def __init__(self, state_noise: float = 0.0):
         simulator = Simulator(load_asset(self.asset).compile())
         self._simulator = simulator
         self._steps = simulator.number("steps").astype(np.int64)
@@ -42,7 +41,7 @@ class MechanicalTask(PixelEnv):
         self.reach: Floats = np.concatenate([simulator.joint_range, self._velocity_limit])
         """The range of each state component, to either side, ``[n]``."""
         dt = int(self._steps[0]) * simulator.timestep
-        super().__init__(dt, simulator.control_range, render_mode, state_noise)
+        super().__init__(dt, simulator.control_range, state_noise)
 
     def _step(self, states: Floats, controls: Floats) -> Floats:
         after = self._simulator.step(states, controls, self._duration(states))

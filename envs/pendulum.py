@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Floats, Frames, PixelEnv, wrap
 from envs.physics import Simulator, load_asset
 from envs.quantity import Quantity
+from envs.task import Actions, Bools, Floats, Frames, Task, wrap
 
 
-class PendulumSwingUp(PixelEnv):
+class PendulumSwingUp(Task):
     """Swing a hanging rod up and hold it upright; Gymnasium's ``Pendulum-v1`` seen by a camera.
 
     Mechanics
@@ -51,8 +51,7 @@ class PendulumSwingUp(PixelEnv):
     Args:
         mass: m [kg]; that of the asset by default.
         length: l [m]; that of the asset by default.
-        render_mode: ``"rgb_array"`` for `render`, or None.
-        state_noise: see `PixelEnv`; a unit is 1% of pi, and of 8 rad/s.
+        state_noise: see `Task`; a unit is 1% of pi, and of 8 rad/s.
 
     Raises:
         ValueError: where mass or length is not a positive number.
@@ -76,14 +75,13 @@ class PendulumSwingUp(PixelEnv):
         self,
         mass: float | None = None,
         length: float | None = None,
-        render_mode: str | None = None,
         state_noise: float = 0.0,
     ):
         spec = load_asset("pendulum.xml")
         self.mass, self.length = _alter_rod(spec, mass, length)
         self._simulator = Simulator(spec.compile())
         simulator = self._simulator
-        super().__init__(simulator.timestep, simulator.control_range, render_mode, state_noise)
+        super().__init__(simulator.timestep, simulator.control_range, state_noise)
 
     def _step(self, states: Floats, controls: Floats) -> Floats:
         return self._simulator.step(states, controls)

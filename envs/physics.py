@@ -1,6 +1,7 @@
 """MuJoCo as a pure function of N states: the only place that steps an engine."""
 
 from importlib import resources
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -12,7 +13,8 @@ _DIVERGED = 1e9  # MuJoCo itself calls 1e10 a failure, and writes a log file abo
 
 def load_asset(name: str) -> mujoco.MjSpec:
     """Return the editable MJCF model ``envs/assets/<name>``."""
-    return mujoco.MjSpec.from_string(resources.files("envs.assets").joinpath(name).read_text())
+    text = resources.files("envs.assets").joinpath(name).read_text(encoding="utf-8")
+    return mujoco.MjSpec.from_string(text)
 
 
 class Simulator:
@@ -34,8 +36,21 @@ class Simulator:
         self.hinges: NDArray[np.bool_] = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
         """Which joints turn, ``[n / 2]``."""
         self.state_dim = int(model.nq + model.nv)
-        self._workspace = mujoco.MjData(model)
+        self._make_workspace()
+
+    def _make_workspace(self) -> None:
+        """Make what the engine computes in, which holds nothing that is worth keeping."""
+        self._workspace = mujoco.MjData(self.model)
         self._rollout = rollout.Rollout(nthread=0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the workspace out of a copy or a pickle."""
+        return {k: v for k, v in vars(self).items() if k not in ("_workspace", "_rollout")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make a workspace of its own for a copy."""
+        vars(self).update(state)
+        self._make_workspace()
 
     def number(self, name: str) -> NDArray[np.float64]:
         """Return what the asset calls ``name`` among its custom numbers."""

@@ -6,11 +6,11 @@ from functools import cached_property
 import numpy as np
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Floats, Frames, PixelEnv
 from envs.quantity import Quantity
+from envs.task import Actions, Bools, Floats, Frames, Task
 
 
-class PlanarNavigation(PixelEnv):
+class PlanarNavigation(Task):
     """Move into the corner that is asked for; the locally-linear-control suite's planar task.
 
     It is the task of PCC (Levine et al., ICLR 2020), after its public code.
@@ -39,8 +39,7 @@ class PlanarNavigation(PixelEnv):
         1 in the goal region before the step, 0 elsewhere; for comparison only.
 
     Args:
-        render_mode: ``"rgb_array"`` for `render`, or None.
-        state_noise: see `PixelEnv`; a unit is 1 px in each direction. Noise may push the agent onto
+        state_noise: see `Task`; a unit is 1 px in each direction. Noise may push the agent onto
             an obstacle, but not out of the world.
     """
 
@@ -70,10 +69,10 @@ class PlanarNavigation(PixelEnv):
     obstacle_radius = 2.5
     """The radius of an obstacle [px]."""
 
-    def __init__(self, render_mode: str | None = None, state_noise: float = 0.0):
+    def __init__(self, state_noise: float = 0.0):
         dt = 0.1  # only films know the time here
         control_range = np.array([[-self.max_move, self.max_move]] * 2)
-        super().__init__(dt, control_range, render_mode, state_noise)
+        super().__init__(dt, control_range, state_noise)
 
     def _step(self, states: Floats, controls: Floats) -> Floats:
         after = states.copy()

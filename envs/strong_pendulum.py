@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Floats, Frames, wrap
 from envs.mechanical import MechanicalTask
 from envs.quantity import Quantity
+from envs.task import Actions, Bools, Floats, Frames, wrap
 
 
 class StrongPendulum(MechanicalTask):
@@ -79,7 +79,6 @@ class PendulumBalance(StrongPendulum):
 
     Args:
         perturbed: whether episodes start perturbed.
-        render_mode: ``"rgb_array"`` for `render`, or None.
         state_noise: see `MechanicalTask`; a unit is 0.031 rad and 0.094 rad/s.
     """
 
@@ -87,11 +86,9 @@ class PendulumBalance(StrongPendulum):
     max_perturbation = (0.3, 1.0)
     """A perturbed start is at most this far from upright [rad], and this fast [rad/s]."""
 
-    def __init__(
-        self, perturbed: bool = False, render_mode: str | None = None, state_noise: float = 0.0
-    ):
+    def __init__(self, perturbed: bool = False, state_noise: float = 0.0):
         self.perturbed = perturbed
-        super().__init__(render_mode, state_noise)
+        super().__init__(state_noise)
 
     def sample_starts(self, rng: np.random.Generator, n: int) -> Floats:
         """Draw ``n`` starts ``[n, 2]``; start i is the same for any n > i."""
@@ -109,7 +106,6 @@ class PendulumReach(StrongPendulum):
         exceeds 84%.
 
     Args:
-        render_mode: ``"rgb_array"`` for `render`, or None.
         state_noise: see `MechanicalTask`; a unit is 0.031 rad and 0.094 rad/s.
     """
 

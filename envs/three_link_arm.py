@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import raster, scenes
-from envs.core import Actions, Bools, Floats, Frames
 from envs.mechanical import MechanicalTask
 from envs.quantity import Quantity
+from envs.task import Actions, Bools, Floats, Frames
 
 
 class ThreeLinkArm(MechanicalTask):
@@ -40,7 +40,6 @@ class ThreeLinkArm(MechanicalTask):
         1 in the goal region before the step, 0 elsewhere; for comparison only.
 
     Args:
-        render_mode: ``"rgb_array"`` for `render`, or None.
         state_noise: see `MechanicalTask`; a unit is 0.031, 0.021 and 0.010 rad, and 0.016 rad/s.
     """
 

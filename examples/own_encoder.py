@@ -6,18 +6,14 @@ with the default numbers of steps and transitions it takes minutes.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from e2c.config import Recipe
-from e2c.learning.experiment import train
+import e2c
 from e2c.models.encoders import ENCODERS, Encoder
 from e2c.models.layers import mlp
 from e2c.models.options import ModelConfig
-from e2c.presets import preset
 
 FILTERS = 16
 
@@ -44,12 +40,10 @@ class SpatialSoftmax(Encoder):
 ENCODERS["spatial_softmax"] = SpatialSoftmax
 
 if __name__ == "__main__":
-    config = preset("default")
-    config = replace(
-        config,
-        model=replace(config.model, encoder="spatial_softmax"),
-        optimiser=replace(config.optimiser, steps=40),
-        data=replace(config.data, transitions=500, rounds=0),
-        evaluation=replace(config.evaluation, episodes=0),
+    e2c.train(
+        "runs/own_encoder",
+        model={"encoder": "spatial_softmax"},
+        optimiser={"steps": 40},
+        data={"transitions": 500, "rounds": 0},
+        evaluation={"episodes": 0},
     )
-    train(Recipe(config), Path("runs/own_encoder"))

@@ -6,21 +6,18 @@ encoding of that image. In the run's ``config.yaml`` the knob is ``objective.nor
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from e2c.config import Recipe, with_method
-from e2c.learning.experiment import train
+import e2c
 from e2c.models.base import LatentModel
 from e2c.models.decoders import Decoder
 from e2c.models.methods import METHODS
 from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.options import option
-from e2c.presets import preset
 
 
 @dataclass(frozen=True)
@@ -67,11 +64,11 @@ class JointAutoencoder(LatentModel[JointObjective]):
 METHODS["joint"] = JointAutoencoder
 
 if __name__ == "__main__":
-    config = with_method(preset("default"), "joint")
-    config = replace(
-        config,
-        optimiser=replace(config.optimiser, steps=40),
-        data=replace(config.data, transitions=500, rounds=0),
-        evaluation=replace(config.evaluation, episodes=0),
+    e2c.train(
+        "runs/own_objective",
+        model={"method": "joint"},
+        objective={"norm_weight": 0.05},
+        optimiser={"steps": 40},
+        data={"transitions": 500, "rounds": 0},
+        evaluation={"episodes": 0},
     )
-    train(Recipe(config), Path("runs/own_objective"))

@@ -1,6 +1,8 @@
 """The agent: shapes, limits, goals, refusals, and that episodes in a batch do not meet."""
 
+import copy
 import dataclasses
+import pickle
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
 
-from e2c.config import PlannerConfig
-from e2c.control.agent import Agent, LatentDynamics, goal_cost
+from e2c.control.agent import Agent, LatentDynamics, PlannerConfig, goal_cost
 from e2c.errors import E2CError
 from e2c.models.base import ProblemSpec
 from e2c.models.gaussians import DiagonalGaussian
+from planners import PLANNERS
 
 OPTIONS = PlannerConfig(
     horizon=7, first_iterations=6, iterations=2, restarts=3, control_weight=1e-3
@@ -70,11 +72,57 @@ def test_the_limits_are_used() -> None:
 )
 def test_anything_but_an_observation_is_refused(observation: Any) -> None:
     agent = make_agent()
-    for ask in (agent.act, agent.reset):
+    for what, ask in (("An observation", agent.act), ("A goal", agent.reset)):
         if observation is None and ask == agent.reset:
             continue
-        with pytest.raises(E2CError, match=r"An observation is uint8 of shape \[3, 12, 6\], or a"):
+        with pytest.raises(E2CError, match=rf"{what} is uint8 of shape \[3, 12, 6\], or a"):
             ask(observation)
+
+
+def test_what_a_reset_returns_is_told_from_an_observation() -> None:
+    with pytest.raises(E2CError, match=r"got no array; give what the world shows \(reset\(\) ret"):
+        make_agent().act((images(1)[0], {}))  # type: ignore[arg-type]
+
+
+def test_as_many_goals_as_observations() -> None:
+    agent = make_agent()
+    agent.reset(goal=images(3))
+    with pytest.raises(E2CError, match="goals of 3 episodes and observations of 2"):
+        agent.act(images(2))
+
+
+def test_nothing_is_imagined_beyond_the_plan() -> None:
+    agent = make_agent()
+    agent.act(images(1)[0])
+    assert agent.imagine([0, 7]).shape == (1, 2, 12, 6)
+    for beyond in ([60], [-1], [0, 8]):
+        with pytest.raises(E2CError, match="The plan reaches 7 steps ahead, and step"):
+            agent.imagine(beyond)
+
+
+def test_an_agent_and_its_plan_can_be_copied_and_pickled() -> None:
+    agent, x = make_agent(), images(2)
+    agent.act(x)
+    others = [copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))]
+    expected = agent.act(images(2, seed=5))
+    for other in others:
+        np.testing.assert_array_equal(other.act(images(2, seed=5)), expected)
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_every_planner_serves_an_agent(name: str) -> None:
+    agent = make_agent().with_planner(name)
+    actions = agent.act(images(3))
+    assert (actions >= np.array(SPEC.control_low, np.float32)).all()
+    assert (actions <= np.array(SPEC.control_high, np.float32)).all()
+    assert set(agent.faults) >= {"blind", "lost"}
+
+
+def test_an_unknown_planner_is_named() -> None:
+    with pytest.raises(
+        E2CError, match=r"There is no planner 'ilgq' \(planner\); did you mean ilqg"
+    ):
+        make_agent().with_planner("ilgq")
 
 
 def test_arrays_that_are_not_contiguous_or_writeable_are_observations() -> None:

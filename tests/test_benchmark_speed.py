@@ -9,7 +9,7 @@ from tiny import CONFIG
 from benchmarks.speed import Speed, newest_run
 from e2c.config import Recipe
 from e2c.errors import E2CError
-from e2c.learning import experiment
+from e2c.learning.run import train
 
 
 def test_every_figure_is_measured_and_written(
@@ -18,9 +18,9 @@ def test_every_figure_is_measured_and_written(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(E2CError, match="no run under runs"):
         newest_run()
-    experiment.train(Recipe(CONFIG), tmp_path / "runs" / "tiny")
+    train(Recipe(CONFIG), tmp_path / "runs" / "tiny")
     Speed(json=Path("out/speed.json"), episodes=1, batch=2, training_steps=2)()
-    figures = json.loads(Path("out/speed.json").read_text())
+    figures = json.loads(Path("out/speed.json").read_text(encoding="utf-8"))
     assert figures["run"] == "runs/tiny"
     assert figures["machine"]["torch_threads"] == 1
     step = figures["control_step"]

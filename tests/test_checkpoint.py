@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, python, tiny_model
 
 from e2c.config import Config
-from e2c.control.agent import Agent, load_agent
+from e2c.control.agent import Agent
+from e2c.door import load_agent
 from e2c.errors import E2CError
 from e2c.files.tensors import MAX_BYTES, MAX_HEADER, digest, split
 from e2c.models import checkpoint

@@ -1,5 +1,6 @@
 """The command lines: what is typed wrongly ends with status 2 and one clear message."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -11,17 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, ROOT, noise_data, shorten_episodes
+from tiny import CONFIG, ENV, ROOT, noise_data, python, shorten_episodes
 
-import envs
 from e2c import commands, errors, presets
 from e2c.config import Recipe
+from e2c.control.goals import from_state, read_goal
 from e2c.data import episodes as dataset
-from e2c.learning import experiment
+from e2c.learning.collect import collect_transitions
+from e2c.learning.run import train
 from e2c.models import checkpoint
+from envs.pendulum import PendulumSwingUp
 
 Command = Callable[[], NoReturn]
 COMMANDS: dict[str, Command] = {
@@ -45,8 +49,8 @@ TINY = [
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(envs, "ENVIRONMENTS", shorten_episodes(4))
-        experiment.train(Recipe(CONFIG, 3), folder)
+        shorten_episodes(patch, 4)
+        train(Recipe(CONFIG, seed=3), folder)
     return folder
 
 
@@ -54,7 +58,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_run: Path) -> Path:
     """An empty working folder, but for a trained ``run`` and a dataset ``data.npz``."""
     shutil.copytree(whole_run, tmp_path / "run")
-    experiment.collect(ENV, 20, 5, 0, None, 0.0).save(tmp_path / "data.npz")
+    collect_transitions(ENV, 20, 5, 0).save(tmp_path / "data.npz")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -112,9 +116,9 @@ OWN = [
     ("train", ["--out", "new", "--env", "E2C/Pendulum"], "valid are: E2C/Pendulum"),
     ("train", ["--out", "new", "--data", "none.npz"], "none.npz; e2c-collect --out "),
     ("train", ["--out", "new", "--data", "run/run.json"], "run/run.json was refused: it cannot b"),
-    ("train", ["--out", "new", "--data", "foreign.npz"], "foreign.npz holds Test/Tiny-v0 with ob"),
-    ("train", ["--out", "new", "--data", "data.npz", "foreign.npz"], "foreign.npz holds Test/Ti"),
-    ("train", ["--out", "new", "--data", "controls.npz"], "controls.npz holds E2C/PendulumSwing"),
+    ("train", ["--out", "new", "--data", "foreign.npz"], "foreign.npz was recorded where the env"),
+    ("train", ["--out", "new", "--data", "data.npz", "foreign.npz"], "foreign.npz was record"),
+    ("train", ["--out", "new", "--data", "controls.npz"], "controls.npz was recorded where the n"),
     ("train", ["--out", "new", "--data", "data.npz"], "longest has 5 steps and objective.horizo"),
     ("train", ["--out", "data.npz/run", *TINY], "data.npz"),
     ("collect", ["--out", "new.csv"], "--out is new.csv; its name must end in .npz."),
@@ -123,7 +127,7 @@ OWN = [
     ("collect", ["--out", "new.npz", "--seed", "-3"], "--seed is -3; it must be at least 0."),
     ("collect", ["--out", "new.npz", "--exploration", "-1"], "--exploration is -1.0; it must be"),
     ("collect", ["--out", "new.npz", "--exploration", "inf"], "--exploration is inf; it must be"),
-    ("collect", ["--out", "new.npz", "--env", "Pendulum-v1"], "valid are: E2C/Pendulum"),
+    ("collect", ["--out", "new.npz", "--env", "Pendulum-v9"], "valid are: E2C/Pendulum"),
     ("collect", ["--out", "new.npz", "--agent", "none"], "The run folder none does not exist"),
     ("evaluate", ["none"], "The run folder none does not exist (checkpoint.safetensors); train o"),
     ("evaluate", ["run/data"], "The run folder run/data holds no checkpoint"),
@@ -134,7 +138,7 @@ OWN = [
     ("evaluate", ["run", "--picture", "p.jpg"], "--picture is p.jpg; its name must end in .png."),
     ("evaluate", ["run", "--trajectories", "t"], "--trajectories is t; its name must end in .npz."),
     ("evaluate", ["run", "--mass", "-1"], "The rod's mass must be a positive number; got -1.0."),
-    ("evaluate", ["run", "--mass", "nan"], "The rod's mass must be a positive number; got nan."),
+    ("evaluate", ["run", "--mass", "nan"], "--mass is nan; it must be a finite number."),
     ("evaluate", ["run", "--length", "0"], "The rod's length must be a positive number; got 0"),
     ("evaluate", ["run", "--frame-noise", "-1"], "--frame-noise is -1.0; it must be at least 0."),
     ("evaluate", ["run", "--frame-noise", "inf"], "--frame-noise is inf; it must be a finite"),
@@ -144,7 +148,7 @@ OWN = [
     ("evaluate", ["run", "--episodes", "10001"], "--episodes is 10001; it must be at most 10000."),
     ("evaluate", ["run", "--json", "r.txt"], "--json is r.txt; its name must end in .json."),
     ("evaluate", ["a\nb"], "The run folder a b does not exist"),
-    ("train", ["--out", "new", "--data", "loop"], "There is no dataset file"),
+    ("train", ["--out", "new", "--data", "loop"], "There is no file"),
     ("train", ["--out", "new", "--threads", "257"], "threads is 257; it must be at most 256."),
     ("evaluate", ["run", "--json", "data.npz/new.json"], "data.npz"),
     ("evaluate", ["run", "--json", "run"], "run"),
@@ -160,9 +164,7 @@ def test_a_mistake_ends_in_one_sentence_and_changes_nothing(
     noise_data((9,)).save(here / "foreign.npz")
     data = dataset.load(here / "data.npz")
     two = np.repeat(data.actions, 2, axis=1)
-    dataset.Dataset(data.frames, two, data.states, data.lengths, data.provenance).save(
-        here / "controls.npz"
-    )
+    dataclasses.replace(data, actions=two).save(here / "controls.npz")
     (here / "loop").symlink_to("loop")
     (here / "broken").mkdir()
     (here / "broken" / checkpoint.NAME).write_bytes(b"not a checkpoint")
@@ -243,7 +245,7 @@ def test_presets_are_where_other_options_start(
         asked.append(recipe.config)
         raise errors.E2CError("that is enough")
 
-    monkeypatch.setattr(experiment, "train", train)
+    monkeypatch.setattr(commands, "train", train)
     command("train", "--preset", preset, "--env", env, "--out", "new", "--planner.horizon", "7")
     command("train", f"--env={env}", "--out=new", f"--preset={preset}", "--planner.horizon=7")
     for config in asked:
@@ -260,7 +262,7 @@ def full(*_: Any, **__: Any) -> NoReturn:
 
 
 def half_written(path: Path, content: Any, *_: Any) -> NoReturn:
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write("half")
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
@@ -361,7 +363,7 @@ def test_stopping_is_told_with_its_own_status(
     def stop(*_: Any) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "collect", stop)
+    monkeypatch.setattr(commands, "collect", stop)
     outcome = command("collect", "--out", "new.npz")
     assert outcome.status == 130
     assert outcome.err == "e2c: Stopped; files already written are whole.\n"
@@ -384,7 +386,7 @@ def test_output_that_nobody_reads_any_more_ends_the_command_quietly() -> None:
 def test_a_lack_of_memory_is_told(
     monkeypatch: pytest.MonkeyPatch, command: Callable[..., Outcome], allocate: Any
 ) -> None:
-    monkeypatch.setattr(experiment, "collect", lambda *_: allocate(10**14))
+    monkeypatch.setattr(commands, "collect", lambda *_: allocate(10**14))
     outcome = command("collect", "--out", "new.npz")
     assert outcome.status == 2
     assert outcome.err.startswith("e2c: Memory does not suffice for this: choose smaller numbers")
@@ -396,7 +398,7 @@ def test_a_fault_of_the_program_is_not_hidden(here: Path, monkeypatch: pytest.Mo
     def defect(*_: Any) -> NoReturn:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(experiment, "collect", defect)
+    monkeypatch.setattr(commands, "collect", defect)
     monkeypatch.setattr("sys.argv", ["collect", "--out", "new.npz"])
     with pytest.raises(ZeroDivisionError):
         commands.collect_command()
@@ -435,3 +437,93 @@ def test_an_agent_collects_by_command(here: Path, command: Callable[..., Outcome
     own = dataset.load(here / "own.npz")
     assert own.provenance["controller"] == "agent"
     assert own.content_hash[:16] in outcome.out
+
+
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+"""The environment of a system that knows no letters but these."""
+
+
+@pytest.mark.parametrize("name", ["collect", "train", "evaluate", "demo", "report"])
+def test_every_command_works_in_an_ascii_locale(name: str) -> None:
+    program = f"import sys; sys.argv = ['x', '--help']; from e2c import commands; commands.{name}"
+    done = python("-c", f"{program}_command()", **ASCII)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_is_read_in_an_ascii_locale(here: Path) -> None:
+    done = python("-m", "e2c.report", str(here / "run"), **ASCII)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_graphics_library_that_is_not_there_is_one_sentence() -> None:
+    done = python("evaluate.py", "e2c/trained/pendulum", "--episodes", "1", MUJOCO_GL="foo")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "unset the environment variable MUJOCO_GL" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["envs", "planners"])
+def test_a_folder_that_hides_a_package_of_ours_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("")
+    (tmp_path / "script.py").write_text("import e2c")
+    done = python(str(tmp_path / "script.py"), PYTHONPATH=str(ROOT))
+    told = f"{tmp_path / name} hides the package {name} that comes with e2c; rename it"
+    assert told in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("door", "told"), [("train.py", "python evaluate.py"), ("x", "e2c-evaluate")]
+)
+def test_the_next_command_can_be_typed_as_it_is_told(
+    here: Path, monkeypatch: pytest.MonkeyPatch, door: str, told: str
+) -> None:
+    monkeypatch.setattr("sys.argv", [door])
+    assert commands._evaluation_of(here / "a run") == f"{told} '{here / 'a run'}'"
+
+
+def test_a_goal_may_be_a_picture_an_array_or_a_moment(
+    here: Path, command: Callable[..., Outcome]
+) -> None:
+    """Whichever it is, the agent plans towards that observation."""
+    task = PendulumSwingUp()
+    wanted = task.observe(np.array([[0.5, 0.0]]))[0]
+    cv2.imwrite(str(here / "goal.png"), wanted[0])
+    np.save(here / "goal.npy", wanted)
+    moment = dataset.load(here / "data.npz")
+    spec = checkpoint.load(here / "run")[2]
+    for text in ("goal.png", "goal.npy"):
+        np.testing.assert_array_equal(read_goal(text, spec), wanted)
+    np.testing.assert_array_equal(read_goal("data.npz:1:3", spec), moment.planes()[6 + 3])
+    np.testing.assert_array_equal(from_state((0.5, 0.0), spec), wanted)
+    outcome = command(
+        "evaluate", "run", "--episodes", "1", "--goal", "goal.png", "--video", "g.mp4"
+    )
+    assert outcome.status == 0, outcome.err
+    assert (here / "g.mp4").exists()
+    outcome = command("evaluate", "run", "--episodes", "1", "--goal-state", "0.5", "0")
+    assert outcome.status == 0, outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("goal.mp4", "is not of a known kind; give a picture"),
+        ("none.png", "cannot be read (it is not an ordinary file)"),
+        ("torn.png", "is not a picture that can be read"),
+        ("data.npz:9:0", "no step 0 of episode 9"),
+        ("data.npz:0:99", "no step 99 of episode 0"),
+        ("none.npy", "cannot be read"),
+        ("float.npy", "A goal is a picture, uint8 of [height, width, 3], or an observation"),
+    ],
+)
+def test_what_is_no_goal_is_one_sentence(
+    here: Path, command: Callable[..., Outcome], text: str, told: str
+) -> None:
+    (here / "torn.png").write_bytes(b"\x89PNG\r\n")
+    np.save(here / "float.npy", np.zeros((2, 48, 48)))
+    for name, arguments in (("train", ["--out", "new"]), ("evaluate", ["run"])):
+        outcome = command(name, *arguments, "--goal", text)
+        assert outcome.status == 2
+        assert outcome.err.count("\n") == 1
+        assert told in outcome.err

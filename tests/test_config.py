@@ -79,8 +79,8 @@ def test_fields_left_out_keep_their_defaults() -> None:
     [
         ({"modle": {}}, "Unknown configuration key modle; did you mean model?"),
         ({"model": {"latent_dims": 3}}, "model.latent_dims; did you mean model.latent_dim?"),
-        ({"planner": {"zzz": 3}}, "planner.zzz; known: horizon, iterations"),
-        ({3: {}}, "Unknown configuration key 3; known: env, model"),
+        ({"planner": {"zzz": 3}}, "planner.zzz; known: name, horizon, iterations"),
+        ({3: {}}, "Unknown configuration key 3; known: env, env_args"),
         (None, "The configuration must be a mapping; got None."),
         ([], "The configuration must be a mapping"),
         ({"model": 3}, "model. must be a mapping; got 3."),
@@ -109,7 +109,11 @@ def test_whole_numbers_are_numbers() -> None:
     assert (clip, type(clip)) == (3.0, float)
 
 
-NUMBERS = [(name, value) for name, value in leaves(Config()) if not isinstance(value, str)]
+NUMBERS = [
+    (name, value)
+    for name, value in leaves(Config())
+    if not isinstance(value, str | bool) and value is not None
+]
 
 
 @pytest.mark.parametrize(("name", "value"), NUMBERS)
@@ -289,5 +293,8 @@ def test_every_field_has_its_sentence_and_every_number_its_range(part: Any) -> N
         places = [i for i, line in enumerate(lines) if line.startswith(f"    {item.name}: ")]
         nested = dataclasses.is_dataclass(value)
         assert nested or any(lines[i + 1].startswith('    """') for i in places), item.name
-        number = isinstance(value, int | float) or (isinstance(value, tuple) and value)
+        switch = isinstance(value, bool)
+        number = not switch and (
+            isinstance(value, int | float) or (isinstance(value, tuple) and value)
+        )
         assert not number or "range" in item.metadata, item.name

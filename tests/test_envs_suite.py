@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from tiny import task_of
 
-import envs
 from envs.cart_pole import CartPole
-from envs.core import Floats, PixelEnv
 from envs.mechanical import MechanicalTask
 from envs.planar import PlanarNavigation
 from envs.strong_pendulum import PendulumBalance, PendulumReach
+from envs.task import Floats, Task
 from envs.three_link_arm import ThreeLinkArm
 
 G, M, L = 9.81, 0.1, 0.5
@@ -154,7 +154,7 @@ def test_its_steps_are_short_enough_for_the_equation(
 def test_an_unclipped_predecessor_is_found_for_any_state(
     name: str, rng: np.random.Generator
 ) -> None:
-    env = envs.make(f"E2C/{name}-v0")
+    env = task_of(f"E2C/{name}-v0")
     assert isinstance(env, MechanicalTask)
     states = rng.uniform(-1, 1, (400, env.state_dim)) * env.reach
     earlier = env.previous(states)
@@ -236,7 +236,7 @@ def test_cart_pole_starts_tilted_and_restarts_near_upright(rng: np.random.Genera
 def test_every_thousandth_of_a_radian_or_metre_is_seen(
     name: str, positions: int, rng: np.random.Generator
 ) -> None:
-    env = envs.make(f"E2C/{name}-v0")
+    env = task_of(f"E2C/{name}-v0")
     states = env.sample_states(rng, 300)
     for i in range(positions):
         moved = env.draw(states + 1e-3 * np.eye(env.state_dim)[i]).astype(int) - env.draw(states)
@@ -244,7 +244,7 @@ def test_every_thousandth_of_a_radian_or_metre_is_seen(
         assert np.abs(moved).max() < 25, "a small move is a small change"
 
 
-def mirrored(env: PixelEnv, state: list[float], axis: int = -1) -> bool:
+def mirrored(env: Task, state: list[float], axis: int = -1) -> bool:
     states = np.array([state, [-number for number in state]])
     one, other = env.draw(states).astype(int)
     return bool(np.abs(np.flip(one, axis) - other).max() <= 1)

@@ -1,44 +1,68 @@
 """Scores of hand-made episodes, whose answers are known."""
 
+import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
-from tiny import ENV
+from numpy.typing import NDArray
+from tiny import noise_data
 
-import envs
-from e2c.evaluation.scores import LOST, Scores, open_loop_error, score
+from e2c.data.episodes import Episodes
+from e2c.evaluation.scores import LOST, Scores, open_loop_error, score, settled
+from envs.pendulum import PendulumSwingUp
 
 T = 60
 
 
+def scored(states: NDArray[np.float64]) -> Scores:
+    """Score episodes of the headline task without control, as its world tells of them."""
+    task, (E, moments, n) = PendulumSwingUp(), states.shape
+    still = np.zeros((E, moments - 1, 1), np.float32)
+    recorded = Episodes(
+        frames=np.zeros((E * (moments + 1), 4, 5), np.uint8),
+        actions=still.reshape(-1, 1),
+        lengths=np.full(E, moments - 1),
+        states=states.reshape(-1, n),
+        rewards=task.reward(states[:, :-1], still).reshape(-1),
+        in_goal=task.is_goal(states).reshape(-1),
+    )
+    return score(recorded, task.settle_steps)
+
+
+def known(name: str) -> NDArray[Any]:
+    """A column of the scores of `episodes`."""
+    column: NDArray[Any] = getattr(episodes(), name)
+    return column
+
+
 def episodes() -> Scores:
     """Up after 7 steps and there to the end; there at step 3 alone; never; lost at the very end."""
-    env = envs.make(ENV)
     states = np.full((4, T + 1, 2), [np.pi, 0.0])
     states[0, 7:, 0] = 0.1
     states[1, 3, 0] = 2 * np.pi - 0.15  # the same angle, wrapped
     states[3, :T, 0] = 0.0
     states[3, T, 0] = 0.3
-    return score(env, states, np.zeros((4, T, 1), np.float32))
+    return scored(states)
 
 
 def test_success_is_to_end_settled() -> None:
-    assert episodes().success.tolist() == [True, False, False, False]
+    assert known("success").tolist() == [True, False, False, False]
 
 
 def test_time_in_goal_is_a_share_of_the_steps() -> None:
     expected = [(T - 6) / T, 1 / T, 0, (T - 1) / T]
-    np.testing.assert_allclose(episodes().time_in_goal, expected)
+    np.testing.assert_allclose(known("time_in_goal"), expected)
 
 
 def test_steps_to_goal_is_the_first_step_that_ends_there() -> None:
-    assert episodes().steps_to_goal.tolist() == [7, 3, np.inf, 1]
+    assert known("steps_to_goal").tolist() == [7, 3, np.inf, 1]
 
 
 def test_returns_are_the_sums_of_rewards() -> None:
     hanging = -(np.pi**2)
-    returns = episodes().returns
+    returns = known("returns")
     assert returns[2] == pytest.approx(T * hanging)
     assert returns[0] == pytest.approx(7 * hanging - 53 * 0.1**2)
     assert returns[1] == pytest.approx((T - 1) * hanging - 0.15**2)
@@ -49,21 +73,20 @@ def test_the_summary_averages() -> None:
     assert summary["success_rate"] == 0.25
     assert summary["time_in_goal"] == pytest.approx((54 + 1 + 0 + 59) / 4 / T)
     assert summary["steps_to_goal_median"] == 5
-    assert summary["return_mean"] == pytest.approx(episodes().returns.mean())
+    assert summary["return_mean"] == pytest.approx(known("returns").mean())
 
 
 def test_a_median_that_is_never_is_none() -> None:
-    env = envs.make(ENV)
     states = np.full((3, T + 1, 2), [np.pi, 0.0])
     states[0, 5, 0] = 0
-    scores = score(env, states, np.zeros((3, T, 1), np.float32))
+    scores = scored(states)
     assert scores.summary()["steps_to_goal_median"] is None
     states[1, 5, 0] = 0
-    scores = score(env, states[:2], np.zeros((2, T, 1), np.float32))
+    scores = scored(states[:2])
     assert scores.summary()["steps_to_goal_median"] == 5
     states[:] = [np.pi, 0.0]
     half = np.concatenate([states[:1], np.zeros_like(states[:1])])
-    scores = score(env, half, np.zeros((2, T, 1), np.float32))
+    scores = scored(half)
     assert scores.summary()["steps_to_goal_median"] is None, "half of them never get there"
 
 
@@ -82,6 +105,38 @@ def test_rows_name_the_faults_that_happened() -> None:
     rows = episodes().rows(**counts)
     assert [row["faults"] for row in rows] == [{}, {"blind": 2, "lost": 3}, {}, {"blind": 1}]
     json.dumps(rows)
+
+
+def test_an_episode_that_is_too_short_is_no_success() -> None:
+    inside = np.ones(50, bool)
+    assert settled(inside, 50)
+    assert not settled(inside[1:], 50)
+    assert not settled(np.append(inside, False), 50)
+    assert not settled(np.append(False, inside[1:]), 50)
+
+
+def test_a_world_that_tells_nothing_is_not_scored() -> None:
+    told = noise_data((4, 7))
+    untold = dataclasses.replace(told, states=None)
+    scores = score(untold, 5)
+    assert scores.summary() == {}
+    assert [row["steps"] for row in scores.rows()] == [4, 7]
+    assert all(row.keys() == {"steps", "faults"} for row in scores.rows())
+
+
+def test_episodes_of_different_lengths_are_scored_each_by_itself() -> None:
+    lengths = (4, 7)
+    told = dataclasses.replace(
+        noise_data(lengths),
+        rewards=np.arange(11.0),
+        in_goal=np.array([False] * 2 + [True] * 3 + [True] + [False] * 6 + [True]),
+    )
+    scores = score(told, 3)
+    summary = scores.summary()
+    assert summary["success_rate"] == 0.5
+    assert summary["time_in_goal"] == pytest.approx((3 / 4 + 1 / 7) / 2)
+    assert summary["steps_to_goal_median"] == pytest.approx((2 + 7) / 2)
+    assert summary["return_mean"] == pytest.approx((0 + 1 + 2 + 3 + sum(range(4, 11))) / 2)
 
 
 def test_open_loop_error_is_relative_to_the_spread() -> None:

@@ -6,33 +6,46 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import ROOT
+from tiny import ALONE, ROOT
 
 from e2c.files import runs
 
 LINES = {"own_encoder": 30, "own_objective": 60}
 """The most lines of each that are neither imports nor docstrings nor blank."""
+ADAPTED = 10
+"""The most of them that it takes to learn in an own environment, besides the environment itself."""
 
 
-def lines_of_code(path: Path) -> int:
-    tree = ast.parse(path.read_text())
+def lines_of_code(text: str) -> int:
+    """Count the lines of a program that are neither imports nor docstrings nor blank."""
     idle: set[int] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(text)):
         told = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if told or isinstance(node, ast.Import | ast.ImportFrom):
             idle |= set(range(node.lineno, (node.end_lineno or 0) + 1))  # type: ignore[attr-defined]
-    lines = enumerate(path.read_text().splitlines(), start=1)
+    lines = enumerate(text.splitlines(), start=1)
     return sum(bool(line.strip()) and number not in idle for number, line in lines)
 
 
-@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize(("name", "most"), LINES.items())
+def test_an_example_is_as_short_as_is_said(name: str, most: int) -> None:
+    assert lines_of_code((ROOT / "examples" / f"{name}.py").read_text("utf-8")) <= most
+
+
+def test_an_own_environment_takes_few_lines_besides_itself() -> None:
+    text = (ROOT / "examples" / "own_environment.py").read_text("utf-8")
+    (rail,) = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    environment = "\n".join(text.splitlines()[rail.lineno - 1 : rail.end_lineno])
+    assert lines_of_code(text) - lines_of_code(environment) <= ADAPTED
+
+
+@pytest.mark.parametrize("name", [*LINES, "own_environment"])
 def test_an_example_trains_in_seconds(name: str, tmp_path: Path) -> None:
     example = ROOT / "examples" / f"{name}.py"
-    assert lines_of_code(example) <= LINES[name]
     done = subprocess.run(
         [sys.executable, example],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONPATH": str(ROOT)},
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONPATH": str(ROOT), **ALONE},
         capture_output=True,
         text=True,
         timeout=300,

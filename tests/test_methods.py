@@ -11,7 +11,7 @@ from tiny import CONFIG, MODEL, SPEC, generator, images, noise_data, tiny_model
 from torch import Tensor
 
 from e2c.config import with_method
-from e2c.data.episodes import Windows
+from e2c.data.windows import Windows
 from e2c.errors import E2CError
 from e2c.learning.trainer import OptimiserConfig, Phase, Trainer
 from e2c.models import checkpoint

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from benchmarks import mutants, mutations
 from benchmarks.mutations import Case, run_here
+from e2c import commands
 from e2c.config import Recipe, check_recipe
 from e2c.errors import E2CError
-from e2c.learning import experiment
 from e2c.options import from_dict, leaves, to_dict
 
 COUNT = 150
@@ -140,7 +140,7 @@ def test_every_fault_is_found(
 ) -> None:
     (tmp_path / "case").mkdir()
     monkeypatch.setattr(mutations, "SECONDS", 0.3)
-    monkeypatch.setattr(experiment, "collect", FAULTS[verdict])
+    monkeypatch.setattr(commands, "collect", FAULTS[verdict])
     outcome = run_here(["collect", "--out", "new.npz"], tmp_path / "case")
     assert outcome.verdict == verdict
     assert not outcome.sound
@@ -153,9 +153,9 @@ def test_processes_of_their_own_say_the_same(cases: list[Case]) -> None:
 
 
 def test_the_table_counts() -> None:
-    verdicts = collections.Counter({("dataset", "done"): 3, ("report", "sentence"): 14})
+    verdicts = collections.Counter({("recording", "done"): 3, ("report", "sentence"): 14})
     rows = [row.split() for row in mutations.table(verdicts).splitlines()]
-    assert rows == [["done", "sentence"], ["dataset", "3", "0"], ["report", "0", "14"]]
+    assert rows == [["done", "sentence"], ["recording", "3", "0"], ["report", "0", "14"]]
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()

@@ -159,7 +159,7 @@ def test_times_are_one_in_each_part(horizon: int, targets: int) -> None:
 def test_the_gradient_reaches_every_weight() -> None:
     model = tiny_model(FULL)
     data = noise_data((9,))
-    x = torch.from_numpy(data.observations()[:3]).float()[None] / 255
+    x = torch.from_numpy(data.planes()[:3]).float()[None] / 255
     u = torch.from_numpy(data.actions[:4])[None]
     terms = terms_of(model, Batch(x, u, [0, 2, 4]), 0)
     for name in ("prediction", "latent_kl"):

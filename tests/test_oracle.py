@@ -3,22 +3,25 @@
 import numpy as np
 import pytest
 import torch
+from dots import dots
 from planner_systems import Pendulum
 from tiny import ENV, generator
 
-import envs
-from e2c.config import PlannerConfig
+from e2c.control.agent import PlannerConfig
+from e2c.control.base import make_world, rollout
 from e2c.control.oracle import Oracle, TrueDynamics
+from e2c.data.episodes import Episodes
+from e2c.errors import E2CError
 from e2c.evaluation.scores import score
-from e2c.learning.experiment import problem_spec
-from envs.collect import BatchEnv, record
+from envs.pendulum import PendulumSwingUp
+from envs.world import settle_steps, simulated
 
 ANALYTIC = Pendulum()
 
 
 @pytest.fixture(scope="module")
 def dynamics() -> TrueDynamics:
-    return TrueDynamics(envs.make(ENV), 1)
+    return TrueDynamics(PendulumSwingUp(), 1)
 
 
 def on_the_cylinder(*lead: int) -> torch.Tensor:
@@ -69,43 +72,52 @@ def test_what_is_not_finite_leads_to_nan_and_its_neighbour_is_not_touched(
 
 
 def test_coordinates_are_divided_by_their_spread(dynamics: TrueDynamics) -> None:
-    states = envs.make(ENV).sample_states(np.random.default_rng(1), 5000)
+    states = PendulumSwingUp().sample_states(np.random.default_rng(1), 5000)
     spread = dynamics.whiten(states).std(0)
     torch.testing.assert_close(spread, torch.ones(3).double(), rtol=0.03, atol=0)
 
 
 def test_the_oracle_goes_where_each_episode_asks_for() -> None:
-    name = "E2C/Planar-v0"
-    env = envs.make(name)
-    starts = env.sample_starts(np.random.default_rng(0), 9)
+    world = make_world("E2C/Planar-v0", 3)
+    starts = simulated(world, "The test").task.sample_starts(np.random.default_rng(0), 9)
     starts = starts[np.unique(starts[:, 2:], axis=0, return_index=True)[1]]
     assert len(starts) == 3
-    batch = BatchEnv(env, starts)
-    oracle = Oracle(env, problem_spec(name, env), PlannerConfig(horizon=20), starts)
-    rollouts = record(batch, lambda _: oracle.act(batch.states), 25)
-    assert env.is_goal(rollouts.states[:, -1]).all()
+    oracle, rng = Oracle(world, PlannerConfig(horizon=20)), np.random.default_rng(0)
+    episodes = rollout(world, oracle, 25, rng, states=starts)
+    assert episodes.in_goal is not None
+    assert episodes.in_goal.reshape(3, -1)[:, -1].all()
 
 
 def test_the_oracle_swings_up_and_holds() -> None:
-    env = envs.make(ENV)
-    spec, starts = problem_spec(ENV, env), env.sample_starts(np.random.default_rng(0), 3)
-    batch, oracle = BatchEnv(env, starts), Oracle(env, spec, PlannerConfig(), starts)
-    rollouts = record(batch, lambda _: oracle.act(batch.states), 120)
-    scores = score(env, rollouts.states, rollouts.actions)
+    world = make_world(ENV, 3)
+    episodes = rollout(world, Oracle(world, PlannerConfig()), 120, np.random.default_rng(0))
+    scores = score(episodes, settle_steps(world))
+    assert scores.success is not None
     assert scores.success.all()
+    assert scores.steps_to_goal is not None
     assert (scores.steps_to_goal < 65).all()
-    assert np.abs(rollouts.actions).max() <= 2
+    assert np.abs(episodes.actions).max() <= 2
+
+
+def test_a_world_without_states_has_no_oracle() -> None:
+    with pytest.raises(E2CError, match="The oracle needs a world whose states can be read and set"):
+        Oracle(dots(2), PlannerConfig())
 
 
 def test_an_episode_costs_what_the_planning_cost_says_of_it() -> None:
     """Whoever played it; at rest in the goal without control it costs nothing."""
-    env = envs.make(ENV)
-    spec, options = problem_spec(ENV, env), PlannerConfig(control_weight=0.3, terminal_weight=7.0)
+    env, options = PendulumSwingUp(), PlannerConfig(control_weight=0.3, terminal_weight=7.0)
     rng, T = np.random.default_rng(0), 4
     states, actions = np.zeros((3, T + 1, 2)), np.zeros((3, T, 1), np.float32)
     states[1], actions[2] = rng.standard_normal((T + 1, 2)), rng.uniform(-1, 1, (T, 1))
-    oracle = Oracle(env, spec, options, states[:, 0])
-    cost = oracle.price(states, actions)
+    oracle = Oracle(make_world(ENV, 3), options)
+    played = Episodes(
+        frames=np.zeros((3 * (T + 2), 4, 5), np.uint8),
+        actions=actions.reshape(-1, 1),
+        lengths=np.full(3, T),
+        states=states.reshape(-1, 2),
+    )
+    cost = oracle.price(played)
     x = env.coordinates(states[1]) / oracle.dynamics.scale
     away = np.square(x - env.coordinates(np.zeros(2)) / oracle.dynamics.scale).mean(-1)
     effort = 0.3 * np.square(actions[2] / env.action_space.high).sum()

@@ -17,17 +17,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
-from tiny import ENV
+from tiny import ENV, ROOT
 
 from e2c.config import Config
 from e2c.errors import E2CError
 from e2c.files import arrays, runs
 from e2c.options import to_dict
-from e2c.report import MAX_EMBEDDED_BYTES, charts, write_report
+from e2c.report import MAX_EMBEDDED_BYTES, charts, style, write_report
 from e2c.report.episodes import MOST_EPISODES, phase_plane
-from e2c.report.film import write_video
 from e2c.report.folder import Episodes, Run, task
-from e2c.report.pictures import LOSS_TERMS
+from e2c.report.video import write_video
 from e2c.report.views import own_charts
 
 RNG = np.random.default_rng(5)
@@ -63,6 +62,7 @@ def summary() -> dict[str, Any]:
         "versions": {"python": "3.12.1", "torch": "2.7.0"},
         "commit": "0123456789ab",
         "machine": {"system": "Linux", "cores": 3, "cuda": None},
+        "terms": TERMS,
         "transitions": 6250,
         "steps": 450,
         "skipped_steps": 2,
@@ -92,8 +92,11 @@ def evaluation(states: NDArray[np.float64], success: NDArray[np.bool_]) -> dict[
     }
 
 
+TERMS = {"reconstruction": "Reconstruction [nats]", "prediction": "Prediction [nats]", "vae": "VAE"}
+
+
 def metrics() -> list[dict[str, float | None]]:
-    terms = dict.fromkeys(LOSS_TERMS, 3.0)
+    terms = dict.fromkeys(TERMS, 3.0)
     rows: list[dict[str, float | None]] = [
         {"step": step, **terms, "reconstruction": 900.0 * 0.7**k}
         for k, step in enumerate([50, 150, 250, 150, 250, 350, 450])
@@ -489,7 +492,7 @@ def test_a_comparison_begins_with_what_differs(tmp_path: Path) -> None:
     assert "steps" not in differing
     assert "Success 80% 25%" in text
     lines = [a for a in found.all("path") if "line" in a.get("class", "")]
-    assert len([a for a in lines if "colour-1" in a["class"]]) >= len(LOSS_TERMS)
+    assert len([a for a in lines if "colour-1" in a["class"]]) >= len(TERMS)
 
 
 def test_many_runs_look_different(tmp_path: Path) -> None:
@@ -845,3 +848,38 @@ def test_text_and_lines_stand_out_in_both_themes(
     for name, ratio in least.items():
         low, high = sorted((paper, colour(name)))
         assert (high + 0.05) / (low + 0.05) >= ratio, name
+
+
+def test_a_run_in_a_world_that_tells_no_states_has_a_page(tmp_path: Path) -> None:
+    """What is not known is left out; the film and the training are shown all the same."""
+
+    def untold(about: dict[str, Any], results: dict[str, Any]) -> None:
+        results.clear()
+        results |= {"return_mean": -3.5, "episodes": [{"steps": 40}, {"steps": 12}]}
+
+    folder = make_run(tmp_path / "run", untold, film=True)
+    (folder / "episodes.npz").unlink()
+    text = page(folder).text
+    assert "2 episodes were played" in text
+    assert "mean return -3.5" in text
+    assert "does not tell whether an episode reached its goal" in text
+    assert "✕ failure" not in text
+    assert "outcome" not in text
+    both = page(folder, make_run(tmp_path / "other")).text
+    assert "Where they differ" in both
+
+
+def test_the_terms_of_an_older_run_are_called_by_their_names(tmp_path: Path) -> None:
+    def older(about: dict[str, Any], results: dict[str, Any]) -> None:
+        del about["terms"]
+
+    text = page(make_run(tmp_path / "run", older)).text
+    assert "Reconstruction [nats]" not in text
+    assert "reconstruction" in text
+
+
+def test_the_page_and_the_plots_have_the_same_colours() -> None:
+    css = (ROOT / "e2c" / "report" / "templates" / "style.css").read_text("utf-8").lower()
+    light = css[: css.index("prefers-color-scheme")]
+    for name in ("PAPER", "INK", "MUTED", "LINE", "GRID"):
+        assert f"--{name.lower()}: {getattr(style, name)}" in light

@@ -17,18 +17,21 @@ import pytest
 import torch
 from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
-import envs
 from benchmarks.kills import untimed
 from e2c.config import Config, Recipe, with_method
 from e2c.data import episodes as dataset
-from e2c.data.episodes import Dataset
+from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
+from e2c.evaluation import evaluate
 from e2c.files import runs
 from e2c.files.tensors import read_tensors, write_tensors
-from e2c.learning import experiment
+from e2c.learning import own, state
+from e2c.learning import run as learning
+from e2c.learning.collect import collect_transitions
 from e2c.learning.trainer import Trainer
 from e2c.models import checkpoint
 from e2c.options import from_dict
+from envs.pendulum import PendulumSwingUp
 
 RECIPE = Recipe(CONFIG, seed=3)
 
@@ -37,10 +40,10 @@ RECIPE = Recipe(CONFIG, seed=3)
 def _short() -> Any:
     """Short episodes; a state is kept and written at every second step."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(envs, "ENVIRONMENTS", shorten_episodes(12))
-        patch.setattr(experiment, "KEEP_EVERY", 2)
-        patch.setattr(experiment, "LOG_EVERY", 2)
-        patch.setattr(experiment, "SAVE_SECONDS", 0.0)
+        shorten_episodes(patch, 12)
+        patch.setattr(learning, "KEEP_EVERY", 2)
+        patch.setattr(learning, "LOG_EVERY", 2)
+        patch.setattr(learning, "SAVE_SECONDS", 0.0)
         yield
 
 
@@ -48,19 +51,20 @@ def _short() -> Any:
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nobody interrupts."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    experiment.train(RECIPE, folder)
+    learning.train(RECIPE, folder)
     return folder
 
 
 PLACES = [
     *((Trainer, "_update", call, False) for call in (1, 4, 10)),
-    *((runs, "save_state", call, late) for call in (1, 3) for late in (False, True)),
-    *((experiment, "record", call, False) for call in (2, 4)),
-    (Dataset, "save", 2, True),
+    *((learning, "save_state", call, late) for call in (1, 3) for late in (False, True)),
+    (own, "rollout", 1, False),
+    *((evaluate, "rollout", call, False) for call in (1, 2)),
+    (Episodes, "save", 2, True),
     (checkpoint, "save", 1, True),
     (runs, "write_recipe", 1, True),
-    (experiment, "write_json", 2, True),
-    (experiment, "write_report", 1, True),
+    (learning, "write_json", 1, True),
+    (learning, "write_report", 1, True),
 ]
 """What is interrupted, at which of its calls, and whether when it is over."""
 
@@ -91,9 +95,9 @@ def interrupt_and_go_on(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            experiment.train(recipe, folder)
+            learning.train(recipe, folder)
     if not runs.finished(folder):
-        experiment.train(recipe, folder)
+        learning.train(recipe, folder)
 
 
 DATA = dataclasses.replace(CONFIG.data, rounds=2, keep="best")
@@ -107,7 +111,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("chosen") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "end", lambda folder: (folder / runs.STATE).unlink())
-        experiment.train(CHOOSY, folder)
+        learning.train(CHOOSY, folder)
     return folder
 
 
@@ -116,10 +120,10 @@ def test_the_model_whose_own_episodes_were_nearest_to_the_goal_is_kept(chosen: P
     kept = json.loads((chosen / runs.SUMMARY).read_text())["kept"]
     played = [dataset.load(chosen / "data" / f"round_{k}.npz") for k in (1, 2, 3)]
     models = [checkpoint.load(chosen / runs.CANDIDATES / f"round_{k}")[0] for k in (1, 2, 3)]
-    last, env = models[-1], envs.make(ENV)
-    goal = last.encode(env.goal_observation()).mean
-    for own, told in zip(played, kept["distances_to_goal"], strict=True):
-        away = last.encode(own.observations()).mean - goal
+    last = models[-1]
+    goal = last.encode(PendulumSwingUp().goal_observation()).mean
+    for episodes, told in zip(played, kept["distances_to_goal"], strict=True):
+        away = last.encode(episodes.planes()).mean - goal
         distance = away.square().sum(-1).mean() / last.latent_variance
         assert told == pytest.approx(distance.item(), rel=1e-5)
     assert kept["after_round"] == int(np.argmin(kept["distances_to_goal"])) < 2, "choose a seed"
@@ -134,9 +138,9 @@ def test_the_model_whose_own_episodes_were_nearest_to_the_goal_is_kept(chosen: P
     ("owner", "name", "call", "late"),
     [
         *((checkpoint, "save", call, late) for call in (3, 4) for late in (False, True)),
-        (Dataset, "save", 4, True),
-        (experiment, "distance_to_goal", 2, False),
-        (experiment, "write_report", 1, True),
+        (Episodes, "save", 4, True),
+        (own, "distance_to_goal", 2, False),
+        (learning, "write_report", 1, True),
     ],
 )
 def test_a_run_interrupted_while_it_chooses_ends_as_if_it_had_not_been(
@@ -151,22 +155,22 @@ def test_a_run_interrupted_while_it_chooses_ends_as_if_it_had_not_been(
 def test_a_candidate_that_is_gone_is_told_with_the_run_to_remove(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "distance_to_goal", lambda *_: exec("raise KeyboardInterrupt"))
+        patch.setattr(own, "distance_to_goal", lambda *_: exec("raise KeyboardInterrupt"))
         with pytest.raises(KeyboardInterrupt):
-            experiment.train(CHOOSY, folder)
+            learning.train(CHOOSY, folder)
     shutil.rmtree(folder / runs.CANDIDATES / "round_2")
     with pytest.raises(E2CError, match=r"round_2, one of the models .* remove \S+run and train"):
-        experiment.train(CHOOSY, folder)
+        learning.train(CHOOSY, folder)
 
 
 def test_a_run_that_was_taken_up_says_so(ended: Path, tmp_path: Path) -> None:
     assert json.loads((ended / runs.SUMMARY).read_text())["resumed"] == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "_finish", lambda run: exec("raise KeyboardInterrupt"))
+        patch.setattr(learning, "_finish", lambda run: exec("raise KeyboardInterrupt"))
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
-                experiment.train(RECIPE, tmp_path / "run")
-    run = experiment.train(RECIPE, tmp_path / "run")
+                learning.train(RECIPE, tmp_path / "run")
+    run = learning.train(RECIPE, tmp_path / "run")
     summary = json.loads((tmp_path / "run" / runs.SUMMARY).read_text())
     assert summary["resumed"] == 2
     assert len(summary["sessions"]) == 3
@@ -176,12 +180,30 @@ def test_a_run_that_was_taken_up_says_so(ended: Path, tmp_path: Path) -> None:
 def test_data_that_changed_meanwhile_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "_learn", lambda run: exec("raise KeyboardInterrupt"))
+        patch.setattr(learning, "_learn", lambda run: exec("raise KeyboardInterrupt"))
         with pytest.raises(KeyboardInterrupt):
-            experiment.train(RECIPE, folder)
-    experiment.collect(ENV, 48, 5, 8, None, 0.0).save(folder / "data" / "first.npz")
+            learning.train(RECIPE, folder)
+    collect_transitions(ENV, 48, 5, 8).save(folder / "data" / "first.npz")
     with pytest.raises(E2CError, match=r"first.npz is not what this run was trained on; remove"):
-        experiment.train(RECIPE, folder)
+        learning.train(RECIPE, folder)
+
+
+def test_data_files_that_changed_since_are_refused_when_a_run_is_repeated(tmp_path: Path) -> None:
+    """The configuration of a run knows the hashes of what it was trained on."""
+    path, folder = tmp_path / "data.npz", tmp_path / "run"
+    collect_transitions(ENV, 48, 5, 8).save(path)
+    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, rounds=0))
+    recipe = Recipe(config, seed=3, data=(str(path),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "_learn", lambda run: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            learning.train(recipe, folder)
+    repeated = runs.read_recipe(folder / runs.CONFIG)
+    assert repeated.data_sha256 == (dataset.load(path).content_hash,)
+    assert runs.differences(folder, recipe) == [], "the same command goes on with the run"
+    collect_transitions(ENV, 48, 5, 9).save(path)
+    with pytest.raises(E2CError, match="is not what this configuration was trained on: its hash"):
+        learning.train(repeated, tmp_path / "again")
 
 
 def test_the_folder_of_another_recipe_is_refused(ended: Path) -> None:
@@ -193,14 +215,14 @@ def test_the_folder_of_another_recipe_is_refused(ended: Path) -> None:
         (dataclasses.replace(RECIPE, config=config), "config.data.rounds is 1, not 2"),
     ):
         with pytest.raises(E2CError, match=rf"another recipe \({told}\); choose another --out"):
-            experiment.train(recipe, ended)
+            learning.train(recipe, ended)
     assert untimed(ended) == before
 
 
 def test_a_run_that_has_ended_is_never_written_over(ended: Path) -> None:
     before = {path: path.read_bytes() for path in ended.rglob("*") if path.is_file()}
     with pytest.raises(E2CError, match="has ended; choose another --out"):
-        experiment.train(RECIPE, ended)
+        learning.train(RECIPE, ended)
     assert {path: path.read_bytes() for path in ended.rglob("*") if path.is_file()} == before
 
 
@@ -244,9 +266,9 @@ def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> Non
     unknown = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, method="pc4"))
     for config, told in ((unknown, "pc4"), (with_method(CONFIG, "pc3"), "one step; got 3")):
         with pytest.raises(E2CError, match=told):
-            experiment.train(Recipe(config, data=missing), tmp_path / "run")
-    with pytest.raises(E2CError, match="no dataset file"):
-        experiment.train(dataclasses.replace(RECIPE, data=("none.npz",)), tmp_path / "run")
+            learning.train(Recipe(config, data=missing), tmp_path / "run")
+    with pytest.raises(E2CError, match="There is no file"):
+        learning.train(dataclasses.replace(RECIPE, data=("none.npz",)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -286,9 +308,9 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was interrupted when its first phase was done."""
     folder = tmp_path_factory.mktemp("runs") / "begun"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "_own_round", lambda run: exec("raise KeyboardInterrupt"))
+        patch.setattr(learning, "_play", lambda run: exec("raise KeyboardInterrupt"))
         with pytest.raises(KeyboardInterrupt):
-            experiment.train(RECIPE, folder)
+            learning.train(RECIPE, folder)
     return folder
 
 
@@ -320,17 +342,17 @@ def test_a_state_in_which_no_run_can_be_is_refused(
     begun: Path, tmp_path: Path, name: str, value: Any
 ) -> None:
     folder = shutil.copytree(begun, tmp_path / "run")
-    tensors, about = read_tensors(folder / runs.STATE, runs.SCHEMA, "")
+    tensors, about = read_tensors(folder / runs.STATE, state.SCHEMA, "")
     inner = {"training": {**about["training"], name: value}}
     changed = inner if name in about["training"] else {name: value}
     write_tensors(
         folder / runs.STATE,
         tensors,
         {**about, **changed},
-        runs.SCHEMA,
+        state.SCHEMA,
     )
     with pytest.raises(E2CError) as caught:
-        experiment.train(RECIPE, folder)
+        learning.train(RECIPE, folder)
     assert str(folder) in str(caught.value)
 
 
@@ -352,21 +374,21 @@ def test_the_state_of_another_model_is_refused(
     begun: Path, tmp_path: Path, name: str, tensor: torch.Tensor | None
 ) -> None:
     folder = shutil.copytree(begun, tmp_path / "run")
-    tensors, about = read_tensors(folder / runs.STATE, runs.SCHEMA, "")
+    tensors, about = read_tensors(folder / runs.STATE, state.SCHEMA, "")
     changed = {**tensors, name: tensor}
     kept = {key: value for key, value in changed.items() if value is not None}
-    write_tensors(folder / runs.STATE, kept, about, runs.SCHEMA)
+    write_tensors(folder / runs.STATE, kept, about, state.SCHEMA)
     with pytest.raises(E2CError, match=rf"{runs.STATE} is not the state of this run .*; remove"):
-        experiment.train(RECIPE, folder)
+        learning.train(RECIPE, folder)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign"])
 def test_a_damaged_state_is_refused(damage: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "_learn", lambda run: exec("raise KeyboardInterrupt"))
+        patch.setattr(learning, "_learn", lambda run: exec("raise KeyboardInterrupt"))
         with pytest.raises(KeyboardInterrupt):
-            experiment.train(RECIPE, folder)
+            learning.train(RECIPE, folder)
     path = folder / runs.STATE
     content = bytearray(path.read_bytes())
     if damage == "cut":
@@ -374,11 +396,11 @@ def test_a_damaged_state_is_refused(damage: str, tmp_path: Path) -> None:
     elif damage == "flipped":
         content[-10] ^= 1
     else:
-        write_tensors(path, {}, {"phase": 0}, runs.SCHEMA)
+        write_tensors(path, {}, {"phase": 0}, state.SCHEMA)
         content = bytearray(path.read_bytes())
     path.write_bytes(content)
     with pytest.raises(E2CError, match=rf"{runs.STATE} .*; remove .*run and train again"):
-        experiment.train(RECIPE, folder)
+        learning.train(RECIPE, folder)
 
 
 # ------------------------------------------------------------------------------------ processes

@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from tiny import CONFIG, ROOT, python, shorten_episodes
 
-import envs
 from benchmarks import cells, figures, published, tables
 from benchmarks.published import Share
 from benchmarks.tables import Cell, Tables
 from e2c.errors import E2CError
+from e2c.evaluation.disturbances import Disturbance
 from e2c.files import runs
 from e2c.files.whole import write_json
-from e2c.learning import experiment
-from e2c.learning.experiment import Disturbance
+from e2c.learning import drawings, run
 from e2c.models.methods import METHODS
 from e2c.presets import PRESETS
 
@@ -49,8 +48,8 @@ def compared(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of a second or two, computed in this process."""
-    monkeypatch.setattr(envs, "ENVIRONMENTS", shorten_episodes(STEPS))
-    monkeypatch.setattr(experiment, "_draw_pictures", lambda run: np.array([0.5, 0.75]))
+    shorten_episodes(monkeypatch, STEPS)
+    monkeypatch.setattr(drawings, "draw", lambda *run: np.array([0.5, 0.75]))
     monkeypatch.setattr(tables, "preset", lambda name, env: dataclasses.replace(CONFIG, env=env))
     monkeypatch.setattr(tables, "EPISODES", 3)
     monkeypatch.setattr(tables, "NOISY_EPISODES", 2)
@@ -176,7 +175,7 @@ def test_a_cell_that_was_killed_while_it_was_evaluated_is_not_trained_again(
         with pytest.raises(ZeroDivisionError):
             Tables(cell=cell.name)()
     assert not cell.path.exists()
-    monkeypatch.setattr(experiment, "train", lambda *recipe: pytest.fail("trained again"))
+    monkeypatch.setattr(run, "train", lambda *recipe: pytest.fail("trained again"))
     Tables(cell=cell.name)()
     assert content(cell)["steps"] == 6 + 4
 

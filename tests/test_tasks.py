@@ -1,25 +1,32 @@
 """Every task of the registry goes the whole way: train, act, evaluate, film, collect, report."""
 
 import dataclasses
-import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny import CONFIG, shorten_episodes
+from tiny import CONFIG, shorten_episodes, task_of
 
 import envs
 from e2c.config import Recipe
-from e2c.control.agent import load_agent
+from e2c.control.base import make_world, rollout
+from e2c.control.simple import Random
 from e2c.data import episodes as dataset
+from e2c.door import load_agent
 from e2c.errors import E2CError
+from e2c.evaluation.assessment import Outputs, assess, assess_and_film
+from e2c.evaluation.disturbances import Disturbance
+from e2c.evaluation.evaluate import evaluate
+from e2c.evaluation.watch import watch
 from e2c.files import runs
-from e2c.learning import experiment
-from e2c.learning.experiment import Disturbance, Outputs
+from e2c.learning.collect import collect_transitions
+from e2c.learning.run import train
+from e2c.report import plots
 from e2c.report.folder import read_run
-from envs.collect import BatchEnv, random_controller, record
+from envs.task import Task
 
 STEPS = 6
 
@@ -29,13 +36,13 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A run of each task with an own round, short episodes, and the oracle at its end."""
     folder = tmp_path_factory.mktemp("runs") / request.param.split("/")[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(envs, "ENVIRONMENTS", shorten_episodes(STEPS))
-        experiment.train(Recipe(dataclasses.replace(CONFIG, env=request.param), 3), folder)
+        shorten_episodes(patch, STEPS)
+        train(Recipe(dataclasses.replace(CONFIG, env=request.param), seed=3), folder)
     return folder
 
 
-def env_of(run: Path) -> envs.PixelEnv:
-    return envs.make(runs.read_recipe(run / runs.CONFIG).config.env)
+def env_of(run: Path) -> Task:
+    return task_of(runs.read_recipe(run / runs.CONFIG).config.env)
 
 
 def test_a_run_ends_with_everything_and_its_report_names_the_task(run: Path) -> None:
@@ -62,24 +69,25 @@ def test_every_episode_is_asked_for_its_own_goal(
         begin(goal)
 
     monkeypatch.setattr(agent, "reset", reset)
-    _, rollouts, _ = experiment.evaluate(agent, 5, 7, oracle=False)
-    film, _ = experiment.film_episode(agent, rollouts.states[1, 0], "the second")
-    goals = env.observe(env.goal_states(rollouts.states[:, 0]))
+    played = assess(agent, 5, 7, oracle=False).agent.episodes
+    assert played.states is not None
+    film = watch(agent, make_world(agent.spec.env, 1), 7, "the first", None).film
+    goals = env.observe(env.goal_states(played.states.reshape(5, STEPS + 1, -1)[:, 0]))
     np.testing.assert_array_equal(asked[0], goals)
-    np.testing.assert_array_equal(asked[1], goals[1:2])
-    np.testing.assert_array_equal(film.goal, goals[1])
-    assert film.goal_value == env.goal_states(rollouts.states[1:2, 0])[0, env.plotted]
-    experiment.collect(agent.spec.env, 15, 3, 5, agent, 0.1)
+    np.testing.assert_array_equal(asked[1], goals[:1])
+    np.testing.assert_array_equal(film.goal, goals[0])
+    assert film.goal_value == env.goal_states(played.states[:1])[0, env.plotted]
+    collect_transitions(agent.spec.env, 15, 3, 5, agent, 0.1)
     _, states = env.restart(np.random.default_rng(5), 5)
     np.testing.assert_array_equal(asked[2], env.observe(env.goal_states(states)))
 
 
 def test_an_agent_may_collect_and_be_filmed_and_drawn(run: Path, tmp_path: Path) -> None:
     agent = load_agent(run)
-    experiment.collect(agent.spec.env, 10, 5, 3, agent, 0.1).save(tmp_path / "own.npz")
+    collect_transitions(agent.spec.env, 10, 5, 3, agent, 0.1).save(tmp_path / "own.npz")
     assert dataset.load(tmp_path / "own.npz").lengths.tolist() == [5, 5]
     outputs = Outputs(video=tmp_path / "film.mp4", picture=tmp_path / "episodes.png")
-    experiment.evaluate_and_film(agent, 3, 7, Disturbance(), False, outputs)
+    assess_and_film(agent, 3, 7, Disturbance(), False, outputs)
     reader = cv2.VideoCapture(str(outputs.video))
     assert reader.get(cv2.CAP_PROP_FRAME_COUNT) >= STEPS
     picture = cv2.imread(str(outputs.picture))
@@ -87,33 +95,31 @@ def test_an_agent_may_collect_and_be_filmed_and_drawn(run: Path, tmp_path: Path)
     assert picture.std() > 5
 
 
-def test_episodes_are_drawn_by_how_far_they_are_from_their_own_goals(run: Path) -> None:
-    env, rng = env_of(run), np.random.default_rng(1)
-    starts = env.sample_starts(rng, 5)
-    rollouts = record(BatchEnv(env, starts), random_controller(env, rng), 3)
+def test_episodes_are_drawn_by_how_far_they_are_from_their_own_goals(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, agent, figures = env_of(run), load_agent(run), list[Any]()
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    outputs = Outputs(picture=tmp_path / "episodes.png")
+    assess_and_film(agent, 5, 1, Disturbance(), False, outputs)
+    starts = env.sample_starts(np.random.default_rng(1), 5)
     away = (starts - env.goal_states(starts))[:, env.plotted]
     away = np.abs(env.components[env.plotted].wrapped(away))
-    lines = experiment._draw_episodes(env, rollouts).axes[0].lines
-    drawn = [np.asarray(line.get_ydata())[0] for line in lines if len(line.get_xdata())]  # type: ignore[arg-type]
+    lines = figures[0].axes[0].lines
+    drawn = [np.asarray(line.get_ydata())[0] for line in lines if len(line.get_xdata())]
     np.testing.assert_allclose(sorted(drawn), sorted(away), atol=1e-9)
 
 
-def test_state_noise_moves_the_world_the_same_way_every_time(run: Path) -> None:
-    agent, noise = load_agent(run), Disturbance(state_noise=2.0)
-    calm, noisy, again = (
-        experiment.evaluate(agent, 3, 7, world, oracle=True) for world in (None, noise, noise)
-    )
-    np.testing.assert_array_equal(noisy[1].states, again[1].states)
-    np.testing.assert_array_equal(noisy[1].states[:, 0], calm[1].states[:, 0])
-    assert noisy[2] is not None
-    assert again[2] is not None
-    assert (noisy[1].states[:, 1] != calm[1].states[:, 1]).any(1).all()
-    np.testing.assert_array_equal(noisy[2].states, again[2].states)
-    json.dumps(noisy[0], allow_nan=False)
+def test_one_loop_serves_random_controls_and_the_evaluation(run: Path) -> None:
+    env_id = runs.read_recipe(run / runs.CONFIG).config.env
+    found = evaluate(world := make_world(env_id, 3), Random(world, np.random.default_rng(0)), 7)
+    again = rollout(world, Random(world, np.random.default_rng(0)), 10**6, np.random.default_rng(7))
+    assert found.episodes.content_hash == again.content_hash
+    assert found.scores.lengths.tolist() == [envs.ENVIRONMENTS[env_id].max_episode_steps] * 3
 
 
 def test_a_disturbance_that_a_task_does_not_know_is_named(run: Path) -> None:
     agent = load_agent(run)
     if agent.spec.env != "E2C/PendulumSwingUp-v0":
         with pytest.raises(E2CError, match=r"takes no parameter mass; leave it out"):
-            experiment.evaluate(agent, 2, 7, Disturbance(mass=1.1, state_noise=1.0))
+            assess(agent, 2, 7, Disturbance(mass=1.1, state_noise=1.0))

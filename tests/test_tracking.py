@@ -17,7 +17,7 @@ import pytest
 from e2c.errors import E2CError
 from e2c.files import tracking
 from e2c.files.tracking import Progress, Tracker
-from e2c.report.pictures import loss_curves
+from e2c.report.plots import loss_curves
 
 
 class Terminal(io.StringIO):
@@ -304,7 +304,7 @@ def test_what_is_not_finite_is_null_in_the_file_and_nan_in_the_history(tmp_path:
     (row,) = Tracker(tmp_path, "off", {}, keep=1).history
     assert row["step"] == 1
     assert math.isnan(row["loss"])
-    assert loss_curves([row, {"step": 2, "loss": 1.0}]).axes
+    assert loss_curves([row, {"step": 2, "loss": 1.0}], {"loss": "Loss"}).axes
 
 
 def test_a_row_is_written_at_once_and_in_one_piece(
@@ -313,7 +313,7 @@ def test_a_row_is_written_at_once_and_in_one_piece(
     """A run that is killed leaves whole rows, and a reader sees no half of one."""
     tracker = Tracker(tmp_path, "off", {})
     written: list[bytes] = []
-    monkeypatch.setattr(Path, "open", lambda *_: open_raw(tmp_path / "m", written))
+    monkeypatch.setattr(Path, "open", lambda *_, **__: open_raw(tmp_path / "m", written))
     tracker.log({"step": 1, "loss": 0.5})
     assert written == [b'{"step": 1, "loss": 0.5}\n']
 
@@ -326,4 +326,4 @@ def open_raw(path: Path, written: list[bytes]) -> io.TextIOWrapper:
             written.append(bytes(content))
             return super().write(content)
 
-    return io.TextIOWrapper(io.BufferedWriter(Raw(path, "a")))
+    return io.TextIOWrapper(io.BufferedWriter(Raw(path, "a")), encoding="utf-8")

@@ -8,13 +8,13 @@ from tiny import ROOT
 
 import e2c
 from e2c import commands
+from e2c.evaluation.assessment import assess
 from e2c.files import runs
-from e2c.learning import experiment
 from e2c.presets import preset
 
 
 def test_it_swings_up_from_images_alone() -> None:
-    results, *_ = experiment.evaluate(e2c.load_agent(e2c.TRAINED), 3, 5, oracle=False)
+    results = assess(e2c.load_agent(e2c.TRAINED), 3, 5, oracle=False).results
     assert results["success_rate"] == 1
     assert results["time_in_goal"] > 0.6
 

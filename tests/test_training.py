@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import MODEL, SPEC, images, noise_data, tiny_model
 
-from e2c.data.episodes import Windows
+from e2c.data.windows import Windows
 from e2c.errors import E2CError
 from e2c.learning import trainer as training
 from e2c.learning.trainer import RECOVERY, OptimiserConfig, Phase, Trainer

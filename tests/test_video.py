@@ -12,7 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from e2c.report import film as video
-from e2c.report.film import Film, film_frames, write_video
+from e2c.report import style
+from e2c.report.film import Film, film_frames
+from e2c.report.film_charts import Chart, round_ticks
+from e2c.report.pens import Box
+from e2c.report.style import rgb
+from e2c.report.video import write_video
 from envs.quantity import Quantity
 
 Picture = NDArray[np.uint8]
@@ -50,17 +55,22 @@ def a_film(T: int = 7, C: int = 2, S: int = 3, H: int = 20, W: int = 24, **chang
         goal_value=0.0,
         in_goal=np.arange(T + 1) > 5,
         costs=np.geomspace(300.0, 0.5, T),
+        distances=np.geomspace(2.0, 0.01, T),
         dt=0.05,
         title="A test",
     )
     return dataclasses.replace(film, **changes)
 
 
+def charts_of(film: Film) -> list[Chart]:
+    return list(video._charts(film))
+
+
 def pictures_of(film: Film) -> NDArray[np.int16]:
     return np.stack(list(film_frames(film, hold=0.0))).astype(np.int16)
 
 
-def differing(one: Film, other: Film, box: video.Box) -> tuple[list[int], bool]:
+def differing(one: Film, other: Film, box: Box) -> tuple[list[int], bool]:
     """Return the steps at which two films differ, and whether all of it lies within ``box``."""
     changed = (pictures_of(one) != pictures_of(other)).any(axis=-1)
     left, top, width, height = box
@@ -181,7 +191,7 @@ def changed(array: NDArray[Any], where: Any) -> NDArray[Any]:
     return copy
 
 
-SHOWN: list[tuple[str, Callable[[Film], dict[str, Any]], video.Box]] = [
+SHOWN: list[tuple[str, Callable[[Film], dict[str, Any]], Box]] = [
     ("latest frame", lambda f: {"observations": changed(f.observations, (4, 1))}, video._SEES),
     ("earlier frame", lambda f: {"observations": changed(f.observations, (4, 0))}, video._SEES),
     ("imagined", lambda f: {"imagined": changed(f.imagined, (4, 2))}, video._IMAGINES),
@@ -195,7 +205,7 @@ SHOWN: list[tuple[str, Callable[[Film], dict[str, Any]], video.Box]] = [
 
 @pytest.mark.parametrize(("name", "change", "box"), SHOWN, ids=[row[0] for row in SHOWN])
 def test_each_thing_is_shown_at_its_step_in_its_panel(
-    name: str, change: Callable[[Film], dict[str, Any]], box: video.Box
+    name: str, change: Callable[[Film], dict[str, Any]], box: Box
 ) -> None:
     film = a_film()
     assert differing(film, dataclasses.replace(film, **change(film)), box) == ([4], True)
@@ -204,16 +214,16 @@ def test_each_thing_is_shown_at_its_step_in_its_panel(
 def test_charts_show_the_past_only() -> None:
     film = a_film()
     other = dataclasses.replace(film, controls=changed(film.controls, 4))
-    assert differing(film, other, video._charts(film)[0].card) == ([4, 5, 6], True)
+    assert differing(film, other, charts_of(film)[0].card) == ([4, 5, 6], True)
 
 
 def test_the_chart_of_the_angle_is_not_bridged_where_it_wraps() -> None:
     def line_in_the_middle(angles: list[float]) -> bool:
         film = a_film(T=3, values=np.array(angles))
-        left, top, width, height = video._charts(film)[1].plot
+        left, top, width, height = charts_of(film)[1].plot
         last = pictures_of(film)[-1]
         middle = last[top + height // 4 : top + 3 * height // 4, left + 2 : left + width // 3]
-        return bool((middle == video._BLUE).all(axis=-1).any())
+        return bool((middle == rgb(style.BLUE)).all(axis=-1).any())
 
     assert line_in_the_middle([1.5, -1.5, -3.0, -3.1])
     assert not line_in_the_middle([3.0, -3.0, -2.9, -2.9])
@@ -223,18 +233,20 @@ def test_being_in_the_goal_region_is_said() -> None:
     film = a_film(in_goal=np.ones(8, bool))
     outside = dataclasses.replace(film, in_goal=np.zeros(8, bool))
     header = (slice(0, 1), slice(24, 60), slice(900, 1150))
-    assert (pictures_of(film)[header] == video._GREEN).all(axis=-1).any()
-    assert not (pictures_of(outside)[header] == video._GREEN).all(axis=-1).any()
+    assert (pictures_of(film)[header] == rgb(style.GREEN)).all(axis=-1).any()
+    assert not (pictures_of(outside)[header] == rgb(style.GREEN)).all(axis=-1).any()
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
 def test_every_control_has_a_line_and_a_reading(m: int) -> None:
     controls = np.linspace(-1.5, 1.5, m)[None].repeat(5, axis=0)
-    chart = video._charts(a_film(T=5, controls=controls))[0]
+    chart = charts_of(a_film(T=5, controls=controls))[0]
     assert [len(row) for row in chart.readings] == [m] * 5
     film = pictures_of(a_film(T=5, controls=controls))
     x, _ = chart.at(2.5, 0.0)
-    for value, colour in zip(controls[0], (video._AMBER, video._BLUE, video._VIOLET), strict=False):
+    for value, colour in zip(
+        controls[0], (rgb(style.AMBER), rgb(style.BLUE), rgb(style.VIOLET)), strict=False
+    ):
         _, y = chart.at(0, value)
         column = film[-1][round(y) - 2 : round(y) + 3, round(x)]
         assert (column == colour).all(axis=-1).any(), value
@@ -242,7 +254,9 @@ def test_every_control_has_a_line_and_a_reading(m: int) -> None:
 
 def test_what_is_no_angle_has_an_axis_that_holds_it_and_the_goal() -> None:
     row = Quantity("row", "px", 2.0)
-    chart = video._charts(a_film(plotted=row, values=np.linspace(5.0, 30.0, 8), goal_value=37.0))[1]
+    chart = list(
+        video._charts(a_film(plotted=row, values=np.linspace(5.0, 30.0, 8), goal_value=37.0))
+    )[1]
     assert chart.band == (35.0, 39.0)
     assert chart.limits[0] < 5 < 39 < chart.limits[1]
     assert chart.heading == "Row"
@@ -255,7 +269,7 @@ def test_what_is_no_angle_has_an_axis_that_holds_it_and_the_goal() -> None:
 )
 def test_any_cost_can_be_drawn(costs: list[float]) -> None:
     film = a_film(T=3, costs=np.array(costs))
-    chart = video._charts(film)[2]
+    chart = charts_of(film)[2]
     assert 0 < len(chart.ticks) <= 4
     assert all(chart.limits[0] <= tick <= chart.limits[1] for tick in chart.ticks)
     assert len(pictures_of(film)) == 3
@@ -271,7 +285,7 @@ def test_any_cost_can_be_drawn(costs: list[float]) -> None:
     ],
 )
 def test_ticks_are_round(low: float, high: float, most: int, ticks: list[float]) -> None:
-    assert video._round_ticks(low, high, most) == pytest.approx(ticks)
+    assert round_ticks(low, high, most) == pytest.approx(ticks)
 
 
 @pytest.mark.parametrize(
@@ -308,3 +322,25 @@ def test_composing_keeps_pace() -> None:
     for _ in film_frames(film):
         pass
     assert time.process_time() - start < 2.0, "200 pictures are to take less than 3 s"
+
+
+def test_a_world_without_states_is_filmed_by_its_images_alone() -> None:
+    """The chart of the state gives way to that of the latent distance; colour is kept."""
+    film = a_film(C=3, plotted=None, values=None, in_goal=None)
+    heading = charts_of(film)[1].heading
+    assert heading == "Latent distance to the goal"
+    rng = np.random.default_rng(1)
+    coloured = dataclasses.replace(
+        film,
+        observations=rng.integers(0, 256, (8, 3, 20, 24, 3), np.uint8),
+        imagined=np.full((7, 3, 20, 24, 3), (200, 40, 30), np.uint8),
+        goal=rng.integers(0, 256, (3, 20, 24, 3), np.uint8),
+        scenes=[plain(RED, 30, 60) for _ in range(7)],
+    )
+    picture = pictures_of(coloured)[3]
+    left, top, width, height = video._tiles(video._IMAGINES, 3, coloured.goal.shape)[1]
+    middle = picture[top + height // 2, left + width // 2]
+    assert np.abs(middle - (200, 40, 30)).max() <= 1
+    left, top, width, height = video._SCENE  # twice as wide as high, so that there is a margin
+    assert (picture[top + 20, left + width // 2] > 240).all()
+    assert np.abs(picture[top + height // 2, left + 20] - RED).max() <= 1

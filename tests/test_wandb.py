@@ -410,7 +410,7 @@ def tracked(folder: Path) -> tuple[Tracker, Any]:
 def test_a_process_that_hangs_is_stopped(
     script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script.write_text("import time; time.sleep(1000)")
+    script.write_text("import time; time.sleep(1000)", encoding="utf-8")
     tracker, process = tracked(tmp_path)
     assert os.getsid(process.pid) == process.pid, "Ctrl-C is not for it"
     tracker.close({"steps": 1})
@@ -424,7 +424,7 @@ def test_a_process_that_hangs_is_stopped(
 def test_a_process_that_does_not_listen_is_not_waited_for_long(
     script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script.write_text("import time; time.sleep(1000)")
+    script.write_text("import time; time.sleep(1000)", encoding="utf-8")
     tracker, process = tracked(tmp_path)
     tracker.table("much", [{"text": "x" * 10_000_000}])
     assert process.poll() is not None
@@ -437,7 +437,7 @@ def test_a_process_that_does_not_listen_is_not_waited_for_long(
 def test_a_process_that_dies_is_told_of_once(
     script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script.write_text("import os; os.abort()")
+    script.write_text("import os; os.abort()", encoding="utf-8")
     tracker, process = tracked(tmp_path)
     process.wait()
     tracker.log({"step": 2})
@@ -464,7 +464,7 @@ def test_a_process_that_cannot_start_is_told_of(
 def test_what_the_process_prints_stays_there(
     script: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    script.write_text("import os, sys; os.write(1, b'out'); os.write(2, b'err')")
+    script.write_text("import os, sys; os.write(1, b'out'); os.write(2, b'err')", encoding="utf-8")
     tracker, process = tracked(tmp_path)
     process.wait()
     tracker.close({})

@@ -6,22 +6,30 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 import envs
-from e2c.config import Config, DataConfig, EvaluationConfig, PlannerConfig
-from e2c.data.episodes import Dataset
+from e2c.config import Config, DataConfig, EvaluationConfig
+from e2c.control.agent import PlannerConfig
+from e2c.data.episodes import Episodes
 from e2c.learning.trainer import OptimiserConfig
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.methods import build_model
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
+from envs.task import Task
+from envs.world import simulated
 
 ROOT = Path(__file__).parents[1]
 ENV = "E2C/PendulumSwingUp-v0"
+ALONE = {"OMP_NUM_THREADS": "1"}
+"""What keeps processes from waiting for one another: the tests run side by side."""
 
 SPEC = ProblemSpec("Test/Tiny-v0", (3, 12, 6), (-2.0, -0.5), (2.0, 0.25), 0.1, 7)
 """C = 3 frames of 12 x 6 pixels, m = 2 controls with limits that differ and are not symmetric."""
@@ -67,18 +75,18 @@ def images(count: int, spec: ProblemSpec = SPEC, seed: int = 0) -> NDArray[np.ui
     return rng.integers(0, 256, (count, *spec.observation_shape), np.uint8)
 
 
-def noise_data(lengths: tuple[int, ...], spec: ProblemSpec = SPEC, seed: int = 0) -> Dataset:
+def noise_data(lengths: tuple[int, ...], spec: ProblemSpec = SPEC, seed: int = 0) -> Episodes:
     """Episodes of noise, of any lengths."""
     rng, steps = np.random.default_rng(seed), sum(lengths)
-    C, H, W = spec.observation_shape
-    return Dataset(
-        rng.integers(0, 256, (steps + C * len(lengths), H, W), np.uint8),
-        rng.uniform(spec.control_low, spec.control_high, (steps, len(spec.control_low))).astype(
-            np.float32
-        ),
-        rng.standard_normal((steps + len(lengths), 2)),
-        np.array(lengths, np.int64),
-        {"env": spec.env, "seed": seed},
+    F, H, W = spec.observation_shape
+    return Episodes(
+        frames=rng.integers(0, 256, (steps + F * len(lengths), H, W), np.uint8),
+        actions=rng.uniform(
+            spec.control_low, spec.control_high, (steps, len(spec.control_low))
+        ).astype(np.float32),
+        lengths=np.array(lengths, np.int64),
+        states=rng.standard_normal((steps + len(lengths), 2)),
+        provenance={"env": spec.env, "seed": seed},
     )
 
 
@@ -91,16 +99,19 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **environment},
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **ALONE, **environment},
         capture_output=True,
         text=True,
         timeout=120,
     )
 
 
-def shorten_episodes(steps: int) -> dict[str, envs.EnvEntry]:
-    """The registry with every episode cut to ``steps``."""
-    return {
-        name: dataclasses.replace(entry, max_episode_steps=steps)
-        for name, entry in envs.ENVIRONMENTS.items()
-    }
+def shorten_episodes(patch: pytest.MonkeyPatch, steps: int) -> None:
+    """Cut every episode of our tasks to ``steps``, as long as ``patch`` lasts."""
+    for name in envs.ENVIRONMENTS:
+        patch.setattr(gymnasium.spec(name), "max_episode_steps", steps)
+
+
+def task_of(env_id: str, **options: Any) -> Task:
+    """The mechanics, picture and score of a task of ours."""
+    return simulated(envs.make(env_id, 1, **options), "The test").task

@@ -6,27 +6,49 @@ The only place where the model's types meet the planner's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from e2c.config import PlannerConfig
 from e2c.errors import E2CError
-from e2c.models import checkpoint
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.transitions import Transition
-from planners import Dynamics, GoalCost, Plan, RecedingHorizon, RecedingOptions, Status
+from e2c.options import look_up, option
+from planners import PLANNERS, Builder, Dynamics, GoalCost, Plan, Planner, RecedingOptions, Status
 
 CHUNK = 20
 """Problems linearised at once: with horizon 50, their tangents just fit into a core's cache."""
 
 TROUBLES = (Status.NO_IMPROVEMENT, Status.NOT_FINITE, Status.NOT_POSITIVE_DEFINITE)
 """Ends of an optimisation that are counted."""
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """The planner over the latent dynamics, in a receding horizon."""
+
+    name: Annotated[str, tyro.conf.arg(name="planner", prefix_name=False)] = "ilqg"
+    """Which planner: ilqg, cem or mppi (see planners.PLANNERS)."""
+    horizon: int = option(50, 1, 1000)
+    """Steps planned ahead."""
+    iterations: int = option(1, 1, 1000)
+    """iLQG iterations at each control step; the plan before is the start."""
+    first_iterations: int = option(50, 1, 10_000)
+    """iLQG iterations at the first step of an episode."""
+    restarts: int = option(8, 1, 1000)
+    """Starting points of iLQG at the first step of an episode; the best is kept."""
+    control_weight: float = option(0.5, 1e-6)
+    """Cost of full control, per step, in units of the state cost of one standard deviation."""
+    terminal_weight: float = option(1.0)
+    """Weight of the last state's distance from the goal, against 1 for the others."""
+    jacobian: Literal["true", "A"] = "true"
+    """Derivative of the dynamics by the state in iLQG: that of A(z)z + B(z)u + o(z), or A(z)."""
 
 
 class LatentDynamics:
@@ -54,22 +76,34 @@ class LatentDynamics:
         return local.A, local.B
 
 
-def receding_horizon(
-    dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig
-) -> RecedingHorizon:
-    """Build the planner; its random starting points are the same every time."""
-    return RecedingHorizon(
+def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig) -> Planner:
+    """Build the planner that the options name; its random numbers are the same every time.
+
+    Raises:
+        E2CError: when there is no such planner.
+    """
+    own = RecedingOptions(
+        first_iterations=options.first_iterations,
+        iterations=options.iterations,
+        restarts=options.restarts,
+    )
+    return find_planner(options.name)(
         dynamics,
         torch.tensor(spec.control_low),
         torch.tensor(spec.control_high),
-        RecedingOptions(
-            horizon=options.horizon,
-            first_iterations=options.first_iterations,
-            iterations=options.iterations,
-            restarts=options.restarts,
-        ),
+        horizon=options.horizon,
+        options=own if options.name == "ilqg" else None,
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def find_planner(name: str) -> Builder:
+    """Return what builds the planner called ``name``.
+
+    Raises:
+        E2CError: when there is none, with the nearest name.
+    """
+    return look_up(PLANNERS, name, "planner")
 
 
 def goal_cost(
@@ -87,7 +121,7 @@ def goal_cost(
 
 
 def blank(images: Tensor) -> Tensor:
-    """Tell ``[B] bool`` which observations ``[B, C, H, W]`` hold a frame of one grey alone.
+    """Tell ``[B] bool`` which observations ``[B, C, H, W]`` have a plane of one value alone.
 
     A camera that fails returns black; whatever it returns, such a frame shows nothing.
     """
@@ -110,25 +144,30 @@ class Agent:
     def __init__(self, model: LatentModel, spec: ProblemSpec, options: PlannerConfig) -> None:
         self.model, self.spec, self.options = model, spec, options
         dynamics = LatentDynamics(model.transition, options.jacobian)
-        self.planner = receding_horizon(dynamics, spec, options)
+        self.planner = build_planner(dynamics, spec, options)
         self.plan: Plan | None = None
         """The last plan, of every episode in the batch."""
         self.reset()
+
+    def with_planner(self, name: str) -> Agent:
+        """Return an agent with the same model and another planner, by its name in `PLANNERS`."""
+        return Agent(self.model, self.spec, replace(self.options, name=name))
 
     @torch.inference_mode()
     def reset(self, goal: NDArray[np.uint8] | None = None) -> None:
         """Begin an episode, or a batch of them.
 
         Args:
-            goal: image to reach, uint8 ``[C, H, W]``, or ``[B, C, H, W]``, one for each episode;
-                the task's own goal image by default.
+            goal: image to reach, uint8 of the shape of an observation, or a batch of them, one for
+                each episode; the goal that the model was trained with by default.
 
         Raises:
             E2CError: when the goal has another shape or type than an observation.
         """
-        images = self.model.goal if goal is None else self._observations(goal)
+        images = self.model.goal if goal is None else self._images("A goal", goal)
         alone = images.reshape(-1, *images.shape[-3:])  # so that no goal depends on its neighbours
         z = torch.stack([self.model.encode(image).mean for image in alone])
+        self._goals = None if images.dim() == 3 else len(z)
         z = z[0] if images.dim() == 3 else z
         self.cost = goal_cost(z, self.model.latent_variance, self.spec, self.options)
         self.planner.reset()
@@ -146,6 +185,21 @@ class Agent:
         counts = {"blind": self._blind, "lost": self.planner.lost, **ended}
         return {kind: count.cpu().numpy() for kind, count in counts.items()}
 
+    def distance_to_goal(self) -> NDArray[np.float64]:
+        """Return how far from the goal each episode is by the last plan, ``[B]``.
+
+        It is the squared latent distance over the summed variance of the encodings, which the
+        planner minimises: 1 is as far as the data spread.
+
+        Raises:
+            E2CError: before the first call of `act`.
+        """
+        if self.plan is None:
+            raise E2CError("There is no plan yet; call act(observation) first.")
+        away = self.plan.states[:, 0] - self.cost.goal
+        distance = away.square().sum(-1) / self.model.latent_variance
+        return distance.double().cpu().numpy()
+
     def _begin(self, batch: int) -> None:
         """Forget the last plan, and count anew for ``batch`` episodes."""
         self.plan = None
@@ -157,17 +211,19 @@ class Agent:
         """Choose the next action.
 
         Args:
-            observation: uint8 ``[C, H, W]``, or a batch of them, ``[B, C, H, W]``.
+            observation: uint8 of the shape of an observation of the agent's world, such as
+                ``[F, H, W]``, or a batch of them.
 
         Returns:
-            float32 ``[m]`` or ``[B, m]``, in the task's unit.
+            float32 ``[m]`` or ``[B, m]``, in the world's unit.
 
         Raises:
-            E2CError: when the observation has another shape or type.
+            E2CError: when the observation has another shape or type, or there are not as many as
+                goals.
         """
-        images = self._observations(observation)
+        images = self._images("An observation", observation)
         single = images.dim() == 3
-        z = self._locate(images[None] if single else images)
+        z = self._latent_states(images[None] if single else images)
         self.plan = self.planner.plan(z, self.cost)
         self._ended = self._ended + one_hot(self.plan.status, len(Status))
         action: NDArray[np.float32] = self.plan.controls[:, 0].float().cpu().numpy()
@@ -175,17 +231,36 @@ class Agent:
 
     @torch.inference_mode()
     def imagine(self, steps: Sequence[int]) -> NDArray[np.uint8]:
-        """Draw the last plan: the newest frame at each of ``steps`` ahead, ``[B, S, H, W]``.
+        """Draw the last plan: the newest frame at each of S ``steps`` ahead.
+
+        Args:
+            steps: from 0, now, to the horizon of the plan.
+
+        Returns:
+            ``[B, S, H, W]``, or ``[B, S, H, W, 3]`` of a world in colour.
 
         Raises:
-            E2CError: before the first call of `act`.
+            E2CError: before the first call of `act`, or for a step beyond the plan's horizon.
         """
         if self.plan is None:
             raise E2CError("There is no plan to imagine yet; call act(observation) first.")
-        return self.model.decode(self.plan.states[:, list(steps)])[:, :, -1]
+        horizon = self.plan.controls.shape[1]
+        if beyond := [step for step in steps if not 0 <= step <= horizon]:
+            raise E2CError(
+                f"The plan reaches {horizon} steps ahead, and step {beyond[0]} was asked for; "
+                f"choose steps from 0 to {horizon}."
+            )
+        drawn = self.model.decode(self.plan.states[:, list(steps)])
+        layout = self.spec.layout
+        return layout.split(layout.from_planes(drawn))[:, :, -1]
 
-    def _locate(self, images: Tensor) -> Tensor:
+    def _latent_states(self, images: Tensor) -> Tensor:
         """Return latent states ``[B, n]``: the encodings, or else what was predicted for now."""
+        if self._goals not in (None, len(images)):
+            raise E2CError(
+                f"The agent was given goals of {self._goals} episodes and observations of "
+                f"{len(images)}; give as many of both, or one goal for all."
+            )
         if len(images) != len(self._blind):
             self._begin(len(images))
         z = self.model.encode(images).mean
@@ -193,29 +268,30 @@ class Agent:
         self._blind = self._blind + blind
         return z if self.plan is None else torch.where(blind[:, None], self.plan.states[:, 1], z)
 
-    def _observations(self, images: NDArray[np.uint8]) -> Tensor:
-        """Check images and return them as a tensor."""
-        array: NDArray[Any] = np.asarray(images)
+    def _images(self, what: str, images: NDArray[np.uint8]) -> Tensor:
+        """Check images of the shape of observations and return their planes as a tensor."""
         wanted = self.spec.observation_shape
-        known = array.ndim in (3, 4) and array.shape[-3:] == wanted and array.size > 0
-        if array.dtype != np.uint8 or not known:
+        try:
+            array: NDArray[Any] = np.asarray(images)
+        except ValueError:
+            array = np.empty(0, object)
+        known = array.ndim - len(wanted) in (0, 1) and array.shape[-len(wanted) :] == wanted
+        if array.dtype != np.uint8 or not known or array.size == 0:
+            told = "no array" if array.dtype == object else f"{array.dtype} of {list(array.shape)}"
+            hint = " (reset() returns an observation and an info)" if array.dtype == object else ""
             raise E2CError(
-                f"An observation is uint8 of shape {list(wanted)}, or a batch of them; got "
-                f"{array.dtype} of shape {list(array.shape)}."
+                f"{what} is uint8 of shape {list(wanted)}, or a batch of them; got {told}; give "
+                f"what the world shows{hint}."
             )
-        return torch.from_numpy(array.copy())
+        return torch.from_numpy(self.spec.layout.to_planes(array).copy())
 
 
-def load_agent(run: str | Path, device: str = "cpu") -> Agent:
-    """Load the agent of a run folder.
-
-    Args:
-        run: the folder that training wrote.
-        device: where the networks and the planner run.
-
-    Raises:
-        E2CError: when the folder or its checkpoint is missing, damaged or of another version, or
-            there is no such device.
-    """
-    model, config, spec = checkpoint.load(Path(run), device)
-    return Agent(model, spec, config.planner)
+def check_task(agent: Agent, here: ProblemSpec) -> None:
+    """Raise an E2CError unless ``here`` is, but for its duration, what ``agent`` learned in."""
+    for name, value in vars(here).items():
+        learned = getattr(agent.spec, name)
+        if value != learned and name != "episode_steps":
+            raise E2CError(
+                f"The agent was trained where {name} was {learned!r}, and here it is {value!r}; "
+                "choose an agent of this task, or train one."
+            )

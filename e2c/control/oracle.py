@@ -13,9 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2c.config import PlannerConfig
-from e2c.control.agent import goal_cost, receding_horizon
-from e2c.models.base import ProblemSpec
+from e2c.control.agent import PlannerConfig, build_planner, goal_cost
+from e2c.control.base import problem_spec
+from e2c.data.episodes import Episodes
+from e2c.errors import E2CError
+from envs.world import World, simulated
+from planners import GoalCost
 
 Floats = NDArray[np.float64]
 
@@ -83,40 +86,53 @@ class TrueDynamics:
 
 
 class Oracle:
-    """Acts on the true states of a batch of episodes as the agent acts on frames.
+    """Acts on the true states of a simulated world as the agent acts on frames.
 
     Args:
-        system: the environment.
-        spec: the task.
+        world: what it acts in.
         options: the agent's planner.
-        starts: where the episodes begin, ``[B, n]``; each has its goal.
+
+    Raises:
+        E2CError: when the world's states cannot be read.
     """
 
-    def __init__(
-        self, system: TrueSystem, spec: ProblemSpec, options: PlannerConfig, starts: Floats
-    ) -> None:
-        self.dynamics = TrueDynamics(system, len(spec.control_low))
-        self.planner = receding_horizon(self.dynamics, spec, options)
-        goal = self.dynamics.whiten(system.goal_states(starts))
-        variance = torch.tensor(float(self.dynamics.state_dim))
-        self.cost = goal_cost(goal, variance, spec, options)
+    def __init__(self, world: World, options: PlannerConfig) -> None:
+        try:
+            self.world = simulated(world, "The oracle")
+        except ValueError as error:
+            raise E2CError(str(error)) from None
+        self.spec, self.options = problem_spec(world), options
+        self.dynamics = TrueDynamics(self.world.task, len(self.spec.control_low))
+        self.planner = build_planner(self.dynamics, self.spec, options)
 
-    def act(self, states: Floats) -> Floats:
-        """Choose actions ``[B, m]`` for true states ``[B, n]``."""
-        plan = self.planner.plan(self.dynamics.whiten(states), self.cost)
+    def reset(self, goals: NDArray[np.uint8] | None = None, /) -> None:
+        """Begin the episodes at whose starts the world stands; their goals are the task's own."""
+        self.cost = self._cost(self.world.states)
+        self.planner.reset()
+
+    def act(self, frames: NDArray[np.uint8], /) -> Floats:
+        """Choose actions ``[B, m]`` for the present states; ``frames`` are not looked at."""
+        plan = self.planner.plan(self.dynamics.whiten(self.world.states), self.cost)
         actions: Floats = plan.controls[:, 0].numpy()
         return actions
 
-    def price(self, states: Floats, actions: NDArray[np.float32]) -> Floats:
-        """Return the cost ``[B]`` of episodes that anyone played: what the oracle minimises.
+    def price(self, episodes: Episodes) -> Floats:
+        """Return the cost ``[E]`` of episodes that anyone played: what the oracle minimises.
 
         It adds, over the steps, the squared distance to the goal in whitened coordinates (their
         mean) and ``control_weight`` times the squared controls in units of their limits.
-
-        Args:
-            states: true states ``[B, T+1, n]`` of the episodes from the oracle's starts.
-            actions: ``[B, T, m]``.
         """
-        x, u = self.dynamics.whiten(states), torch.from_numpy(np.float64(actions))
-        cost: Floats = self.cost.total(x, u).numpy()
-        return cost
+        return np.array([self._price(episode) for episode in episodes.split()])
+
+    def _price(self, episode: Episodes) -> float:
+        """Return the cost of one episode."""
+        assert episode.states is not None
+        x = self.dynamics.whiten(episode.states)[None]
+        u = torch.from_numpy(np.float64(episode.actions))[None]
+        return float(self._cost(episode.states[:1]).total(x, u))
+
+    def _cost(self, starts: Floats) -> GoalCost:
+        """Return the cost of episodes that begin at ``starts [B, n]``."""
+        goal = self.dynamics.whiten(self.world.task.goal_states(starts))
+        variance = torch.tensor(float(self.dynamics.state_dim))
+        return goal_cost(goal, variance, self.spec, self.options)

@@ -21,7 +21,7 @@ class Lens:
     """Blurs what differs from the mean frame, and raises its contrast to what it was.
 
     Attributes:
-        mean: the mean frame, ``[H, W]`` in [0, 1].
+        mean: the mean observation, ``[C, H, W]`` in [0, 1].
         sigma: standard deviation of the Gaussian blur [px]; below `SHARP` nothing is changed.
     """
 
@@ -37,7 +37,7 @@ class Lens:
         """Blur observations ``x [..., C, H, W]`` in [0, 1]; the result is in [0, 1] too."""
         if self.is_sharp:
             return x
-        H, W = self.mean.shape
+        H, W = self.mean.shape[-2:]
         moving = x - self.mean
         blurred = self._kernel(H) @ moving @ self._kernel(W)
         gain = _largest(moving) / _largest(blurred).clamp(min=1e-6)

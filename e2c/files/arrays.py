@@ -26,6 +26,8 @@ from e2c.errors import E2CError
 from e2c.files.untrusted import ordinary_size, parse_json, shown
 from e2c.files.whole import write_whole
 
+Kind = tuple[str, int | tuple[int, ...]]
+"""Type of an array, and its number of dimensions or the numbers that it may have."""
 MAX_BYTES = 16 * 2**30
 """A file that declares more than this, unpacked, is refused before memory is taken for it."""
 MAX_RATIO = 300
@@ -65,14 +67,15 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, A
 
 
 def read(
-    path: Path, kinds: Mapping[str, tuple[str, int]], remedy: str
+    path: Path, kinds: Mapping[str, Kind], remedy: str, optional: Mapping[str, Kind] | None = None
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Read and verify what `write` wrote.
 
     Args:
         path: the file.
-        kinds: type and number of dimensions of each array that it must hold: these and no others.
+        kinds: type and number of dimensions of each array that it must hold.
         remedy: what the user can do about a file that is refused; ends the sentence.
+        optional: the same of arrays that it may hold; no others are allowed.
 
     Returns:
         The header and the arrays, all of them finite.
@@ -81,7 +84,7 @@ def read(
         E2CError: when the file is not of this form, is damaged, or declares absurd sizes.
     """
     try:
-        return _read(path, {"header": ("U", 0), **kinds})
+        return _read(path, {"header": ("U", 0), **kinds}, optional or {})
     except (ValueError, LookupError, TypeError) as error:
         reason = shown(error)
     except _MISHAPS as error:
@@ -99,10 +102,13 @@ class _Pieces(io.FileIO):
 
 
 def _read(
-    path: Path, kinds: Mapping[str, tuple[str, int]]
+    path: Path, always: Mapping[str, Kind], optional: Mapping[str, Kind]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     limit = min(MAX_BYTES, MAX_RATIO * ordinary_size(path) + 1_000_000)
     with _Pieces(path) as file, zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        there = {name: kind for name, kind in optional.items() if f"{name}.npy" in names}
+        kinds = {**always, **there}
         _check_members(archive, [f"{name}.npy" for name in kinds], limit)
         for name, (kind, dimensions) in kinds.items():
             _check_array(archive, name, kind, dimensions)
@@ -131,7 +137,9 @@ def _check_members(archive: zipfile.ZipFile, names: list[str], limit: int) -> No
         raise ValueError(f"it declares {declared:,} bytes, more than {limit:,} for its size")
 
 
-def _check_array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int) -> None:
+def _check_array(
+    archive: zipfile.ZipFile, name: str, kind: str, dimensions: int | tuple[int, ...]
+) -> None:
     """Raise a ValueError unless a member is a plain array of this kind, as long as it says."""
     item = archive.getinfo(f"{name}.npy")
     with archive.open(item) as file:
@@ -141,7 +149,8 @@ def _check_array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int
         raise ValueError(f"{name} is not a plain array")
     dtype = np.dtype(described[1].decode())
     shape = [int(length) for length in re.findall(rb"\d+", described[2])]
-    if dtype.hasobject or (dtype != kind and dtype.kind != kind) or len(shape) != dimensions:
+    allowed = (dimensions,) if isinstance(dimensions, int) else dimensions
+    if dtype.hasobject or (dtype != kind and dtype.kind != kind) or len(shape) not in allowed:
         raise ValueError(f"{name} is {dtype} with {len(shape)} dimensions")
     if 10 + size + math.prod(shape) * dtype.itemsize != item.file_size:
         raise ValueError(f"{name} is not as long as it says")

@@ -1,4 +1,4 @@
-"""A run's folder: its files' names, who works on it, and where an interrupted run stands.
+"""A run's folder: the names of its files, its recipe, and the lock of who works on it.
 
 ``config.yaml`` appears first and ``run.json`` last. In between, ``state.safetensors`` says where
 the run stands, and ``candidates/`` holds the models that a run will choose from, if it does; the
@@ -8,23 +8,18 @@ same recipe goes on from there, and a run that ended no longer has them.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from e2c.config import Recipe, check_recipe
 from e2c.errors import E2CError
-from e2c.files import tensors
-from e2c.files.untrusted import Shape, conform, shown
+from e2c.files.untrusted import shown
 from e2c.files.whole import sweep, write_whole
-from e2c.learning.trainer import TrainingState
 from e2c.models import checkpoint
 from e2c.options import from_dict, leaves, to_dict
 
@@ -43,33 +38,12 @@ CANDIDATES = "candidates"
 TRAINED = Path(__file__).parents[1] / "trained" / "pendulum"
 """Run folder of the trained model that comes with the project."""
 
-SCHEMA = "e2c-state-1"
+FOUND_OUT = ("data_sha256",)
+"""What a recipe need not say when it is given, and says when it was begun."""
 MAX_CONFIG_BYTES = 50_000
 """A configuration file larger than this is refused unread: YAML is slow to read."""
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 """What its reader raises for a file that is none."""
-
-
-@dataclass(frozen=True)
-class RunState:
-    """Where a run stands.
-
-    Attributes:
-        training: what decides the steps to come.
-        phase: 0 while training on the first data, k in round k; one more than the rounds once
-            training is over.
-        rows: of ``metrics.jsonl`` that belong to it.
-        seconds: wall-clock of each part so far.
-        data: hashes of the datasets so far.
-        sessions: what made each session of the run: versions, commit, machine.
-    """
-
-    training: TrainingState
-    phase: int
-    rows: int
-    seconds: Mapping[str, float]
-    data: Sequence[str]
-    sessions: Sequence[Mapping[str, Any]]
 
 
 def finished(folder: Path) -> bool:
@@ -88,7 +62,7 @@ def read_recipe(path: Path) -> Recipe:
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise E2CError(f"{path} has {path.stat().st_size:,} bytes; a configuration has fewer.")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text("utf-8"))
         return check_recipe(from_dict(values, Recipe))
     except _NO_YAML as error:
         raise E2CError(f"{path} is not readable as YAML ({shown(error)}); correct it.") from None
@@ -106,7 +80,7 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock_file = folder / LOCK
-    with lock_file.open("a+") as lock:
+    with lock_file.open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -133,7 +107,7 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """Write what decides the run, which begins it."""
     text = yaml.safe_dump(to_dict(recipe), sort_keys=False)
-    write_whole(folder / CONFIG, lambda aside: aside.write_text(text))
+    write_whole(folder / CONFIG, lambda aside: aside.write_text(text, "utf-8"))
 
 
 def end(folder: Path) -> None:
@@ -148,72 +122,18 @@ def _check_recipe_of(folder: Path, recipe: Recipe) -> None:
         if (folder / checkpoint.NAME).exists():
             raise E2CError(f"{folder} holds a model without {CONFIG}; choose another --out.")
         return
-    there = dict(leaves(read_recipe(folder / CONFIG)))
-    differ = [name for name, value in leaves(recipe) if value != there.get(name)]
-    if differ:
-        here = dict(leaves(recipe))
-        pairs = [(name, there.get(name), here[name]) for name in differ[:3]]
-        told = ", ".join(f"{name} is {old!r}, not {new!r}" for name, old, new in pairs)
+    if told := differences(folder, recipe):
         raise E2CError(
-            f"{folder} holds the run of another recipe ({told}); choose another --out, give the "
-            "options it was begun with, or remove it."
+            f"{folder} holds the run of another recipe ({', '.join(told[:3])}); choose another "
+            "--out, give the options it was begun with, or remove it."
         )
 
 
-def save_state(folder: Path, state: RunState) -> None:
-    """Write where the run stands, whole or not at all."""
-    about = dataclasses.asdict(dataclasses.replace(state, training=_without_tensors(state)))
-    tensors.write_tensors(folder / STATE, state.training.tensors, about, SCHEMA)
-
-
-def _without_tensors(state: RunState) -> TrainingState:
-    return dataclasses.replace(state.training, tensors={})
-
-
-def load_state(folder: Path) -> RunState | None:
-    """Read where the run stands; None when it has not got far enough to stand anywhere.
-
-    Raises:
-        E2CError: when the file is damaged.
-    """
-    path = folder / STATE
-    if not path.exists():
-        return None
-    remedy = f"remove {folder} and train again"
-    found, about = tensors.read_tensors(path, SCHEMA, remedy)
-    try:
-        conform(about, _STANDS)
-        training = TrainingState(**{**about["training"], "tensors": found})
-        return _possible(RunState(**{**about, "training": training}))
-    except (TypeError, ValueError) as error:
-        raise E2CError(
-            f"{path} does not say where its run stands ({shown(error)}); {remedy}."
-        ) from None
-
-
-_STANDS: Shape = {
-    "training": {
-        "step": int,
-        "done": int,
-        "first": float,
-        "level": float,
-        "skipped": int,
-        "scale": float,
-        "recoveries": [{"step": int, "learning_rate": float, "reason": str}],
-    },
-    "phase": int,
-    "rows": int,
-    "seconds": {str: float},
-    "data": [str],
-    "sessions": [{}],
-}
-"""What a state's file says beside its tensors."""
-
-
-def _possible(state: RunState) -> RunState:
-    """Return ``state`` if a run can stand there, or raise a ValueError."""
-    training = state.training
-    counts = (state.phase, state.rows, training.step, training.done, training.skipped)
-    if min(counts) < 0 or not state.data or not 0 < training.scale <= 1:
-        raise ValueError("no run can stand there")
-    return state
+def differences(folder: Path, recipe: Recipe) -> list[str]:
+    """Tell in what ``recipe`` differs from that of the run in a folder, one phrase for each."""
+    there = dict(leaves(read_recipe(folder / CONFIG)))
+    return [
+        f"{name} is {there.get(name)!r}, not {value!r}"
+        for name, value in leaves(recipe)
+        if value != there.get(name) and (value or name not in FOUND_OUT)
+    ]

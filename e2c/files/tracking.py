@@ -43,14 +43,14 @@ class Progress:
     """One line for each phase: rate, time left and the figure that matters.
 
     On a terminal the line is redrawn in place and never wraps; in a log, plain lines appear at
-    intervals. A stream that is closed or broken is told nothing more. As a context manager it
+    intervals. Nothing more is written to a stream that is closed or broken. As a context manager it
     ends an unfinished live line when an exception passes.
 
     Args:
         phase: what is being done.
         total: units of work in the phase.
         unit: name of the unit.
-        stream: where it is told; standard error by default.
+        stream: where lines are written; standard error by default.
         begun: units that an earlier session did; rate and time left do not count them.
     """
 
@@ -102,7 +102,7 @@ def _duration(seconds: float) -> str:
 
 
 def _standard_error() -> TextIO:
-    """Where the user is told; nowhere in a process that was started without a standard error."""
+    """Return standard error; a process that was started without one writes nowhere."""
     return sys.stderr or io.StringIO()
 
 
@@ -159,7 +159,8 @@ class Tracker:
         kept = _read_rows(self.path, keep) if keep else []
         self.history: list[dict[str, float]] = [_from_json(self.path, line) for line in kept]
         """All rows; what is not finite is NaN."""
-        write_whole(self.path, lambda aside: aside.write_text("".join(f"{row}\n" for row in kept)))
+        text = "".join(f"{row}\n" for row in kept)
+        write_whole(self.path, lambda aside: aside.write_text(text, "utf-8"))
         self._wandb = _Wandb(folder, _allowed_here(wandb_mode), config, resumed=keep > 0)
 
     @property
@@ -170,7 +171,7 @@ class Tracker:
     def log(self, row: Mapping[str, float]) -> None:
         """Keep a row of metrics, at once."""
         self.history.append(dict(row))
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(_to_json(row) + "\n")
         self._wandb.send("log", dict(row))
 
@@ -342,5 +343,5 @@ def _run_id(folder: Path, resumed: bool) -> str:
         return path.read_text("utf-8", "replace").strip()
     path.parent.mkdir(exist_ok=True)
     name = secrets.token_hex(4)
-    write_whole(path, lambda aside: aside.write_text(name))
+    write_whole(path, lambda aside: aside.write_text(name, "utf-8"))
     return name

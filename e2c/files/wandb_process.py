@@ -3,7 +3,7 @@
 `e2c.files.tracking` runs this file as a script, which imports nothing of the package, with a
 socket to talk over. Each line that it reads is a request, ``[kind, content]`` as JSON; each line
 that it writes is a sentence for the user. A socket that closes without a ``finish`` means that the
-run ended before its time, were it by a signal; then wandb is told so.
+run was ended early, perhaps by a signal. The process then marks the wandb run as failed.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_whole(path, lambda aside: aside.write_text(text))
+    write_whole(path, lambda aside: aside.write_text(text, "utf-8"))
 
 
 def sweep(folder: Path) -> None:

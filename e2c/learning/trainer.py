@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from e2c.data.coarse import Lens, falling_blur
-from e2c.data.episodes import Windows
+from e2c.data.windows import Windows
 from e2c.errors import E2CError
 from e2c.files.tensors import compare
 from e2c.models.base import LatentModel
@@ -291,7 +291,7 @@ class Trainer:
         """Blur images by ``sigma`` [px] from now on; before the first blur, measure ``first``."""
         if sigma and not self.first:
             self.first = self._sample_loss(windows)
-        self.lens = Lens(windows.mean_frame, sigma)
+        self.lens = Lens(windows.mean_observation, sigma)
 
     def _terms(
         self, windows: Windows, batches: torch.Generator, noise: torch.Generator

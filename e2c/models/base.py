@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.options import ModelConfig
 from e2c.models.transitions import LocallyLinear, Transition
 from e2c.options import look_up
+from envs.images import ImageLayout
 
 Options = TypeVar("Options", bound=ObjectiveConfig)
 """The options of a method's objective."""
@@ -30,19 +31,32 @@ class ProblemSpec:
 
     Attributes:
         env: Gymnasium id.
-        observation_shape: ``(C, H, W)``.
+        observation_shape: the shape of an observation, see `envs.images.ImageLayout`.
         control_low: lowest value of each control, m numbers, in the task's unit.
         control_high: highest value of each control.
         dt: control step [s].
         episode_steps: control steps of an episode.
+        options: what the world was made with besides its id, as JSON can hold it: the options of
+            the environment, and ``camera``.
     """
 
     env: str
-    observation_shape: tuple[int, int, int]
+    observation_shape: tuple[int, ...]
     control_low: tuple[float, ...]
     control_high: tuple[float, ...]
     dt: float
     episode_steps: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> ImageLayout:
+        """How the images of an observation lie in its array."""
+        return ImageLayout(self.observation_shape)
+
+    @property
+    def planes(self) -> tuple[int, int, int]:
+        """``(C, H, W)``, the shape of an observation as networks see it."""
+        return self.layout.planes
 
     @property
     def control_scale(self) -> Tensor:
@@ -84,7 +98,7 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__()
         encoder = look_up(ENCODERS, config.encoder, "model.encoder")
-        self.encoder = encoder(spec.observation_shape, config)
+        self.encoder = encoder(spec.planes, config)
         self.decoder = self.build_decoder(config, spec)
         self.transition = self.dynamics(config, spec.control_scale)
         self.register_buffer("goal", goal)
@@ -93,7 +107,7 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
     def build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Drawer:
         """Build what draws images: the decoder that ``config`` names, unless a method says else."""
         decoder = look_up(DECODERS, config.decoder, "model.decoder")
-        return decoder(spec.observation_shape, config)
+        return decoder(spec.planes, config)
 
     @abstractmethod
     def terms(

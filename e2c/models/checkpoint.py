@@ -65,7 +65,7 @@ def _rebuild(
     """
     spec, config = _spec(about.get("spec")), check(from_dict(about.get("config"), Config))
     goal = tensors["goal"]
-    if goal.dtype != torch.uint8 or goal.shape != spec.observation_shape:
+    if goal.dtype != torch.uint8 or goal.shape != spec.planes:
         raise ValueError(f"the goal is {kind_of(goal)}, not an observation")
     with torch.device("meta"):
         model = build_model(config.model, spec, goal.numpy(), seed=0)
@@ -83,7 +83,8 @@ def _spec(values: Any) -> ProblemSpec:
     limits = list(zip(spec.control_low, spec.control_high, strict=True))
     right = {
         "env": isinstance(spec.env, str),
-        "observation_shape": len(spec.observation_shape) == 3
+        "options": isinstance(spec.options, dict),
+        "observation_shape": 2 <= len(spec.observation_shape) <= 4
         and all(type(size) is int and 1 <= size <= MAX_BYTES for size in spec.observation_shape),
         "control_low and control_high": len(limits) >= 1
         and all(_is_number(low) and _is_number(high) and low < high for low, high in limits),

@@ -312,7 +312,7 @@ class PC3(LowCurvature):
 
     def build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Gallery:
         """Build a gallery, which learns nothing and only draws."""
-        return Gallery(spec.observation_shape, config.latent_dim)
+        return Gallery(spec.planes, config.latent_dim)
 
     def terms(
         self, batch: Batch, generator: torch.Generator, objective: CurvatureObjective

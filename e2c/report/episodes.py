@@ -76,7 +76,7 @@ class PhasePlane:
 def start_map(evaluation: Mapping[str, Any], task: Task) -> StartMap | None:
     """Lay out the starts by what is plotted and the time in goal; None if they are not known."""
     rows = evaluation["episodes"][:MOST_EPISODES]
-    if not all(len(row["start"]) > task.plotted for row in rows):
+    if not all(len(row.get("start") or []) > task.plotted for row in rows):
         return None
     plotted = task.components[task.plotted]
     places = np.array([row["start"][task.plotted] for row in rows], np.float64)

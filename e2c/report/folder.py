@@ -24,6 +24,7 @@ SUMMARY: Shape = {
     "versions": {},
     "commit": str,
     "machine": {},
+    "terms?": {str: str},
     "transitions": int,
     "steps": int,
     "skipped_steps": int,
@@ -34,8 +35,9 @@ SUMMARY: Shape = {
 }
 ROW: Shape = {str: float}
 EVALUATION: Shape = {
-    "success_rate": float,
-    "time_in_goal": float,
+    "success_rate?": float,
+    "time_in_goal?": float,
+    "return_mean?": float,
     "oracle_success_rate?": float,
     "oracle_time_in_goal?": float,
     "plan_ms_median?": float,
@@ -43,7 +45,15 @@ EVALUATION: Shape = {
     "faults?": {str: int},
     "start_seed?": int,
     "disturbance?": {},
-    "episodes": [{"start": [float], "success": bool, "time_in_goal": float, "faults?": {str: int}}],
+    "episodes": [
+        {
+            "start?": [float],
+            "success?": bool,
+            "time_in_goal?": float,
+            "steps?": int,
+            "faults?": {str: int},
+        }
+    ],
 }
 TASK: Shape = {
     "task?": str,
@@ -93,7 +103,7 @@ class Episodes:
     oracle_states: NDArray[np.float64]
     task: Task
 
-    def begin_at(self, starts: Sequence[Sequence[float]]) -> bool:
+    def begin_at(self, starts: Sequence[Sequence[float] | None]) -> bool:
         """Whether these are the episodes that begin at ``starts [E, n]``."""
         return starts == self.states[:, 0].tolist()
 

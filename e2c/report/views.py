@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from e2c.config import Config
+from e2c.config import Config, with_method
+from e2c.errors import E2CError
 from e2c.options import to_dict
 from e2c.report.charts import SHARES, Chart, Line, chart
 from e2c.report.folder import Run
-from e2c.report.pictures import LOSS_TERMS
 
 OWN = {
     "own_success_rate": "Success in own episodes",
     "own_time_in_goal": "Time in goal in own episodes",
 }
 """What is shown of the rounds in which an agent learned from its own episodes."""
+_NOT_TERMS = {"step", "loss", "gradient_norm"}
+"""Columns of the metrics of a step that are no terms of the loss."""
 PHASES = {
     "collect": "random rollouts",
     "train": "training",
@@ -63,11 +65,21 @@ class Comparison:
 
 def settings(run: Run) -> list[Setting]:
     """List the configuration, with what was changed from the default."""
-    defaults = dict(_leaves(to_dict(Config())))
+    defaults = dict(_leaves(to_dict(_default(run))))
     return [
         Setting(name, value, defaults.get(name), name not in defaults or defaults[name] != value)
         for name, value in _leaves(run.summary["config"])
     ]
+
+
+def _default(run: Run) -> Config:
+    """Return the default configuration of the run's method, where it is known here."""
+    model = run.summary["config"].get("model")
+    method = model.get("method") if isinstance(model, Mapping) else None
+    try:
+        return with_method(Config(), str(method))
+    except E2CError:
+        return Config()
 
 
 def compare_settings(runs: Sequence[Run]) -> list[Comparison]:
@@ -131,9 +143,19 @@ def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
     """Draw every loss term that was recorded, over the optimiser's steps."""
     return [
         chart(title, "optimiser step", lines)
-        for term, title in LOSS_TERMS.items()
+        for term, title in _titles(runs).items()
         if (lines := _lines(runs, names, "step", term))
     ]
+
+
+def _titles(runs: Sequence[Run]) -> dict[str, str]:
+    """Return what the loss terms of runs are called; of an older run, by their names."""
+    found: dict[str, str] = {}
+    for run in runs:
+        named = run.summary.get("terms") or {}
+        terms = {term for row in run.metrics if "step" in row for term in row} - _NOT_TERMS
+        found |= named or {term: term.replace("_", " ") for term in sorted(terms)}
+    return found
 
 
 def own_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:

@@ -9,18 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from tiny import generator, noise_data
+from tiny import noise_data
 
 from e2c.data import episodes as dataset
-from e2c.data.episodes import Dataset, Windows
+from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 
-CPU = torch.device("cpu")
-H, W = 2, 3
+H, W = 2, 5
 
 
-def counting(lengths: tuple[int, ...], C: int, first_episode: int = 0) -> Dataset:
+def counting(lengths: tuple[int, ...], C: int, first_episode: int = 0) -> Episodes:
     """Episodes whose frames, controls and states carry (episode, t); frame t + C - 1 shows t."""
     frames, actions, states = [], [], []
     for e, T in enumerate(lengths, first_episode):
@@ -29,76 +27,13 @@ def counting(lengths: tuple[int, ...], C: int, first_episode: int = 0) -> Datase
         frames.append(frame)
         actions.append(np.stack([np.full(T, e), np.arange(T)], 1).astype(np.float32))
         states.append(np.stack([np.full(T + 1, e), np.arange(T + 1)], 1).astype(np.float64))
-    return Dataset(
-        np.concatenate(frames),
-        np.concatenate(actions),
-        np.concatenate(states),
-        np.array(lengths, np.int64),
-        {"env": "Test/Counting"},
+    return Episodes(
+        frames=np.concatenate(frames),
+        actions=np.concatenate(actions),
+        lengths=np.array(lengths, np.int64),
+        states=np.concatenate(states),
+        provenance={"env": "Test/Counting"},
     )
-
-
-# ------------------------------------------------------------------------------------- windows
-
-
-@pytest.mark.parametrize("C", [1, 2, 3])
-@pytest.mark.parametrize(("horizon", "times"), [(1, [0, 1]), (4, [0, 1, 4]), (7, [0, 3])])
-def test_windows_are_aligned_and_within_one_episode(C: int, horizon: int, times: list[int]) -> None:
-    lengths = [(7, 9, 2), (12,), (8, 7)]
-    firsts = (0, 3, 4)
-    datasets = [counting(part, C, e) for part, e in zip(lengths, firsts, strict=True)]
-    windows = Windows(datasets, horizon, 0.5, CPU)
-    x, u = windows.sample(600, times, generator())
-    assert x.shape == (600, len(times), C, H, W)
-    assert u.shape == (600, horizon, 2)
-    assert x.dtype == u.dtype == torch.float32
-    grey = (x * 255).round().long()
-    episode, start = grey[:, 0, 0, 0, 0], grey[:, 0, 0, 1, 2]
-    assert (grey[..., 0, 0] == episode[:, None, None]).all(), "one episode"
-    clock = start[:, None, None] + torch.tensor(times)[:, None] + torch.arange(C)
-    assert torch.equal(grey[..., 1, 2], clock), "the times asked for"
-    assert (u[..., 0] == episode[:, None]).all(), "the controls of that episode"
-    assert torch.equal(u[..., 1].long(), start[:, None] + torch.arange(horizon)), "at those times"
-    possible = {(e, t) for e, T in enumerate(sum(lengths, ())) for t in range(T - horizon + 1)}
-    assert set(zip(episode.tolist(), start.tolist(), strict=True)) == possible
-    assert len(windows) == len(possible)
-
-
-def test_a_single_step_of_a_single_episode() -> None:
-    windows = Windows([counting((1,), 1)], 1, 0.5, CPU)
-    x, u = windows.sample(1, [0, 1], generator())
-    assert (x[0, :, 0, 1, 2] * 255).round().tolist() == [0, 1]
-    assert u.tolist() == [[[0, 0]]]
-
-
-@pytest.mark.parametrize(("fresh", "own"), [(0.0, 0), (0.5, 50), (0.25, 25), (1.0, 100)])
-def test_the_fresh_share_comes_from_later_datasets(fresh: float, own: int) -> None:
-    first, later = counting((50,), 2), counting((5, 6), 2, first_episode=1)
-    windows = Windows([first, later], 4, fresh, CPU)
-    x, u = windows.sample(101, [0], generator())
-    assert u.shape[0] == 101
-    episodes = (x[:, 0, 0, 0, 0] * 255).round()
-    assert (episodes[101 - int(101 * fresh) :] > 0).all()
-    if fresh < 1:
-        assert (episodes == 0).any()
-    assert int((episodes > 0).sum()) >= own
-
-
-def test_without_later_datasets_everything_comes_from_the_first() -> None:
-    _, u = Windows([counting((50,), 2)], 4, 1.0, CPU).sample(7, [0], generator())
-    assert (u[..., 0] == 0).all()
-
-
-def test_windows_are_drawn_by_the_generator() -> None:
-    windows = Windows([counting((50,), 2)], 4, 0.5, CPU)
-    one, again, other = (windows.sample(9, [0], generator(seed))[1] for seed in (1, 1, 2))
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
-
-
-def test_a_horizon_longer_than_every_episode_is_refused() -> None:
-    with pytest.raises(E2CError, match=r"longest has 5 steps and objective\.horizon is 6"):
-        Windows([counting((3, 5), 2)], 6, 0.5, CPU)
 
 
 # ------------------------------------------------------------------------------------- arrays
@@ -107,23 +42,26 @@ def test_a_horizon_longer_than_every_episode_is_refused() -> None:
 @pytest.mark.parametrize("C", [1, 2, 3])
 def test_observations_are_in_the_order_of_states(C: int) -> None:
     data = counting((4, 7, 1), C, first_episode=5)
-    x = data.observations()
+    x = data.planes()
     assert data.frames_per_observation == C
+    assert data.states is not None
     assert data.transitions == 12
     assert x.shape == (15, C, H, W)
     np.testing.assert_array_equal(x[:, :, 0, 0], data.states[:, :1].repeat(C, 1))
     np.testing.assert_array_equal(x[:, :, 1, 2], data.states[:, 1:] + np.arange(C))
 
 
-def test_from_arrays_lays_equal_episodes_one_after_another() -> None:
-    parts = [counting((7,), 3, e) for e in range(5)]
-    made = Dataset.from_arrays(
-        np.stack([data.frames for data in parts]),
-        np.stack([data.actions for data in parts]),
-        np.stack([data.states for data in parts]),
-        {"env": "Test/Counting"},
-    )
-    assert made.content_hash == counting((7,) * 5, 3).content_hash
+def test_episodes_come_apart_and_together_again() -> None:
+    data = counting((4, 7, 1), 3, first_episode=5)
+    parts = list(data.split())
+    assert [len(part) for part in parts] == [1, 1, 1]
+    for e, part in enumerate(parts):
+        assert (part.frames[:, 0, 0] == 5 + e).all()
+        assert (part.actions[:, 0] == 5 + e).all()
+        np.testing.assert_array_equal(part.actions[:, 1], np.arange(data.lengths[e]))
+    joined = dataset.join(parts)
+    for name in ("frames", "actions", "states", "lengths"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(data, name))
 
 
 @pytest.mark.parametrize("name", ["frames", "actions", "states", "lengths"])
@@ -181,7 +119,7 @@ def rewrite(path: Path, **changes: Any) -> None:
     data = dataset.load(path)
     arrays = {name: getattr(data, name) for name in ("frames", "actions", "states", "lengths")}
     arrays |= {name: value for name, value in changes.items() if name in arrays}
-    changed = Dataset(**arrays, provenance=changes.get("provenance", data.provenance))
+    changed = Episodes(**arrays, provenance=changes.get("provenance", data.provenance))
     header: dict[str, Any] = {"schema": dataset.SCHEMA, "sha256": changed.content_hash}
     header |= {"provenance": changed.provenance, **changes.get("header", {})}
     np.savez(path, allow_pickle=True, header=np.array(json.dumps(header)), **arrays)
@@ -193,6 +131,57 @@ def test_a_file_gives_back_what_was_saved(path: Path) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(saved, name))
         assert getattr(found, name).dtype == getattr(saved, name).dtype
     assert found.provenance == saved.provenance
+
+
+def without(episodes: Episodes, name: str) -> Episodes:
+    nothing: dict[str, Any] = {name: None}
+    return dataclasses.replace(episodes, **nothing)
+
+
+def test_what_a_world_tells_besides_is_kept(path: Path) -> None:
+    """Colour, rewards, the goal region, goals and terminations; and each may be missing."""
+    rng = np.random.default_rng(0)
+    full = Episodes(
+        frames=rng.integers(0, 256, (15, 2, 5, 3), np.uint8),
+        actions=rng.standard_normal((11, 2)).astype(np.float32),
+        lengths=np.array([4, 7]),
+        states=rng.standard_normal((13, 3)),
+        rewards=rng.standard_normal(11),
+        in_goal=rng.random(13) < 0.5,
+        goals=rng.integers(0, 256, (2, 2, 2, 5, 3), np.uint8),
+        terminated=np.array([True, False]),
+        provenance={"env": "Test/Tiny-v0"},
+    )
+    names = [item.name for item in dataclasses.fields(Episodes)]
+    optional = ("states", "rewards", "in_goal", "goals", "terminated")
+    for missing in (None, *optional):
+        saved = without(full, missing) if missing else full
+        saved.save(path)
+        found = dataset.load(path)
+        for name in names:
+            np.testing.assert_array_equal(getattr(found, name), getattr(saved, name))
+    hashes = {without(full, name).content_hash for name in optional}
+    assert len(hashes | {full.content_hash}) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("rewards", np.zeros(10)),
+        ("in_goal", np.zeros(11, bool)),
+        ("goals", np.zeros((1, 3, 12, 6), np.uint8)),
+        ("goals", np.zeros((2, 3, 12, 5), np.uint8)),
+        ("terminated", np.zeros(3, bool)),
+    ],
+)
+def test_optional_arrays_that_do_not_fit_are_refused(path: Path, name: str, wrong: Any) -> None:
+    dataclasses.replace(noise_data((4, 7)), **{name: wrong}).save(path)
+    assert name in refusal(path)
+
+
+def test_a_file_of_the_older_format_is_read(path: Path) -> None:
+    rewrite(path, header={"schema": "e2c-dataset-1"})
+    assert dataset.load(path).content_hash == noise_data((4, 7)).content_hash
 
 
 def test_saving_makes_folders_and_replaces(tmp_path: Path) -> None:
@@ -266,7 +255,7 @@ def test_a_malformed_header_is_refused(path: Path, header: str) -> None:
 
 def test_another_schema_is_named(path: Path) -> None:
     rewrite(path, header={"schema": "e2c-dataset-0"})
-    assert "its schema is 'e2c-dataset-0' and this version reads 'e2c-dataset-1'" in refusal(path)
+    assert "its schema is 'e2c-dataset-0' and this version reads 'e2c-episodes-2'" in refusal(path)
 
 
 class Trap:
@@ -307,6 +296,7 @@ def test_edited_provenance_is_refused(path: Path) -> None:
         ({"states": np.zeros((14, 2))}, "states has 14 rows"),
         ({"frames": np.zeros((16, 2, 3), np.uint8)}, "frames has 16 rows"),
         ({"frames": np.zeros((11, 2, 3), np.uint8)}, "less than one frame"),
+        ({"frames": np.zeros((17, 2, 3, 2), np.uint8)}, "not [N, H, W, 3]"),
         ({"frames": np.zeros((17, 2, 3), np.float32)}, "frames is float32"),
         ({"actions": np.zeros(11, np.float32)}, "actions is float32 with 1 dimensions"),
         ({"provenance": ["env"]}, "its provenance is"),
@@ -322,7 +312,7 @@ def test_contradictions_are_refused_though_the_hash_is_right(
 
 def test_a_missing_file_is_named_with_the_remedy(tmp_path: Path) -> None:
     assert "e2c-collect --out" in refusal(tmp_path / "none.npz")
-    assert "There is no dataset file" in refusal(tmp_path / "none.npz")
+    assert "There is no file" in refusal(tmp_path / "none.npz")
     assert "it is not an ordinary file" in refusal(tmp_path)
 
 

@@ -1,17 +1,16 @@
-"""What a task seen through a camera adds to ``gymnasium.Env``.
+"""A control task: its mechanics, its picture, its score and its starts.
 
-Notation: N states at once, n state dimensions, m controls, C frames to an observation, each frame
+Notation: N states at once, n state dimensions, m controls, F frames to an observation, each frame
 H x W. States are ``float64 [N, n]``, controls ``float64 or float32 [N, m]``, frames ``uint8``.
 
-The batched functions (`advance`, `draw`, `observe`, `transition`) are the primitives. They are pure
-in the states they are given (chance enters by the generators passed for it alone), and the
-Gymnasium interface below them is the case N = 1: so a dataset, a goal image and a closed loop can
-only ever see the same pictures of the same dynamics.
+A task holds no state of its own. All its functions take the states that they are about, and chance
+enters only by the generators passed for it. `envs.native` makes Gymnasium environments of a task,
+so a dataset, a goal image and a closed loop see the same pictures of the same dynamics.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -26,7 +25,7 @@ Frames = NDArray[np.uint8]
 Actions = NDArray[np.float32]
 
 
-class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
+class Task(ABC):
     """A control task whose observation is the last C grey frames of one real motion.
 
     A task states its mechanics (`_step`, `previous`, `noise_unit`), its picture (`draw`,
@@ -36,15 +35,13 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
     Args:
         dt: the control step [s].
         control_range: lowest and highest value of each control, ``[m, 2]``, in the task's unit.
-        render_mode: ``"rgb_array"``, or None for no pictures beside the observations.
         state_noise: standard deviation of the noise that the world adds to the state after each
             step, in multiples of `noise_unit`.
 
     Raises:
-        ValueError: for an unknown render mode, or a noise that is not a number from 0 on.
+        ValueError: for a noise that is not a number from 0 on.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
     components: ClassVar[tuple[Quantity, ...]]
     """What the n numbers of a state are; one at least has a goal, and the first of them is plotted
     over time."""
@@ -66,17 +63,11 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         self,
         dt: float,
         control_range: Floats,
-        render_mode: str | None = None,
         state_noise: float = 0.0,
     ):
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            valid = ", ".join(self.metadata["render_modes"])
-            raise ValueError(f"No render mode is called {render_mode!r}; valid are: {valid}.")
         if not (math.isfinite(state_noise) and state_noise >= 0):
             raise ValueError(f"The state noise must be a number from 0 on; got {state_noise}.")
         self.dt = dt
-        self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": round(1 / dt)}
         self.state_noise = state_noise
         self.state_dim = len(self.components)
         self.control_dim = len(control_range)
@@ -85,7 +76,6 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         self.observation_space = gymnasium.spaces.Box(
             0, 255, (self.frames_per_observation, *self.frame_shape), np.uint8
         )
-        self._states: Floats | None = None
 
     # ------------------------------------------------------------- what a task has to say
 
@@ -182,7 +172,7 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         Raises:
             ValueError: where an action is not a finite number, or the shape is not ``[N, m]``.
         """
-        actions = _rows("actions", actions, self.control_dim)
+        actions = rows("actions", actions, self.control_dim)
         if not np.isfinite(actions).all():
             row = int(np.argmin(np.isfinite(actions).all(axis=1)))
             raise ValueError(
@@ -206,12 +196,12 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
             The next states ``[N, n]``. A row depends on its own inputs only, bit for bit; a state
             that is not finite gives NaN.
         """
-        states = _rows("states", states, self.state_dim).astype(np.float64)
+        states = rows("states", states, self.state_dim).astype(np.float64)
         controls = self.limit(actions).astype(np.float64)
         if len(states) != len(controls):
             raise ValueError(f"{len(states)} states were given {len(controls)} actions.")
         if external is not None:
-            push = _rows("external", external, self.control_dim)
+            push = rows("external", external, self.control_dim)
             if len(push) != len(controls):
                 raise ValueError(f"{len(controls)} actions were given {len(push)} external pushes.")
             controls += push
@@ -223,7 +213,7 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         The frames run from the oldest to the newest and belong to one motion: the earlier ones
         show the predecessors. For a state at rest they are equal.
         """
-        states = _rows("states", states, self.state_dim).astype(np.float64)
+        states = rows("states", states, self.state_dim).astype(np.float64)
         frames = [self.draw(states)]
         for _ in range(self.frames_per_observation - 1):
             states = self.previous(states)
@@ -272,80 +262,13 @@ class PixelEnv(gymnasium.Env[Frames, Actions], ABC):
         """Return the goal's observation ``[C, H, W]``: its equal frames show `goal_state`."""
         return self.observe(self.goal_state()[None])[0]
 
-    def is_success(self, states: Floats) -> Bools:
-        """Say of each episode ``states [..., T + 1, n]`` whether it ended settled in the goal.
-
-        That is: in the goal region in each of the last `settle_steps` steps. The start is not a
-        step, and an episode with fewer steps is no success.
-        """
-        reached = self.is_goal(states)[..., 1:]
-        enough = reached.shape[-1] >= self.settle_steps
-        return reached[..., -self.settle_steps :].all(axis=-1) & enough
-
-    # ------------------------------------------------------------- the Gymnasium interface: N = 1
-
-    def reset(
-        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[Frames, dict[str, Any]]:
-        """Start an episode, at a start drawn with ``seed`` or at ``options["state"]``.
-
-        Returns:
-            The observation ``[C, H, W]``, and an info with ``state [n]`` and ``is_goal``.
-        """
-        super().reset(seed=seed)
-        options = dict(options or {})
-        state = options.pop("state", None)
-        if options:
-            raise ValueError(f"Unknown reset options {sorted(options)}; the only one is 'state'.")
-        if state is None:
-            state = self.sample_starts(self.np_random, 1)[0]
-        return self.set_state(state), self._info()
-
-    def set_state(self, state: ArrayLike) -> Frames:
-        """Put the system at ``state [n]`` and return its observation ``[C, H, W]``.
-
-        The earlier frames show the predecessors of that state, see `previous`.
-        """
-        states = _rows("state", np.atleast_2d(np.asarray(state)), self.state_dim)
-        if len(states) != 1 or not np.isfinite(states).all():
-            raise ValueError(f"A state is {self.state_dim} finite numbers; got {state!r}.")
-        self._states = states.astype(np.float64)
-        self._observations = self.observe(self._states)
-        self._action = np.zeros(self.control_dim, np.float32)
-        return self._observations[0].copy()
-
-    def step(self, action: ArrayLike) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
-        """Apply ``action [m]`` for one control step; the episode itself never terminates."""
-        before, actions = self._current(), self.applied(np.asarray(action)[None])
-        reward = float(self.reward(before, actions)[0])
-        self._observations, self._states = self.transition(
-            self._observations, before, actions, generators=[self.np_random]
-        )
-        self._action = actions[0]
-        return self._observations[0].copy(), reward, False, False, self._info()
-
-    def render(self) -> Frames | None:
-        """Return an RGB picture of the present state and last action; None without render mode."""
-        if self.render_mode is None:
-            return None
-        return self.picture(self._current()[0], self._action)
-
-    def _current(self) -> Floats:
-        if self._states is None:
-            raise RuntimeError("The system has no state yet: call reset() or set_state() first.")
-        return self._states
-
-    def _info(self) -> dict[str, Any]:
-        state = self._current()[0]
-        return {"state": state.copy(), "is_goal": bool(self.is_goal(state))}
-
 
 def wrap(angles: Floats, half_range: float | Floats = math.pi) -> Floats:
     """Wrap ``angles`` into ±``half_range``; what is there already keeps every bit."""
     return angles - 2 * half_range * np.round(angles / (2 * half_range))
 
 
-def _rows(name: str, array: ArrayLike, width: int) -> NDArray[Any]:
+def rows(name: str, array: ArrayLike, width: int) -> NDArray[Any]:
     """Return ``array`` if it is numeric ``[N, width]``; otherwise say what it should have been."""
     rows = np.asarray(array)
     if rows.ndim != 2 or rows.shape[1] != width or rows.dtype.kind not in "fiu":

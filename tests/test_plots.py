@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from e2c.report import pictures
+from e2c.report import plots
 from envs.quantity import Quantity
 
 RNG = np.random.default_rng(3)
@@ -25,6 +25,9 @@ ANGLE, SPEED, ROW = (
     Quantity("row", "px", 2),
 )
 ANGLES = RNG.uniform(-math.pi, math.pi, (7, 31))
+
+
+TITLES = {"reconstruction": "Reconstruction [nats]", "prediction": "Prediction", "lr": "Rate"}
 
 
 def history() -> list[dict[str, float]]:
@@ -46,7 +49,7 @@ def points(line: Line2D) -> NDArray[np.float64]:
 
 def latent_space(n: int, path: bool) -> Figure:
     latents = LATENTS[:, :n]
-    return pictures.latent_space(
+    return plots.latent_space(
         latents,
         [(ANGLE, ANGLES[0, :1].repeat(40)), (SPEED, RNG.normal(size=40))],
         latents[0],
@@ -55,25 +58,25 @@ def latent_space(n: int, path: bool) -> Figure:
 
 
 DRAWN: dict[str, Callable[[], Figure]] = {
-    "losses": lambda: pictures.loss_curves(history()),
-    "no losses": lambda: pictures.loss_curves([{"step": 1.0, "reconstruction": math.nan}]),
-    "open loop": lambda: pictures.open_loop_error(np.geomspace(0.01, 2, 30), None, 0.05),
-    "open loop, pixels": lambda: pictures.open_loop_error(np.ones(5), np.full(5, np.nan), 0.05),
+    "losses": lambda: plots.loss_curves(history(), TITLES),
+    "no losses": lambda: plots.loss_curves([{"step": 1.0, "reconstruction": math.nan}], TITLES),
+    "open loop": lambda: plots.open_loop_error(np.geomspace(0.01, 2, 30), None, 0.05),
+    "open loop, pixels": lambda: plots.open_loop_error(np.ones(5), np.full(5, np.nan), 0.05),
     "latent space": lambda: latent_space(6, path=True),
     "flat latent space": lambda: latent_space(2, path=True),
     "latent space, no path": lambda: latent_space(3, path=False),
-    "reconstructions": lambda: pictures.reconstructions(FRAMES, OTHERS),
-    "rollouts": lambda: pictures.rollout_strip(FRAMES, OTHERS, [0, 5, 10, 20, 40], 0.05),
-    "episodes": lambda: pictures.episodes(ANGLE, ANGLES, np.arange(7) > 2, 0.05),
-    "episodes, no angle": lambda: pictures.episodes(ROW, 9 * ANGLES, np.arange(7) > 2, 0.1),
-    "episodes, all well": lambda: pictures.episodes(ANGLE, ANGLES, np.ones(7, bool), 0.05),
+    "reconstructions": lambda: plots.reconstructions(FRAMES, OTHERS),
+    "rollouts": lambda: plots.rollout_strip(FRAMES, OTHERS, [0, 5, 10, 20, 40], 0.05),
+    "episodes": lambda: plots.episodes(ANGLE, ANGLES, np.arange(7) > 2, 0.05),
+    "episodes, no angle": lambda: plots.episodes(ROW, 9 * ANGLES, np.arange(7) > 2, 0.1),
+    "episodes, all well": lambda: plots.episodes(ANGLE, ANGLES, np.ones(7, bool), 0.05),
 }
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_each_figure_is_a_picture_of_a_sensible_size(tmp_path: Path, name: str) -> None:
     before = dict(mpl.rcParams)
-    pictures.save_figure(DRAWN[name](), tmp_path / "figure.png")
+    plots.save_figure(DRAWN[name](), tmp_path / "figure.png")
     image = cv2.imread(str(tmp_path / "figure.png"))
     assert image is not None
     assert 200 <= image.shape[0] <= 2000
@@ -84,9 +87,9 @@ def test_each_figure_is_a_picture_of_a_sensible_size(tmp_path: Path, name: str) 
 
 
 def test_losses_show_what_was_recorded_and_leave_gaps() -> None:
-    axes = pictures.loss_curves(history()).axes
+    axes = plots.loss_curves(history(), TITLES).axes
     assert [ax.get_title("left") for ax in axes] == [
-        pictures.LOSS_TERMS[name] for name in ("reconstruction", "prediction", "lr")
+        TITLES[name] for name in ("reconstruction", "prediction", "lr")
     ]
     assert [ax.get_yscale() for ax in axes] == ["log", "linear", "linear"]
     steps, values = points(axes[1].lines[0]).T
@@ -95,7 +98,7 @@ def test_losses_show_what_was_recorded_and_leave_gaps() -> None:
 
 
 def test_the_horizon_starts_at_one_step() -> None:
-    axes = pictures.open_loop_error(np.array([0.1, 0.2, 0.4]), np.array([0.3, 0.5]), 0.05).axes[0]
+    axes = plots.open_loop_error(np.array([0.1, 0.2, 0.4]), np.array([0.3, 0.5]), 0.05).axes[0]
     assert axes.get_yscale() == "log"
     np.testing.assert_allclose(points(axes.lines[0]), [(1, 0.1), (2, 0.2), (3, 0.4)])
     np.testing.assert_allclose(points(axes.lines[1]), [(1, 0.3), (2, 0.5)])
@@ -112,14 +115,14 @@ def test_a_flat_latent_space_is_only_centred_and_turned() -> None:
 
 def test_principal_components_come_in_order_of_their_variance() -> None:
     spread = LATENTS * [1, 2, 4, 8, 16, 32]
-    centre, components = pictures._principal_components(spread)
+    centre, components = plots._principal_components(spread)
     np.testing.assert_allclose(centre, spread.mean(axis=0))
     np.testing.assert_allclose(components.T @ components, np.eye(3), atol=1e-12)
     assert np.abs(components).argmax(axis=0).tolist() == [5, 4, 3]
 
 
 def test_predictions_stand_under_what_was_seen() -> None:
-    (image,) = pictures.rollout_strip(FRAMES, OTHERS, [0, 5, 10, 20, 40], 0.05).axes[0].images
+    (image,) = plots.rollout_strip(FRAMES, OTHERS, [0, 5, 10, 20, 40], 0.05).axes[0].images
     canvas = np.asarray(image.get_array())
     (above, left), (below, same) = place_of(FRAMES[2, 3], canvas), place_of(OTHERS[2, 3], canvas)
     assert same == left
@@ -127,7 +130,7 @@ def test_predictions_stand_under_what_was_seen() -> None:
 
 
 def test_the_difference_stands_last() -> None:
-    (image,) = pictures.reconstructions(FRAMES, OTHERS).axes[0].images
+    (image,) = plots.reconstructions(FRAMES, OTHERS).axes[0].images
     canvas = np.asarray(image.get_array())
     difference = np.abs(FRAMES[1, 4].astype(int) - OTHERS[1, 4]).astype(np.uint8)
     places = [place_of(tile, canvas) for tile in (FRAMES[1, 4], OTHERS[1, 4], difference)]
@@ -143,7 +146,7 @@ def place_of(tile: NDArray[np.uint8], canvas: NDArray[np.uint8]) -> tuple[int, i
 
 
 def test_episodes_are_counted_and_never_negative() -> None:
-    axes = pictures.episodes(ANGLE, ANGLES, np.arange(7) > 2, 0.05).axes[0]
+    axes = plots.episodes(ANGLE, ANGLES, np.arange(7) > 2, 0.05).axes[0]
     assert "4 of 7" in axes.get_title("left")
     lines = [line for line in axes.lines if len(points(line))]
     assert len(lines) == 7
@@ -156,7 +159,7 @@ def test_turns_count_for_angles_alone() -> None:
     turned = 2 * math.pi + np.full((1, 3), 0.1)
     success = np.ones(1, bool)
     for quantity, distance in ((ANGLE, 0.1), (ROW, 2 * math.pi + 0.1)):
-        lines = pictures.episodes(quantity, turned, success, 0.05).axes[0].lines
+        lines = plots.episodes(quantity, turned, success, 0.05).axes[0].lines
         np.testing.assert_allclose(points(lines[0])[:, 1], distance)
 
 
@@ -171,7 +174,7 @@ def test_turns_count_for_angles_alone() -> None:
 def test_colours_suit_what_they_show(
     quantity: Quantity, values: list[float], colours: tuple[str, float, float]
 ) -> None:
-    found, low, high = pictures._colouring(quantity, np.array(values))
+    found, low, high = plots._colouring(quantity, np.array(values))
     assert (found if isinstance(found, str) else found.name, low, high) == colours
 
 
@@ -183,13 +186,13 @@ def test_a_picture_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> Non
 
     (tmp_path / "figure.png").write_bytes(b"yesterday's")
     with pytest.raises(OSError, match="No space left"):
-        pictures.save_figure(Broken(), tmp_path / "figure.png")
+        plots.save_figure(Broken(), tmp_path / "figure.png")
     assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
     assert (tmp_path / "figure.png").read_bytes() == b"yesterday's"
 
 
 def test_where_a_picture_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        pictures.save_figure(Figure(), tmp_path / "missing" / "figure.png")
+        plots.save_figure(Figure(), tmp_path / "missing" / "figure.png")
     with pytest.raises(ValueError, match=r"\.png"):
-        pictures.save_figure(Figure(), tmp_path / "figure.pdf")
+        plots.save_figure(Figure(), tmp_path / "figure.pdf")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import Normal, Stroke
@@ -22,27 +22,21 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
 from e2c.files.whole import write_whole
+from e2c.report.style import (
+    AMBER,
+    BLUE,
+    CYCLE,
+    GREEN,
+    INK,
+    LINE,
+    MUTED,
+    PAPER,
+    ROSE,
+    style,
+    title_of,
+)
 from envs.quantity import Quantity
 
-LOSS_TERMS = {
-    "reconstruction": "Reconstruction [nats]",
-    "prediction": "Prediction [nats]",
-    "prior_kl": "KL to the prior [nats]",
-    "latent_kl": "KL of prediction to encoding [nats]",
-    "fit": "Misfit of the dynamics",
-    "slowness": "KL of the next encoding to this [nats]",
-    "consistency": "Inconsistency of prediction [nats]",
-    "curvature": "Curvature of the dynamics",
-    "lambda": "Weight λ",
-    "lr": "Learning rate",
-}
-"""What `loss_curves` draws, and how it is called there."""
-
-INK, MUTED, LINE, GRID = "#0f172a", "#54637a", "#cbd5e1", "#e6ebf2"
-_BLUE, _GREEN, _AMBER, _ROSE = "#2563eb", "#10b981", "#f59e0b", "#f43f5e"
-PAPER = "#ffffff"
-"""What all charts are drawn in, those of ``benchmarks/`` too."""
-_CYCLE = LinearSegmentedColormap.from_list("angle", [_BLUE, _GREEN, _AMBER, _ROSE, _BLUE])
 _DPI = 110
 
 
@@ -58,14 +52,15 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_whole(path, lambda aside: figure.savefig(aside, dpi=_DPI))
 
 
-def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw every loss term of `LOSS_TERMS` that was recorded, over the optimiser's steps.
+def loss_curves(history: Sequence[Mapping[str, float]], titles: Mapping[str, str]) -> Figure:
+    """Draw every term of ``titles`` that was recorded, over the optimiser's steps.
 
     Args:
+        titles: term -> what it is called in the picture.
         history: one row per record: ``step`` and any of the terms. What a row lacks is left out;
             what is not finite leaves a gap. Terms that span more than a decade get a log axis.
     """
-    names = [name for name in LOSS_TERMS if any(name in row for row in history)]
+    names = [name for name in titles if any(name in row for row in history)]
     columns = min(3, max(1, len(names)))
     rows = max(1, math.ceil(len(names) / columns))
     figure = _figure(1.0 + 3.6 * columns, 0.6 + 2.4 * rows)
@@ -74,11 +69,11 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         records = [(row["step"], row[name]) for row in history if name in row]
         steps, values = np.array(records, dtype=np.float64).T
         values = np.where(np.isfinite(values), values, np.nan)
-        axes.plot(steps, values, color=_BLUE, linewidth=1.6)
+        axes.plot(steps, values, color=BLUE, linewidth=1.6)
         if _spans_a_decade(values):
             axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        style(axes, LOSS_TERMS[name], "optimiser step" if place > len(names) - columns else "")
+        style(axes, titles[name], "optimiser step" if place > len(names) - columns else "")
     return figure
 
 
@@ -95,7 +90,7 @@ def open_loop_error(
     """
     figure = _figure(7.2, 4.4)
     axes = figure.add_subplot()
-    for errors, name, colour in ((latent, "latent state", _BLUE), (pixels, "pixels", _AMBER)):
+    for errors, name, colour in ((latent, "latent state", BLUE), (pixels, "pixels", AMBER)):
         if errors is not None:
             steps = np.arange(1, len(errors) + 1)
             axes.plot(steps, errors, color=colour, linewidth=2.0, label=name)
@@ -119,7 +114,7 @@ def latent_space(
     goal: NDArray[np.floating],
     path: NDArray[np.floating] | None,
 ) -> Figure:
-    """Draw encoded states by what they truly are, in their first three principal components.
+    """Draw encodings, coloured by what they are of, in their first three principal components.
 
     A pendulum's states form a cylinder: the angle goes around it, the velocity along it. A good
     latent space shows one, and the colours run around it and along it. Of a latent space of two
@@ -127,7 +122,8 @@ def latent_space(
 
     Args:
         latents: ``[N, n]``, means of encodings.
-        truth: two components of the true states, and their values ``[N]``; angles are wrapped.
+        truth: up to two quantities that colour them, such as numbers of the true states, and their
+            values ``[N]``; angles are wrapped.
         goal: ``[n]``, the goal's encoding, a star.
         path: ``[T, n]``, what an episode in closed loop went through, or None.
     """
@@ -140,7 +136,7 @@ def latent_space(
         _scatter(axes, points, quantity, quantity.wrapped(values))
         _trace(axes, None if path is None else (path - centre) @ components)
         _star(axes, (goal - centre) @ components)
-        _style_projection(axes, f"Coloured by the true {quantity.name}")
+        _style_projection(axes, f"Coloured by the {quantity.name}")
     return figure
 
 
@@ -148,17 +144,17 @@ def reconstructions(truth: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> Fig
     """Draw K observations, what is decoded from their encodings, and how far the two differ.
 
     Args:
-        truth: ``[K, C, H, W]``.
-        decoded: ``[K, C, H, W]``.
+        truth: ``[K, F, H, W]``, or with 3 channels.
+        decoded: the same.
     """
     difference = np.abs(truth.astype(np.int16) - decoded).astype(np.uint8)
-    K, C, H, W = truth.shape
-    rows = np.stack([truth, decoded, difference]).reshape(3, K * C, H, W)
-    columns = [1 if k % C == 0 else 0 for k in range(K * C)]
-    figure = _figure(1.2 + 0.95 * K * C, 3.4)
+    K, F = truth.shape[:2]
+    rows = np.stack([truth, decoded, difference]).reshape(3, K * F, *truth.shape[2:])
+    columns = [1 if k % F == 0 else 0 for k in range(K * F)]
+    figure = _figure(1.2 + 0.95 * K * F, 3.4)
     axes = figure.add_subplot()
-    _mosaic(axes, rows, ["camera", "decoded", "difference"], [""] * (K * C), [0, 1, 1], columns)
-    _title(axes, "Observations, encoded and decoded")
+    _mosaic(axes, rows, ["camera", "decoded", "difference"], [""] * (K * F), [0, 1, 1], columns)
+    title_of(axes, "Observations, encoded and decoded")
     return figure
 
 
@@ -171,18 +167,18 @@ def rollout_strip(
     """Draw R roll-outs, what the camera saw over what was predicted from the first moment on.
 
     Args:
-        truth: ``[R, S, H, W]``.
-        predicted: ``[R, S, H, W]``, decoded.
+        truth: ``[R, S, H, W]``, or with 3 channels.
+        predicted: the same, decoded.
         steps: how many control steps ahead the S moments lie.
         dt: control step [s].
     """
-    R, S, H, W = truth.shape
-    rows = np.stack([truth, predicted], axis=1).reshape(2 * R, S, H, W)
+    R, S = truth.shape[:2]
+    rows = np.stack([truth, predicted], axis=1).reshape(2 * R, *truth.shape[1:])
     moments = [f"+{step * dt:.2f} s" if step else "now" for step in steps]
     figure = _figure(1.2 + 1.0 * S, 0.8 + 2.1 * R)
     axes = figure.add_subplot()
     _mosaic(axes, rows, ["camera", "predicted"] * R, moments, [0, 0] + [3, 0] * (R - 1), [1] * S)
-    _title(axes, "Predictions without a look at the camera")
+    title_of(axes, "Predictions without a look at the camera")
     return figure
 
 
@@ -202,8 +198,8 @@ def episodes(
     distances = np.abs(plotted.wrapped(away))
     seconds = np.arange(distances.shape[1]) * dt
     band = plotted.goal_half_width or 0.0
-    axes.axhspan(0.0, band, color=_GREEN, alpha=0.16, linewidth=0, label="goal region")
-    for chosen, colour, name in ((success, _BLUE, "success"), (~success, _ROSE, "failure")):
+    axes.axhspan(0.0, band, color=GREEN, alpha=0.16, linewidth=0, label="goal region")
+    for chosen, colour, name in ((success, BLUE, "success"), (~success, ROSE, "failure")):
         group = distances[chosen]
         alpha = float(np.clip(12 / max(1, len(group)), 0.2, 0.9))
         for k, distance in enumerate(group):
@@ -229,28 +225,6 @@ def _figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.03)
     return Figure(figsize=(width, height), layout=layout, facecolor=PAPER)
-
-
-def style(axes: Axes, title: str, horizontal: str) -> None:
-    """Give ``axes`` the look of all charts: heading on the left, light grid, two spines.
-
-    Args:
-        axes: changed in place.
-        title: its heading.
-        horizontal: the name of the horizontal axis; empty for none.
-    """
-    _title(axes, title)
-    axes.set_xlabel(horizontal, color=MUTED, fontsize=9)
-    axes.tick_params(which="both", colors=MUTED, labelsize=8.5, length=0)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(LINE)
-
-
-def _title(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontsize=10.5, fontweight="bold", pad=9)
 
 
 def _legend(axes: Axes) -> None:
@@ -284,11 +258,11 @@ def _scatter(
     """Draw ``points [N, p]``, coloured by ``values [N]`` of a quantity, and the key to colours."""
     colour_map, low, high = _colouring(quantity, values)
     deep = isinstance(axes, Axes3D)
-    style: dict[str, Any] = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 1}
+    marks: dict[str, Any] = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 1}
     if deep:
-        style["depthshade"] = False
-    style |= {"c": values, "cmap": colour_map, "vmin": low, "vmax": high}
-    dots = axes.scatter(*points.T, **style)
+        marks["depthshade"] = False
+    marks |= {"c": values, "cmap": colour_map, "vmin": low, "vmax": high}
+    dots = axes.scatter(*points.T, **marks)
     key = ScalarMappable(dots.norm, dots.cmap)  # opaque, unlike the points
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -305,7 +279,7 @@ def _colouring(
 ) -> tuple[Colormap | str, float, float]:
     """Choose a colour map and its ends: cyclic for angles, diverging where 0 lies within."""
     if quantity.is_angle:
-        return _CYCLE, -math.pi, math.pi
+        return CYCLE, -math.pi, math.pi
     low, high = float(values.min()), float(values.max())
     if low < 0 < high:
         largest = max(-low, high)
@@ -326,7 +300,7 @@ def _star(axes: Axes, goal: NDArray[np.floating]) -> None:
     axes.plot(
         *goal[:, None],
         "*",
-        color=_AMBER,
+        color=AMBER,
         markersize=17,
         markeredgecolor=INK,
         markeredgewidth=0.9,
@@ -338,7 +312,7 @@ def _star(axes: Axes, goal: NDArray[np.floating]) -> None:
 
 def _style_projection(axes: Axes, title: str) -> None:
     """Give a projection its heading; its axes have directions but no units worth reading."""
-    _title(axes, title)
+    title_of(axes, title)
     axes.set_xlabel("component 1", color=MUTED, fontsize=8.5)
     axes.set_ylabel("component 2", color=MUTED, fontsize=8.5)
     axes.set_xticks([])
@@ -370,7 +344,7 @@ def _mosaic(
     above: Sequence[int],
     before: Sequence[int],
 ) -> None:
-    """Draw grey ``tiles [R, S, H, W]`` as one picture with labels at its left and top.
+    """Draw ``tiles [R, S, H, W]`` or ``[R, S, H, W, 3]`` as one picture, labelled left and top.
 
     Args:
         axes: where.
@@ -380,11 +354,11 @@ def _mosaic(
         above: how many units of space stand above each row, ``[R]``.
         before: how many stand before each column, ``[S]``; one unit always does.
     """
-    R, S, H, W = tiles.shape
+    R, S, H, W, *channels = tiles.shape
     unit = max(2, H // 16)
     tops = np.cumsum([0] + [H + unit] * (R - 1)) + unit * np.cumsum(above)
     lefts = np.cumsum([0] + [W + 1] * (S - 1)) + unit * np.cumsum(before)
-    canvas = np.full((tops[-1] + H, lefts[-1] + W), 255, np.uint8)
+    canvas = np.full((tops[-1] + H, lefts[-1] + W, *channels), 255, np.uint8)
     for r, top in enumerate(tops):
         for s, left in enumerate(lefts):
             canvas[top : top + H, left : left + W] = tiles[r, s]

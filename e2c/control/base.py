@@ -1,0 +1,247 @@
+"""Controller: what acts in a world; and the one loop in which it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import ArrayLike, NDArray
+
+import envs
+from e2c.data.episodes import Episodes
+from e2c.errors import E2CError
+from e2c.files.provenance import versions
+from e2c.files.untrusted import shown
+from e2c.models.base import ProblemSpec
+from envs.world import (
+    World,
+    begin,
+    control_space,
+    episode_steps,
+    layout_of,
+    name_of,
+    time_step,
+)
+
+Frames = NDArray[np.uint8]
+Watch = Callable[[int], object]
+"""Called with 0 when the episodes have begun, and with t after each step t."""
+
+
+class Controller(Protocol):
+    """What acts: an agent, the oracle, random controls, a recording that is played again."""
+
+    def reset(self, goals: Frames | None, /) -> None:
+        """Begin a batch of episodes.
+
+        Args:
+            goals: the observations that the episodes are to reach, ``[B, *observation]``; None
+                where the world does not tell them.
+        """
+
+    def act(self, frames: Frames, /) -> ArrayLike:
+        """Return actions ``[B, m]`` for the observations ``frames [B, *observation]``."""
+
+
+def rollout(
+    world: World,
+    controller: Controller,
+    steps: int,
+    rng: np.random.Generator,
+    goals: Frames | None = None,
+    watch: Watch | None = None,
+    **options: Any,
+) -> Episodes:
+    """Play one episode in each environment of a world, and keep everything: the one loop.
+
+    An episode ends when the world terminates or truncates it, or after ``steps`` steps.
+
+    Args:
+        world: what is acted in; it is reset first.
+        controller: what acts.
+        steps: T, the longest that an episode may be.
+        rng: draws the starts, and all else that is by chance in the world.
+        goals: what the episodes are to reach; the world's own goals by default.
+        watch: told when the episodes have begun and after each step.
+        options: of the world's reset, such as ``states`` or ``restart`` of a simulated world.
+
+    Returns:
+        B episodes, with whatever the world tells of states and the goal region.
+
+    Raises:
+        E2CError: for an action of another shape, or that is not finite.
+    """
+    observations, infos = begin(world, rng, **options)
+    told = infos.get("goal") if goals is None else goals
+    controller.reset(told)
+    record = _Record(world, steps, observations, infos)
+    if watch is not None:
+        watch(0)
+    for t in range(steps):
+        actions = applied(controller.act(observations), world)
+        observations, rewards, terminated, truncated, infos = world.step(actions)
+        record.add(t, actions, observations, rewards, terminated, infos)
+        if watch is not None:
+            watch(t + 1)
+        if record.end(t, terminated, truncated):
+            break
+        _leave_ended(world, record)
+    return record.episodes(told)
+
+
+def applied(actions: ArrayLike, world: World) -> NDArray[np.float32]:
+    """Return the actions float32 ``[B, m]`` that act when ``actions [B, m]`` are asked for."""
+    space = control_space(world)
+    asked, wanted = np.asarray(actions), (world.num_envs, *space.shape)
+    if asked.shape != wanted or asked.dtype.kind not in "fiu" or not np.isfinite(asked).all():
+        what = f"{asked.dtype} of shape {list(asked.shape)}"
+        raise E2CError(
+            f"A controller gave {what}, or numbers that are not finite; {name_of(world)} takes "
+            f"finite numbers of shape {list(wanted)}: correct the controller."
+        )
+    limited: NDArray[np.float32] = np.clip(asked, space.low, space.high).astype(np.float32)
+    return limited
+
+
+def problem_spec(world: World, options: Mapping[str, Any] | None = None) -> ProblemSpec:
+    """Read from a world what a model has to know of it.
+
+    Args:
+        world: any world.
+        options: what it was made with besides its id, so that `make_world_of` can make it again.
+
+    Raises:
+        E2CError: when the world does not say how long an episode is.
+    """
+    limits = control_space(world)
+    try:
+        steps = episode_steps(world)
+    except ValueError as error:
+        raise E2CError(str(error)) from None
+    return ProblemSpec(
+        env=name_of(world),
+        observation_shape=layout_of(world).shape,
+        control_low=tuple(limits.low.tolist()),
+        control_high=tuple(limits.high.tolist()),
+        dt=time_step(world),
+        episode_steps=steps,
+        options=dict(options or {}),
+    )
+
+
+class _Record:
+    """What happens in B episodes of at most T steps."""
+
+    def __init__(self, world: World, steps: int, observations: Frames, infos: dict[str, Any]):
+        self.world, self.layout = world, layout_of(world)
+        B, F = world.num_envs, self.layout.frames
+        self.frames = np.empty((B, steps + F, *self.layout.frame_shape), np.uint8)
+        self.actions = np.empty((B, steps, *control_space(world).shape), np.float32)
+        self.rewards = np.empty((B, steps))
+        self.moments = {
+            name: np.empty((B, steps + 1, *infos[name].shape[1:]), kind)
+            for name, kind in (("state", np.float64), ("is_goal", np.bool_))
+            if name in infos
+        }
+        self.lengths = np.full(B, steps, np.int64)
+        self.terminated = np.zeros(B, np.bool_)
+        self.alive = np.ones(B, np.bool_)
+        self.frames[:, :F] = self.layout.split(observations)
+        self._add_moment(0, infos)
+
+    def add(
+        self,
+        t: int,
+        actions: NDArray[np.float32],
+        observations: Frames,
+        rewards: NDArray[np.float64],
+        terminated: NDArray[np.bool_],
+        infos: dict[str, Any],
+    ) -> None:
+        """Keep step t; of episodes that ended before, what is kept is cut off later."""
+        self.actions[:, t], self.rewards[:, t] = actions, rewards
+        self.frames[:, self.layout.frames + t] = self.layout.split(observations)[:, -1]
+        self.terminated |= self.alive & terminated
+        self._add_moment(t + 1, infos)
+
+    def _add_moment(self, t: int, infos: dict[str, Any]) -> None:
+        for name, kept in self.moments.items():
+            kept[:, t] = infos[name]
+
+    def end(self, t: int, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> bool:
+        """End the episodes that step t ended; say whether all have."""
+        ending = self.alive & (terminated | truncated)
+        self.lengths[ending] = t + 1
+        self.alive &= ~ending
+        return not self.alive.any()
+
+    def episodes(self, goals: Frames | None) -> Episodes:
+        """Return what was recorded."""
+        T = self.lengths
+        return Episodes(
+            frames=_kept(self.frames, T + self.layout.frames),
+            actions=_kept(self.actions, T),
+            lengths=T,
+            states=_kept(self.moments["state"], T + 1) if "state" in self.moments else None,
+            rewards=_kept(self.rewards, T),
+            in_goal=_kept(self.moments["is_goal"], T + 1) if "is_goal" in self.moments else None,
+            goals=None if goals is None else self.layout.split(goals),
+            terminated=self.terminated,
+            provenance=_provenance(self.world),
+        )
+
+
+def _kept(array: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
+    """Join the first ``lengths[b]`` rows of each ``array[b]``."""
+    kept = np.arange(array.shape[1]) < lengths[:, None]
+    return array[kept]
+
+
+def _leave_ended(world: World, record: _Record) -> None:
+    """Let a world whose episodes do not begin anew by themselves go on without the ended ones."""
+    disabled = world.metadata.get("autoreset_mode") == AutoresetMode.DISABLED
+    if disabled and not record.alive.all():
+        world.reset(options={"reset_mask": ~record.alive})
+
+
+def _provenance(world: World) -> dict[str, Any]:
+    """Tell what made episodes, as far as the world knows."""
+    space = control_space(world)
+    parameters = {
+        "dt": time_step(world),
+        "control_low": space.low.tolist(),
+        "control_high": space.high.tolist(),
+    }
+    return {"env": name_of(world), "parameters": parameters, "versions": versions()}
+
+
+def make_world(env_id: str, num_envs: int = 1, **options: Any) -> World:
+    """Make a world.
+
+    Args:
+        env_id: of Gymnasium's registry, or of our tasks.
+        num_envs: B, episodes side by side.
+        options: of the environment, and ``camera``, a mapping of the fields of `envs.Camera`; those
+            that are None are left out.
+
+    Raises:
+        E2CError: for an unknown id, or an option that the environment does not take or allow.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        if "camera" in given:
+            given["camera"] = envs.Camera(**given["camera"])
+        return envs.make(env_id, num_envs, **given)
+    except (ValueError, TypeError) as error:
+        raise E2CError(shown(error) + ".") from None
+
+
+def make_world_of(spec: ProblemSpec, num_envs: int = 1, **options: Any) -> World:
+    """Make the world that a specification was read from, with more options.
+
+    Raises:
+        E2CError: as `make_world`.
+    """
+    return make_world(spec.env, num_envs, **{**spec.options, **options})

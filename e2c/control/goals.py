@@ -1,0 +1,149 @@
+"""Goals that a user gives: a picture, a moment of a recording, or a state of a simulated world."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from e2c.control.base import Frames, make_world_of
+from e2c.data import episodes as recorded
+from e2c.errors import E2CError
+from e2c.files.untrusted import read_bytes, shown
+from e2c.models.base import ProblemSpec
+from envs import Camera
+from envs.world import simulated
+
+PICTURES = (".png", ".jpg", ".jpeg")
+MAX_BYTES = 50_000_000
+"""A file larger than this is no goal."""
+_MOMENT = re.compile(r"(.+\.npz):(\d+):(\d+)")
+
+
+def read_goal(text: str, spec: ProblemSpec) -> Frames:
+    """Read the observation to reach.
+
+    Args:
+        text: a picture (.png, .jpg), an array (.npy) of a picture or of an observation, or a moment
+            of a recording, ``FILE.npz:EPISODE:STEP``, both counted from 0.
+        spec: whose observations it is like.
+
+    Returns:
+        uint8 of the shape of an observation; a single picture stands in the place of every frame,
+        so that nothing moves.
+
+    Raises:
+        E2CError: when it cannot be read, or does not fit.
+    """
+    if moment := _MOMENT.fullmatch(text):
+        return _moment(Path(moment[1]), int(moment[2]), int(moment[3]), spec)
+    path = Path(text)
+    if path.suffix.lower() in PICTURES:
+        return from_picture(_picture(path), spec)
+    if path.suffix == ".npy":
+        return from_array(_array(path), spec)
+    raise E2CError(
+        f"The goal {shown(text)} is not of a known kind; give a picture (.png, .jpg), an array "
+        "(.npy), or a moment of a recording (FILE.npz:EPISODE:STEP)."
+    )
+
+
+def from_array(array: NDArray[np.uint8], spec: ProblemSpec) -> Frames:
+    """Return the observation that an array shows: an observation, one of its frames, or a picture.
+
+    Raises:
+        E2CError: for an array of another type or shape.
+    """
+    layout, found = spec.layout, np.asarray(array)
+    if found.dtype == np.uint8 and found.shape == layout.shape:
+        return found
+    if found.dtype == np.uint8 and found.shape == layout.frame_shape:
+        return np.broadcast_to(found, (layout.frames, *found.shape)).reshape(layout.shape).copy()
+    return from_picture(found, spec)
+
+
+def from_picture(picture: NDArray[np.uint8], spec: ProblemSpec) -> Frames:
+    """Return the observation in which every frame shows ``picture``, uint8 ``[h, w, 3]`` or grey.
+
+    Raises:
+        E2CError: for an array that is no picture.
+    """
+    if picture.dtype == np.uint8 and picture.shape == spec.layout.frame_shape:
+        return from_array(picture, spec)
+    grey = picture.ndim == 2
+    if picture.dtype != np.uint8 or not (grey or (picture.ndim == 3 and picture.shape[2] == 3)):
+        raise E2CError(
+            f"A goal is a picture, uint8 of [height, width, 3], or an observation, uint8 of "
+            f"{list(spec.observation_shape)}; got {picture.dtype} of {list(picture.shape)}."
+        )
+    coloured = np.repeat(picture[..., None], 3, 2) if grey else picture
+    H, W = spec.layout.frame_shape[:2]
+    told = spec.options.get("camera", {})
+    camera = Camera(
+        **{**told, "size": (H, W), "colour": spec.layout.is_colour, "frames": spec.layout.frames}
+    )
+    try:
+        return camera.look_at(coloured).reshape(spec.observation_shape)
+    except ValueError as error:
+        raise E2CError(f"The goal does not fit the camera: {shown(error)}.") from None
+
+
+def from_state(state: Sequence[float], spec: ProblemSpec) -> Frames:
+    """Return the observation of a simulated world that is at rest in ``state [n]``.
+
+    Raises:
+        E2CError: when the world is not simulated, or its states have another number of components.
+    """
+    world = make_world_of(spec)
+    try:
+        task = simulated(world, "A goal that is given as a state").task
+        return task.observe(np.asarray([state], np.float64))[0]
+    except ValueError as error:
+        raise E2CError(shown(error) + ".") from None
+
+
+def _moment(path: Path, episode: int, step: int, spec: ProblemSpec) -> Frames:
+    """Return one observation of a recording."""
+    found = recorded.load(path)
+    if episode >= len(found) or step > found.lengths[episode]:
+        last = f"{len(found)} episodes" if episode >= len(found) else f"{found.lengths[episode]}"
+        raise E2CError(
+            f"{path} has no step {step} of episode {episode}: it has {last}; both are counted "
+            "from 0."
+        )
+    first = found.frame_rows(episode).start + step
+    frames = found.frames[first : first + found.frames_per_observation]
+    if frames.size != np.prod(spec.observation_shape):
+        raise E2CError(
+            f"{path} shows observations of shape {list(found.layout.shape)}, and a goal of "
+            f"{spec.env} is of {list(spec.observation_shape)}; choose a recording of that world."
+        )
+    return frames.reshape(spec.observation_shape)
+
+
+def _picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture file as RGB, or as grey where it is grey."""
+    try:
+        content = np.frombuffer(read_bytes(path, MAX_BYTES), np.uint8)
+        found = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
+    except (ValueError, cv2.error) as error:
+        raise E2CError(f"The goal {path} cannot be read ({shown(error)}).") from None
+    if found is None:
+        raise E2CError(f"The goal {path} is not a picture that can be read; give a .png or .jpg.")
+    picture = found.astype(np.uint8)
+    return picture[..., 0] if (picture == picture[..., :1]).all() else picture
+
+
+def _array(path: Path) -> NDArray[np.uint8]:
+    """Read an array file, as plain numbers."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+        found: NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise E2CError(f"The goal {path} cannot be read ({shown(error)}).") from None
+    return found

@@ -1,0 +1,57 @@
+"""How well a controller does in a world: one evaluation for all of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from e2c.control.base import Controller, Frames, rollout
+from e2c.data.episodes import Episodes
+from e2c.evaluation.scores import Scores, score
+from e2c.files.tracking import Progress
+from envs.world import World, episode_steps, settle_steps
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a controller did, and how well.
+
+    Attributes:
+        episodes: what was recorded.
+        scores: a row for each episode.
+        seconds: wall-clock of all of them [s].
+    """
+
+    episodes: Episodes
+    scores: Scores
+    seconds: float
+
+
+def evaluate(
+    world: World,
+    controller: Controller,
+    seed: int = 1000,
+    goals: Frames | None = None,
+    steps: int | None = None,
+    name: str = "evaluate",
+) -> Evaluation:
+    """Play one episode in each environment of a world, and score them.
+
+    Args:
+        world: what is acted in.
+        controller: an agent, the oracle, or any other.
+        seed: of the starts and of all else that is by chance in the world.
+        goals: what the episodes are to reach; the world's own goals by default.
+        steps: the longest that an episode may be; as long as the world's by default.
+        name: the heading of the progress line.
+    """
+    steps, started = steps or episode_steps(world), time.perf_counter()
+    rng = np.random.default_rng(seed)
+    with Progress(name, world.num_envs * steps, "steps") as progress:
+        episodes = rollout(
+            world, controller, steps, rng, goals, lambda t: progress(world.num_envs * t)
+        )
+    seconds = time.perf_counter() - started
+    return Evaluation(episodes, score(episodes, settle_steps(world)), seconds)

@@ -1,0 +1,140 @@
+"""The first data: recorded in a world, or read from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from e2c.control.agent import Agent, check_task
+from e2c.control.base import Controller, make_world, problem_spec, rollout
+from e2c.control.simple import Noisy, Random
+from e2c.data import episodes as recorded
+from e2c.data.episodes import Episodes
+from e2c.errors import E2CError
+from e2c.files.tracking import Progress
+from e2c.models.base import ProblemSpec
+from envs.world import Simulated, World, episode_steps
+
+
+def collect(
+    world: World,
+    length: int,
+    rng: np.random.Generator,
+    agent: Agent | None = None,
+    exploration: float = 0.0,
+    source: Mapping[str, Any] | None = None,
+) -> Episodes:
+    """Record one episode in each environment of a world.
+
+    A simulated world begins at random restarts, which cover its states; any other begins where it
+    is reset to.
+
+    Args:
+        world: what is acted in.
+        length: steps of an episode.
+        rng: draws the starts and the controls.
+        agent: acts, with noise; without one, controls are uniform within the limits.
+        exploration: standard deviation of the noise on the agent's controls, as a share of the
+            limits.
+        source: what made them, for their provenance.
+    """
+    controller: Controller = Random(world, rng)
+    if agent is not None:
+        controller = noisy(agent, exploration, rng)
+    restarts = isinstance(world.unwrapped, Simulated)
+    options: dict[str, Any] = {"restart": True} if restarts else {}
+    frames = (length + 1) / length
+    with Progress("collect", int(world.num_envs * length * frames), "frames") as progress:
+        episodes = rollout(
+            world,
+            controller,
+            length,
+            rng,
+            watch=lambda t: progress(int(world.num_envs * t * frames)),
+            **options,
+        )
+    made = {"controller": "random" if agent is None else "agent", "restarts": restarts}
+    return with_source(episodes, {**made, "length": length, **(source or {})})
+
+
+def noisy(agent: Agent, exploration: float, rng: np.random.Generator) -> Noisy:
+    """Let an agent explore, with noise of a share of each control's limit."""
+    return Noisy(agent, exploration * agent.spec.control_scale.numpy(), rng)
+
+
+def with_source(episodes: Episodes, source: Mapping[str, Any]) -> Episodes:
+    """Add to the provenance of episodes."""
+    return replace(episodes, provenance={**episodes.provenance, **source})
+
+
+def collect_transitions(
+    env_id: str,
+    transitions: int,
+    length: int,
+    seed: int,
+    agent: Agent | None = None,
+    exploration: float = 0.0,
+    **options: Any,
+) -> Episodes:
+    """Record episodes of at most ``length`` steps until there are enough transitions.
+
+    Args:
+        env_id: of the world.
+        transitions: how many to record, rounded up to whole episodes.
+        length: steps of an episode; one that the world ends earlier is shorter.
+        seed: of starts and controls.
+        agent: acts, with noise; without one, controls are uniform within the limits.
+        exploration: the noise on the agent's controls, as a share of the limits.
+        options: of the world, see `make_world`.
+    """
+    rng, parts = np.random.default_rng(seed), list[Episodes]()
+    alone = make_world(env_id, 1, **options)
+    if agent is not None:
+        check_task(agent, problem_spec(alone, options))
+    steps = min(length, episode_steps(alone))
+    while (missing := transitions - sum(part.transitions for part in parts)) > 0:
+        world = make_world(env_id, -(-missing // steps), **options)
+        parts.append(collect(world, steps, rng, agent, exploration, {"seed": seed}))
+        world.close()
+    return recorded.join(parts)
+
+
+def load_data(paths: Sequence[Path], spec: ProblemSpec) -> list[Episodes]:
+    """Read files of episodes in one world.
+
+    Raises:
+        E2CError: when one is damaged, or of another world than ``spec``: another environment,
+            other observations, another control step or other limits of the controls.
+    """
+    loaded = [recorded.load(path) for path in paths]
+    for path, found in zip(paths, loaded, strict=True):
+        for what, there, here in _facts(found, spec):
+            if there != here:
+                raise E2CError(
+                    f"{path} was recorded where {what} was {there}, and this run is on {spec.env} "
+                    f"where it is {here}: choose data of this task, or record it again with "
+                    "e2c-collect."
+                )
+    return loaded
+
+
+def _facts(episodes: Episodes, spec: ProblemSpec) -> list[tuple[str, Any, Any]]:
+    """Return name, value in a recording and value in the task of all that must agree."""
+    made = episodes.provenance
+    told = made.get("parameters")
+    parameters = told if isinstance(told, dict) else {}
+    facts: list[tuple[str, Any, Any]] = [
+        ("the environment", made.get("env"), spec.env),
+        ("the shape of an observation", list(episodes.layout.planes), list(spec.planes)),
+        ("the number of controls", episodes.actions.shape[1], len(spec.control_low)),
+    ]
+    here = {
+        "dt": ("the control step", spec.dt),
+        "control_low": ("the lowest control", list(spec.control_low)),
+        "control_high": ("the highest control", list(spec.control_high)),
+    }
+    return facts + [(what, parameters[k], v) for k, (what, v) in here.items() if k in parameters]

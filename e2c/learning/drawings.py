@@ -1,0 +1,176 @@
+"""The pictures of a run, drawn from episodes that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from e2c.control.base import Frames, make_world_of, rollout
+from e2c.control.simple import Random
+from e2c.data.episodes import Episodes
+from e2c.evaluation.scores import open_loop_error
+from e2c.files import runs
+from e2c.files.tracking import Tracker
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.report import plots
+from envs.quantity import Quantity
+from envs.world import Simulated
+
+EPISODES, LONGEST = 100, 40
+"""How many episodes are looked at, and how long they are at the most."""
+AHEAD = (0, 2, 5, 10, 15, 20, 30)
+"""Steps of a prediction that are shown as images, besides the last."""
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Episodes that a model was not trained on, as it encodes and predicts them.
+
+    Attributes:
+        episodes: E of T steps.
+        images: the observations, ``[E, T + 1, C, H, W]``.
+        latents: their encodings, ``[E, T + 1, n]``.
+        predicted: open-loop predictions from the first of each, ``[E, T + 1, n]``.
+        truth: what the first two numbers of the state are, and their values ``[E (T + 1)]``; where
+            the world does not tell states, the step in the episode.
+    """
+
+    episodes: Episodes
+    images: Frames
+    latents: Tensor
+    predicted: Tensor
+    truth: Sequence[tuple[Quantity, NDArray[np.float64]]]
+
+
+def draw(
+    folder: Path,
+    model: LatentModel,
+    spec: ProblemSpec,
+    data: Sequence[Episodes],
+    seed: int,
+    tracker: Tracker,
+    titles: Mapping[str, str],
+) -> NDArray[np.float64]:
+    """Draw a run into its folder, and return the open-loop error ``[T]``.
+
+    Args:
+        folder: of the run.
+        model: trained.
+        spec: its task.
+        data: what it was trained on; the last own episode is drawn as a way to the goal.
+        seed: of the run.
+        tracker: gets the pictures too; its history is drawn.
+        titles: what the terms in the history are called.
+    """
+    unseen = look(model, spec, np.random.default_rng([seed, 0, 1]))
+    error = open_loop_error(_numbers(unseen.latents), _numbers(unseen.predicted))
+    figures = _figures(model, spec, data, unseen, error)
+    figures |= {"losses": plots.loss_curves(tracker.history, titles)}
+    (folder / runs.PICTURES).mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        path = folder / runs.PICTURES / f"{name}.png"
+        plots.save_figure(figure, path)
+        tracker.image(name, path)
+    return error
+
+
+@torch.inference_mode()
+def look(model: LatentModel, spec: ProblemSpec, rng: np.random.Generator) -> Unseen:
+    """Record episodes under random controls, then encode and predict them."""
+    world = make_world_of(spec, EPISODES)
+    system: Any = world.unwrapped
+    known = isinstance(system, Simulated)
+    options: dict[str, Any] = {"restart": True} if known else {}
+    steps = min(LONGEST, spec.episode_steps)
+    episodes = whole(rollout(world, Random(world, rng), steps, rng, **options))
+    world.close()
+    E, T = len(episodes), int(episodes.lengths[0])
+    images = episodes.planes().reshape(E, T + 1, *spec.planes)
+    latents = model.encode(images).mean
+    actions = torch.from_numpy(episodes.actions.reshape(E, T, -1)).to(latents.device)
+    truth = [(Quantity("step", ""), np.tile(np.arange(T + 1.0), E))]
+    if known and episodes.states is not None:
+        truth = list(zip(system.task.components[:2], episodes.states.T, strict=False))
+    return Unseen(episodes, images, latents, model.roll_out(latents[:, 0], actions), truth)
+
+
+def whole(episodes: Episodes) -> Episodes:
+    """Cut episodes to the length of the shortest, so that they form a batch."""
+    T = int(episodes.lengths.min())
+    F, E = episodes.frames_per_observation, range(len(episodes))
+
+    def cut(array: NDArray[Any] | None, rows: Any, more: int) -> Any:
+        if array is None:
+            return None
+        return np.concatenate([array[rows(e)][: T + more] for e in E])
+
+    return Episodes(
+        frames=cut(episodes.frames, episodes.frame_rows, F),
+        actions=cut(episodes.actions, episodes.action_rows, 0),
+        lengths=np.full(len(episodes), T, np.int64),
+        states=cut(episodes.states, episodes.moment_rows, 1),
+        provenance=episodes.provenance,
+    )
+
+
+@torch.inference_mode()
+def _figures(
+    model: LatentModel,
+    spec: ProblemSpec,
+    data: Sequence[Episodes],
+    unseen: Unseen,
+    error: NDArray[np.float64],
+) -> dict[str, Figure]:
+    """Draw the open-loop error, the latent space, reconstructions and roll-outs."""
+    T = len(error)
+    picked, steps = slice(0, 3), [k for k in AHEAD if k < T] + [T]
+    happened = unseen.images[picked][:, steps]
+    imagined = model.decode(unseen.predicted[picked][:, steps])
+    flat = unseen.latents.flatten(0, 1).cpu().numpy()
+    goal, path = _way(model, data)
+    return {
+        "open_loop_error": plots.open_loop_error(error, None, spec.dt),
+        "latent_space": plots.latent_space(flat, unseen.truth, goal, path),
+        "reconstructions": plots.reconstructions(
+            _frames(spec, unseen.images[:8, 0]),
+            _frames(spec, model.decode(unseen.latents[:8, 0])),
+        ),
+        "rollouts": plots.rollout_strip(
+            _newest(spec, happened), _newest(spec, imagined), steps, spec.dt
+        ),
+    }
+
+
+def _frames(spec: ProblemSpec, planes: Frames) -> Frames:
+    """Return planes ``[..., C, H, W]`` as frames ``[..., F, H, W]``, or with 3 channels."""
+    return spec.layout.split(spec.layout.from_planes(planes))
+
+
+def _newest(spec: ProblemSpec, planes: Frames) -> Frames:
+    """Return the newest frames ``[..., H, W]``, or with 3 channels, of ``[..., C, H, W]``."""
+    return np.take(_frames(spec, planes), -1, axis=planes.ndim - 3)
+
+
+def _way(
+    model: LatentModel, data: Sequence[Episodes]
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Encode the goal and the way ``[T + 1, n]`` of the last round's first episode, if any."""
+    if len(data) == 1:
+        return model.encode(model.goal).mean.cpu().numpy(), None
+    first = next(data[-1].split())
+    goals = first.goal_planes()
+    goal = model.goal if goals is None else goals[0]
+    encoded = [model.encode(images).mean.cpu().numpy() for images in (goal, first.planes())]
+    return encoded[0], encoded[1]
+
+
+def _numbers(z: Tensor) -> NDArray[np.float64]:
+    return z.cpu().double().numpy()

@@ -1,0 +1,129 @@
+"""Own episodes: the agent acts in its world, and which round's model is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from e2c.config import Config, DataConfig
+from e2c.control.agent import Agent
+from e2c.control.base import Frames, make_world_of, rollout
+from e2c.data.episodes import Episodes
+from e2c.errors import E2CError
+from e2c.evaluation.scores import score
+from e2c.files import runs
+from e2c.learning.collect import noisy, with_source
+from e2c.models import checkpoint
+from e2c.models.base import LatentModel, ProblemSpec
+from envs.world import settle_steps
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that played a round.
+
+    Attributes:
+        after_round: the round after which it had been trained; 0 for the first data.
+        model: the model.
+    """
+
+    after_round: int
+    model: LatentModel
+
+
+def data_file(folder: Path, number: int) -> Path:
+    """Return where a run keeps its first data (0), or the own episodes of a round."""
+    return folder / "data" / (f"round_{number}.npz" if number else "first.npz")
+
+
+def play(
+    agent: Agent, options: DataConfig, seed: int, number: int, goal: Frames | None = None
+) -> Episodes:
+    """Let the agent play the episodes of a round, with noise on its controls.
+
+    Args:
+        agent: as it is now.
+        options: how many episodes, and how much noise.
+        seed: of the run.
+        number: of the round, from 1.
+        goal: an observation to reach, in place of the world's own goals.
+    """
+    rng = np.random.default_rng([seed, number])
+    world = make_world_of(agent.spec, options.episodes_per_round)
+    controller = noisy(agent, options.exploration, rng)
+    goals = None if goal is None else np.repeat(goal[None], options.episodes_per_round, 0)
+    episodes = rollout(world, controller, agent.spec.episode_steps, rng, goals)
+    world.close()
+    source = {"seed": seed, "round": number, "controller": "agent", "restarts": False}
+    return with_source(episodes, source)
+
+
+def scores(episodes: Episodes, spec: ProblemSpec) -> dict[str, float]:
+    """Return scores of own episodes, as far as their world tells them.
+
+    They are shown and logged; nothing is learned or chosen from them.
+    """
+    found = score(episodes, settle_steps(make_world_of(spec))).summary()
+    return {f"own_{key}": found[key] for key in ("success_rate", "time_in_goal") if key in found}
+
+
+def keep_candidate(
+    folder: Path, number: int, model: LatentModel, config: Config, spec: ProblemSpec
+) -> None:
+    """Keep the model that plays a round, in a folder like that of a run."""
+    place = _candidate(folder, number)
+    place.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(place / checkpoint.NAME, model, config, spec)
+
+
+def best_candidate(folder: Path, data: Sequence[Episodes]) -> tuple[Candidate, list[float]]:
+    """Return the model whose own episodes were nearest to the goal, and all the distances.
+
+    Models of successive rounds differ more by chance than by progress. All are compared with the
+    last model's encoder, whichever model a run stands at.
+
+    Args:
+        folder: of the run.
+        data: its first data, then the own episodes of every round.
+    """
+    models = [_load_candidate(folder, number) for number in range(1, len(data))]
+    distances = [distance_to_goal(models[-1], episodes) for episodes in data[1:]]
+    best = int(np.argmin(distances))
+    return Candidate(best, models[best]), distances
+
+
+@torch.inference_mode()
+def distance_to_goal(model: LatentModel, episodes: Episodes) -> float:
+    """Return how far from their goals episodes were, as ``model`` encodes what was seen.
+
+    It is the mean over the steps of the squared latent distance to the encoding of the episode's
+    goal image, over the summed variance of the encodings: what the planner minimises.
+    """
+    goals = episodes.goal_planes()
+    if goals is None:
+        goals = np.repeat(model.goal.cpu().numpy()[None], len(episodes), 0)
+    encoded = model.encode(goals).mean
+    z = model.encode(episodes.planes()).mean
+    away = z - encoded.repeat_interleave(torch.from_numpy(episodes.lengths + 1), 0)
+    return float(away.square().sum(-1).mean() / model.latent_variance)
+
+
+def _candidate(folder: Path, number: int) -> Path:
+    """Return where the model that plays this round is kept."""
+    return folder / runs.CANDIDATES / f"round_{number}"
+
+
+def _load_candidate(folder: Path, number: int) -> LatentModel:
+    """Read the model that played a round of this run."""
+    path = _candidate(folder, number)
+    try:
+        return checkpoint.load(path)[0]
+    except E2CError:
+        raise E2CError(
+            f"{path}, one of the models that this run was to choose from, is missing or damaged; "
+            f"remove {folder} and train again."
+        ) from None

@@ -1,0 +1,239 @@
+"""Gymnasium environments of a `Task`: many episodes in one batch, and one alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike, NDArray
+
+from envs.task import Actions, Bools, Floats, Frames, Task, rows
+from envs.world import Simulated
+
+RENDER_MODES = ("rgb_array",)
+
+
+class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
+    """B episodes of one task, stepped together: a world that is scored and simulated.
+
+    Episode b depends on its own start, controls and state noise only, bit for bit. No episode
+    begins anew by itself (``AutoresetMode.DISABLED``), and one that is cut off may be stepped on.
+
+    Args:
+        task: ``module:Class`` of a `Task`, which the other options are given to.
+        num_envs: B.
+        max_episode_steps: steps after which an episode is truncated; None for never.
+        render_mode: ``"rgb_array"`` for `render`, or None.
+        options: of the task.
+
+    Raises:
+        ValueError: for an unknown render mode, or an option that the task does not allow.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        if render_mode not in (None, *RENDER_MODES):
+            raise ValueError(
+                f"No render mode is called {render_mode!r}; valid are: {', '.join(RENDER_MODES)}."
+            )
+        maker: Any = load_env_creator(task)
+        made: Task = maker(**options)
+        self.task = made
+        """The mechanics, picture and score."""
+        self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
+        self.render_mode = render_mode
+        self.dt = made.dt
+        """The control step [s]."""
+        self.settle_steps = made.settle_steps
+        """A success is in the goal region in each of this many last steps."""
+        self.metadata = {
+            "render_modes": list(RENDER_MODES),
+            "render_fps": round(1 / made.dt),
+            "autoreset_mode": AutoresetMode.DISABLED,
+        }
+        self.single_observation_space = made.observation_space
+        self.single_action_space = made.action_space
+        self.observation_space = batch_space(made.observation_space, num_envs)
+        self.action_space = batch_space(made.action_space, num_envs)
+        self.push: Floats | None = None
+        """What the world adds to the controls of the coming steps, ``[B, m]``; see `advance`."""
+        self._states: Floats | None = None
+        self._observations: Frames
+        self._actions: Actions
+        self._elapsed: NDArray[np.int64]
+
+    @property
+    def states(self) -> Floats:
+        """The present states, ``[B, n]``."""
+        if self._states is None:
+            raise RuntimeError("The world has no states yet: call reset() first.")
+        return self._states
+
+    @property
+    def goal(self) -> Frames:
+        """The observation ``[F, H, W]`` of the task's goal, where an episode has no other."""
+        return self.task.goal_observation()
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Frames, dict[str, Any]]:
+        """Begin an episode in every environment.
+
+        Args:
+            seed: one whole number, of the starts and of the state noise.
+            options: ``states [B, n]`` to begin there; ``restart`` (True) to begin at random
+                restarts instead of the task's starts; ``reset_mask [B]`` to leave the others.
+
+        Returns:
+            Observations ``[B, F, H, W]`` and infos: ``state [B, n]``, ``is_goal [B]`` and ``goal``,
+            the observations that the episodes are to reach.
+
+        Raises:
+            ValueError: for an unknown option, or states that are not finite or of another shape.
+        """
+        if isinstance(seed, list):
+            raise ValueError("The episodes of this world share one seed; give a whole number.")
+        super().reset(seed=seed)
+        given = dict(options or {})
+        states, restart = given.pop("states", None), given.pop("restart", False)
+        mask = given.pop("reset_mask", None)
+        if given:
+            raise ValueError(
+                f"Unknown reset options {sorted(given)}; known are states, restart, reset_mask."
+            )
+        self._begin(*self._starts(states, restart), mask)
+        self._generators = self.np_random.spawn(self.num_envs)
+        self.push = None
+        goals = self.task.observe(self.task.goal_states(self.states))
+        return self._observations.copy(), self._infos(goal=goals)
+
+    def _starts(self, states: ArrayLike | None, restart: bool) -> tuple[Frames, Floats]:
+        """Return where the episodes begin, and what the camera has seen there."""
+        if restart:
+            return self.task.restart(self.np_random, self.num_envs)
+        if states is None:
+            states = self.task.sample_starts(self.np_random, self.num_envs)
+        found = rows("states", states, self.task.state_dim).astype(np.float64)
+        if len(found) != self.num_envs or not np.isfinite(found).all():
+            raise ValueError(
+                f"The states of {self.num_envs} episodes are {self.num_envs} rows of "
+                f"{self.task.state_dim} finite numbers; got {states!r}."
+            )
+        return self.task.observe(found), found
+
+    def _begin(self, observations: Frames, states: Floats, mask: Bools | None) -> None:
+        """Put the episodes where ``mask [B]`` holds, or all of them, at their starts."""
+        actions = np.zeros((self.num_envs, self.task.control_dim), np.float32)
+        elapsed = np.zeros(self.num_envs, np.int64)
+        if mask is not None and self._states is not None:
+            images = mask[:, None, None, None]
+            observations = np.where(images, observations, self._observations)
+            states = np.where(mask[:, None], states, self._states)
+            actions = np.where(mask[:, None], actions, self._actions)
+            elapsed = np.where(mask, elapsed, self._elapsed)
+        self._observations, self._states = observations, states
+        self._actions, self._elapsed = actions, elapsed
+
+    def step(self, actions: ArrayLike) -> tuple[Frames, Floats, Bools, Bools, dict[str, Any]]:
+        """Apply ``actions [B, m]``, clipped to the limits, for one control step.
+
+        Raises:
+            ValueError: for actions of another shape, or that are not finite.
+        """
+        before, applied = self.states, self.task.applied(actions)
+        if len(applied) != self.num_envs:
+            raise ValueError(f"{self.num_envs} episodes were given {len(applied)} actions.")
+        rewards = self.task.reward(before, applied)
+        self._observations, self._states = self.task.transition(
+            self._observations, before, applied, self.push, self._generators
+        )
+        self._actions = applied
+        self._elapsed = self._elapsed + 1
+        ended = np.zeros(self.num_envs, np.bool_)
+        limit = self.max_episode_steps
+        cut = ended if limit is None else self._elapsed >= limit
+        return self._observations.copy(), rewards, ended, cut, self._infos()
+
+    def render(self) -> tuple[Frames, ...] | None:
+        """Return an RGB picture of each state and last action; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        pairs = zip(self.states, self._actions, strict=True)
+        return tuple(self.task.picture(state, action) for state, action in pairs)
+
+    def _infos(self, **more: NDArray[Any]) -> dict[str, Any]:
+        """Return infos in Gymnasium's form: each array with its mask."""
+        infos = {"state": self.states.copy(), "is_goal": self.task.is_goal(self.states), **more}
+        everywhere = np.ones(self.num_envs, np.bool_)
+        return infos | {f"_{name}": everywhere for name in infos}
+
+
+class TaskEnv(gymnasium.Env[Frames, Actions]):
+    """One episode of a task: a `TaskWorld` of one.
+
+    Args:
+        task: ``module:Class`` of a `Task`, which the other options are given to.
+        render_mode: ``"rgb_array"`` for `render`, or None.
+        options: of the task.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES)}  # noqa: RUF012
+
+    def __init__(self, task: str, render_mode: str | None = None, **options: Any) -> None:
+        self._world = TaskWorld(task, 1, None, render_mode, **options)
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": self._world.metadata["render_fps"]}
+        self.dt, self.settle_steps = self._world.dt, self._world.settle_steps
+        self.observation_space = self._world.single_observation_space
+        self.action_space = self._world.single_action_space
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self._world.task
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frames, dict[str, Any]]:
+        """Start an episode, at a start drawn with ``seed`` or at ``options["state"] [n]``.
+
+        Returns:
+            The observation ``[F, H, W]``, and an info with ``state [n]``, ``is_goal`` and ``goal``.
+        """
+        super().reset(seed=seed)
+        given = dict(options or {})
+        if "state" in given:
+            given["states"] = np.asarray(given.pop("state"))[None]
+        self._world.np_random = self.np_random
+        observations, infos = self._world.reset(options=given)
+        return observations[0], _first(infos)
+
+    def step(self, action: ArrayLike) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
+        """Apply ``action [m]`` for one control step; the episode itself never terminates."""
+        observations, rewards, _, _, infos = self._world.step(np.asarray(action)[None])
+        return observations[0], float(rewards[0]), False, False, _first(infos)
+
+    def render(self) -> Frames | None:
+        """Return an RGB picture of the present state and last action; None without render mode."""
+        pictures = self._world.render()
+        return None if pictures is None else pictures[0]
+
+
+def _first(infos: dict[str, Any]) -> dict[str, Any]:
+    """Return the info of the first episode."""
+    found = {name: values[0] for name, values in infos.items() if not name.startswith("_")}
+    return found | {"is_goal": bool(found["is_goal"])}

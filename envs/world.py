@@ -1,0 +1,165 @@
+"""World: the contract of what is acted in, and its two tiers.
+
+A *world* is a `gymnasium.vector.VectorEnv` whose observations are uint8 images and whose actions
+are numbers within limits (``Box`` spaces). That is enough to collect, train, act, film and report.
+A world may do more:
+
+* It is *scored* where its infos hold ``is_goal``, a truth value for each episode: whether the
+  system is in the goal region. An info of a reset may also hold ``goal``, the observation that the
+  episode is to reach, and every info ``state``, the true state; both are optional.
+* It is *simulated* where it inherits `Simulated`: its states can be read and set. The
+  oracle, random restarts and disturbances need that, and nothing else does.
+
+A feature asks for the tier that it needs with `simulated`, which says in one sentence when it is
+not there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from envs.images import ImageLayout
+from envs.task import Task
+
+World = VectorEnv[Any, Any, Any]
+"""What is acted in: B episodes side by side."""
+
+
+class Simulated(ABC):
+    """What a world inherits whose states can be read and set, and whose mechanics can be asked."""
+
+    task: Task
+    """The mechanics, picture and score, as pure functions of states."""
+    push: NDArray[np.float64] | None
+    """What the world adds to the controls in the coming steps, ``[B, m]``, not limited; or None."""
+
+    @property
+    @abstractmethod
+    def states(self) -> NDArray[np.float64]:
+        """The present states, ``[B, n]``; a reset's option ``states`` sets them."""
+
+
+def simulated(world: World, feature: str) -> Simulated:
+    """Return the simulated tier of a world, below any wrappers.
+
+    Args:
+        world: any world.
+        feature: what needs it, for the message.
+
+    Raises:
+        ValueError: when the world has no such tier.
+    """
+    inner: Any = world.unwrapped
+    if isinstance(inner, Simulated):
+        return inner
+    raise ValueError(
+        f"{feature} needs a world whose states can be read and set, and {name_of(world)} is known "
+        "by its images only; leave it out."
+    )
+
+
+def check_world(world: World) -> None:
+    """Raise a ValueError, one sentence, unless ``world`` fulfils the contract."""
+    seen, acted = world.single_observation_space, world.single_action_space
+    if not isinstance(seen, Box) or seen.dtype != np.uint8:
+        raise ValueError(
+            f"{name_of(world)} shows {seen}, and a world shows uint8 images: add Gymnasium's "
+            "AddRenderObservation."
+        )
+    ImageLayout(seen.shape)
+    if not isinstance(acted, Box) or len(acted.shape) != 1:
+        raise ValueError(
+            f"{name_of(world)} takes actions of {acted}, and a world takes a vector of numbers "
+            "within limits (Box): wrap it so that its actions are continuous."
+        )
+    if not (np.isfinite(acted.low).all() and np.isfinite(acted.high).all()):
+        raise ValueError(
+            f"{name_of(world)} has actions without limits, {acted}: add Gymnasium's ClipAction or "
+            "RescaleAction."
+        )
+
+
+def control_space(world: World) -> Box:
+    """Return the limits of one episode's controls, ``[m]``."""
+    space = world.single_action_space
+    assert isinstance(space, Box)
+    return space
+
+
+def layout_of(world: World) -> ImageLayout:
+    """Return how the images of one episode's observation lie in its array."""
+    space = world.single_observation_space
+    assert isinstance(space, Box)
+    return ImageLayout(space.shape)
+
+
+def name_of(world: World) -> str:
+    """Return the id that a world was made by, or the name of its class."""
+    return world.spec.id if world.spec is not None else type(world.unwrapped).__name__
+
+
+def time_step(world: World) -> float:
+    """Return the control step [s]: the world's ``dt`` where it has one, or one frame's time.
+
+    Gymnasium's metadata tell frames per second in whole numbers, so ``dt`` is more exact.
+    """
+    dt = _attribute(world, "dt")
+    return float(dt) if dt is not None else 1 / float(world.metadata.get("render_fps") or 30)
+
+
+def episode_steps(world: World) -> int:
+    """Return the steps after which an episode is cut off.
+
+    Raises:
+        ValueError: when the world never does.
+    """
+    steps = None if world.spec is None else world.spec.max_episode_steps
+    if steps is None:
+        raise ValueError(
+            f"{name_of(world)} does not say how long an episode is: register it with "
+            "max_episode_steps."
+        )
+    return int(steps)
+
+
+def settle_steps(world: World) -> int:
+    """Return in how many of the last steps a success is in the goal region.
+
+    It is the world's ``settle_steps`` where it has any, or a quarter of an episode.
+    """
+    steps = _attribute(world, "settle_steps")
+    return int(steps) if steps is not None else max(1, episode_steps(world) // 4)
+
+
+def begin(
+    world: World, rng: np.random.Generator, **options: Any
+) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """Reset a world so that ``rng`` draws whatever is by chance in its episodes.
+
+    A world with one generator gets ``rng`` as its own. One that is made of single environments
+    gets a seed for each of them.
+    """
+    told = options or None
+    drawing: Any = world.np_random  # Gymnasium's synchronous worlds have a tuple of them
+    if isinstance(drawing, np.random.Generator):
+        world.np_random = rng
+        return world.reset(options=told)
+    seeds = rng.integers(2**31, size=world.num_envs).tolist()
+    return world.reset(seed=seeds, options=told)
+
+
+def _attribute(world: World, name: str) -> Any:
+    """Return an attribute of a world, or of the first environment that it is made of, or None."""
+    inner = world.unwrapped
+    if hasattr(inner, name):
+        return getattr(inner, name)
+    first = getattr(inner, "envs", [None])[0]
+    if first is None or not first.has_wrapper_attr(name):
+        return None
+    return first.get_wrapper_attr(name)

@@ -1,0 +1,137 @@
+"""What the world does besides: each does what it says, to the world and not to the agent."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from dots import dots
+from tiny import ENV, shorten_episodes
+
+import e2c
+from e2c.control.agent import Agent
+from e2c.control.base import make_world, problem_spec, rollout
+from e2c.control.simple import Zero
+from e2c.data.episodes import Episodes
+from e2c.errors import E2CError
+from e2c.evaluation.assessment import assess
+from e2c.evaluation.disturbances import BadCamera, Disturbance, Kicked
+from e2c.evaluation.evaluate import evaluate
+from envs.world import simulated
+
+STEPS = 12
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Agent:
+    """The shipped agent, in short episodes."""
+    shorten_episodes(monkeypatch, STEPS)
+    found = e2c.load_agent(e2c.TRAINED)
+    spec = dataclasses.replace(found.spec, episode_steps=STEPS)
+    options = dataclasses.replace(found.options, horizon=5, first_iterations=2, restarts=2)
+    return Agent(found.model, spec, options)
+
+
+def states_of(episodes: Episodes) -> np.ndarray:
+    assert episodes.states is not None
+    return episodes.states.reshape(len(episodes), -1, episodes.states.shape[-1])
+
+
+def test_disturbances_change_the_world_and_not_the_agent(agent: Agent) -> None:
+    calm = states_of(assess(agent, 2, 7, oracle=False).agent.episodes)
+    for disturbance in (
+        Disturbance(mass=1.3),
+        Disturbance(length=1.1),
+        Disturbance(frame_noise=20.0),
+        Disturbance(black_frames=0.5),
+        Disturbance(state_noise=1.0),
+    ):
+        found = assess(agent, 2, 7, disturbance, oracle=False)
+        disturbed = states_of(found.agent.episodes)
+        assert (disturbed[:, -1] != calm[:, -1]).any(), disturbance
+        np.testing.assert_array_equal(disturbed[:, 0], calm[:, 0])
+        json.dumps(found.results, allow_nan=False)
+
+
+def test_noise_on_the_state_is_the_same_for_agent_and_oracle(agent: Agent) -> None:
+    noise = Disturbance(state_noise=2.0)
+    one, again = (assess(agent, 3, 7, noise) for _ in range(2))
+    assert one.oracle is not None
+    assert one.results | {"seconds": 0} == again.results | {"seconds": 0}
+    zero = [noise.world(agent.spec, 3, 7) for _ in range(2)]
+    drawn = [states_of(evaluate(world, Zero(world), 7).episodes) for world in zero]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    still = states_of(evaluate(zero[0], Zero(zero[0]), 8).episodes)
+    assert (still != drawn[0]).any()
+
+
+def test_perturbed_starts_are_those_of_the_task_that_has_them(agent: Agent) -> None:
+    spec = problem_spec(make_world("E2C/PendulumBalance-v0"))
+    starts = []
+    for perturbed in (False, True):
+        world = Disturbance(perturbed=perturbed).world(spec, 3, 0)
+        world.reset(seed=5)
+        starts.append(simulated(world, "The test").states)
+    assert not starts[0].any()
+    assert starts[1].all()
+    with pytest.raises(E2CError, match="perturbed"):
+        assess(agent, 2, 7, Disturbance(perturbed=True), oracle=False)
+
+
+def test_a_kick_lasts_a_quarter_of_a_second_after_six() -> None:
+    """The velocity gains what the push gives in each of five steps, whatever the agent does."""
+    spec = problem_spec(make_world(ENV))
+    calm, kicked = (
+        states_of(evaluate(world, Zero(world), 7).episodes)
+        for world in (d.world(spec, 3, 7) for d in (Disturbance(), Disturbance(kick=2.5)))
+    )
+    np.testing.assert_array_equal(calm[:, :121], kicked[:, :121])
+    gained = kicked[:, 121, 1] - calm[:, 121, 1]
+    np.testing.assert_allclose(gained, 0.05 * 3 * 2.5)
+    world = Disturbance(kick=2.5).world(spec, 3, 7)
+    assert isinstance(world, Kicked)
+    assert list(world.steps) == [120, 121, 122, 123, 124]
+
+
+def test_a_kick_that_would_not_come_is_refused(agent: Agent) -> None:
+    with pytest.raises(
+        E2CError, match=r"--kick comes 6 s into an episode, and one of .* lasts 0.6"
+    ):
+        Disturbance(kick=1.0).world(agent.spec, 2, 0)
+    spec = dataclasses.replace(agent.spec, episode_steps=1000)
+    with pytest.raises(E2CError, match="--kick needs a world whose states can be read and set"):
+        Kicked(dots(2), 1.0, spec)
+
+
+def test_noise_on_frames_has_the_deviation_asked_for() -> None:
+    world = make_world(ENV, 5)
+    seen = np.full((5, 2, 48, 48), 128, np.uint8)
+    noisy = BadCamera(world, 10.0, 0.0, np.random.default_rng(0))._look(seen)
+    assert noisy.dtype == np.uint8
+    assert noisy.std() == pytest.approx(10, rel=0.03)
+    dark = BadCamera(world, 10.0, 0.0, np.random.default_rng(0))._look(0 * seen)
+    assert dark.max() < 80, "it does not wrap around"
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_black_frames_are_as_many_as_asked_for(colour: bool) -> None:
+    world = dots(500) if colour else make_world(ENV, 500)
+    shape = world.observation_space.shape
+    assert shape is not None
+    seen = BadCamera(world, 0.0, 0.25, np.random.default_rng(0))._look(np.full(shape, 7, np.uint8))
+    assert set(np.unique(seen)) == {0, 7}
+    black = (seen == 0).reshape(500, 2, -1)
+    np.testing.assert_array_equal(black.all(-1), black.any(-1))
+    assert black.all(-1).mean() == pytest.approx(0.25, abs=0.03)
+
+
+def test_blind_steps_are_counted(agent: Agent) -> None:
+    results = assess(agent, 3, 7, Disturbance(black_frames=1.0), oracle=False).results
+    assert results["faults"]["blind"] == 3 * STEPS
+    assert [row["faults"]["blind"] for row in results["episodes"]] == [STEPS] * 3
+
+
+def test_a_bad_camera_is_one_of_any_world() -> None:
+    world = BadCamera(dots(2), 30.0, 0.2, np.random.default_rng(0))
+    episodes = rollout(world, Zero(world), 5, np.random.default_rng(1))
+    assert episodes.frames.shape == (2 * (5 + 2), 6, 8, 3)
