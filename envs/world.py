@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from envs.images import ImageLayout
@@ -77,6 +77,11 @@ def check_world(world: World) -> None:
         raise ValueError(
             f"{name_of(world)} takes actions of {acted}, and a world takes a vector of numbers "
             "within limits (Box): wrap it so that its actions are continuous."
+        )
+    if world.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP:
+        raise ValueError(
+            f"{name_of(world)} begins an episode anew in the step that ends it, which hides the "
+            "last image: make it with AutoresetMode.NEXT_STEP or DISABLED."
         )
     if not (np.isfinite(acted.low).all() and np.isfinite(acted.high).all()):
         raise ValueError(

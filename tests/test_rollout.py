@@ -179,6 +179,12 @@ def test_data_of_another_time_step_or_other_limits_are_refused(tmp_path: Any) ->
             load_data([path], spec)
 
 
+def test_a_world_that_hides_the_last_image_is_refused() -> None:
+    world = dots(2, (3, 3), AutoresetMode.SAME_STEP)
+    with pytest.raises(E2CError, match="which hides the last image: make it with AutoresetMode"):
+        rollout(world, Zero(world), 5, np.random.default_rng(0))
+
+
 def test_the_loop_needs_nothing_but_images() -> None:
     """A vector environment that nobody registered, with one frame and no spec."""
     world = SyncVectorEnv([lambda: AddRenderObservation(Dot(), render_only=True)])

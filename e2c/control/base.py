@@ -18,6 +18,7 @@ from e2c.models.base import ProblemSpec
 from envs.world import (
     World,
     begin,
+    check_world,
     control_space,
     episode_steps,
     layout_of,
@@ -71,8 +72,12 @@ def rollout(
         B episodes, with whatever the world tells of states and the goal region.
 
     Raises:
-        E2CError: for an action of another shape, or that is not finite.
+        E2CError: for what is not a world, and for an action of another shape or that is not finite.
     """
+    try:
+        check_world(world)
+    except ValueError as error:
+        raise E2CError(str(error)) from None
     observations, infos = begin(world, rng, **options)
     told = infos.get("goal") if goals is None else goals
     controller.reset(told)
