@@ -278,6 +278,7 @@ def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> Non
         ("", "must be a mapping; got None"),
         ("seed: -1", "seed is -1; it must be at least 0"),
         ("sed: 1", "Unknown configuration key sed; did you mean seed?"),
+        ("config: {data: {fresh: 0.5}}", "if an older version wrote the file, remove or rename th"),
         ("data: [3]", "data is [3]; it must be a list of texts."),
         ("data: a.npz", "data is 'a.npz'; it must be a list of texts."),
         ("config: {model: {latent_dim: many}}", "config.model.latent_dim is 'many'"),

@@ -67,7 +67,10 @@ def read_recipe(path: Path) -> Recipe:
     except _NO_YAML as error:
         raise E2CError(f"{path} is not readable as YAML ({shown(error)}); correct it.") from None
     except E2CError as error:
-        raise E2CError(f"{path}: {error}") from None
+        told = f"{path}: {error}"
+        if "Unknown configuration key" in told:
+            told = f"{told.rstrip('.')}; if an older version wrote the file, remove or rename that line."
+        raise E2CError(told) from None
 
 
 @contextlib.contextmanager
