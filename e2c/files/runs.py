@@ -69,7 +69,8 @@ def read_recipe(path: Path) -> Recipe:
     except E2CError as error:
         told = f"{path}: {error}"
         if "Unknown configuration key" in told:
-            told = f"{told.rstrip('.')}; if an older version wrote the file, remove or rename that line."
+            remedy = "if an older version wrote the file, remove or rename that line"
+            told = f"{told.rstrip('.')}; {remedy}."
         raise E2CError(told) from None
 
 
