@@ -283,6 +283,7 @@ def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> Non
         ("data: a.npz", "data is 'a.npz'; it must be a list of texts."),
         ("config: {model: {latent_dim: many}}", "config.model.latent_dim is 'many'"),
         ("seed: [", "is not readable as YAML"),
+        ("seed: " + "[" * 5000, "is not readable as YAML (it is nested too deeply); correct it."),
         ("!!python/object/apply:os.system ['true']", "is not readable as YAML"),
         ("#" * runs.MAX_CONFIG_BYTES + "\n", "a configuration has fewer"),
     ],

@@ -65,7 +65,9 @@ def read_recipe(path: Path) -> Recipe:
         values = yaml.safe_load(path.read_text("utf-8"))
         return check_recipe(from_dict(values, Recipe))
     except _NO_YAML as error:
-        raise E2CError(f"{path} is not readable as YAML ({shown(error)}); correct it.") from None
+        deep = isinstance(error, RecursionError)  # whose own words depend on who is calling
+        reason = "it is nested too deeply" if deep else shown(error)
+        raise E2CError(f"{path} is not readable as YAML ({reason}); correct it.") from None
     except E2CError as error:
         told = f"{path}: {error}"
         if "Unknown configuration key" in told:
