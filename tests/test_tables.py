@@ -14,8 +14,12 @@ from tiny import CONFIG, ROOT, python, shorten_episodes
 from benchmarks import cells, figures, published, tables
 from benchmarks.published import Share
 from benchmarks.tables import Cell, Tables
+from e2c.control.base import make_world, problem_spec, rollout
+from e2c.control.simple import Zero
+from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.disturbances import Disturbance
+from e2c.evaluation.evaluate import evaluate
 from e2c.files import runs
 from e2c.files.whole import write_json
 from e2c.learning import drawings, run
@@ -148,6 +152,33 @@ def test_rows_without_training_play_the_models_starts() -> None:
         assert len(found["perturbed"]["episodes"]) == episodes
     zero = content(Cell("balance", "zero", 0))
     assert zero["time_in_goal"] == 1.0, "it starts upright"
+
+
+@pytest.mark.usefixtures("small")
+def test_repeats_have_the_models_starts_and_the_first_has_their_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Zero controls, so that only starts and noise can differ."""
+    played: list[Episodes] = []
+    play = rollout
+
+    def keep(*arguments: Any, **options: Any) -> Episodes:
+        played.append(play(*arguments, **options))
+        return played[-1]
+
+    monkeypatch.setattr(tables, "rollout", keep)
+    monkeypatch.setattr(tables, "UNTRAINED", {"zero": 2})
+    disturbance = Disturbance(state_noise=5)
+    tables._played_untrained(Cell("planar", "zero", 0), disturbance, 3)
+    world = disturbance.world(problem_spec(make_world("E2C/Planar-v0")), 3, tables.START_SEED)
+    model = evaluate(world, Zero(world), tables.START_SEED).episodes
+    first, second = (episodes.states for episodes in played)
+    assert first is not None
+    assert second is not None
+    np.testing.assert_array_equal(first, model.states)
+    same = (first == second).all(1).reshape(3, STEPS + 1)
+    assert same[:, 0].all()
+    assert not same[:, 1:].any()
 
 
 @pytest.mark.usefixtures("small")
