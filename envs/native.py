@@ -72,6 +72,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         self._observations: Frames
         self._actions: Actions
         self._elapsed: NDArray[np.int64]
+        self._generators: list[np.random.Generator]
 
     @property
     def states(self) -> Floats:
@@ -103,20 +104,20 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
             the observations that the episodes are to reach.
 
         Raises:
-            ValueError: for an unknown option, or states that are not finite or of another shape.
+            ValueError: for an unknown option, states that are not finite or of another shape, or a
+                mask that is not a truth value for each episode.
         """
         if isinstance(seed, list):
             raise ValueError("The episodes of this world share one seed; give a whole number.")
         super().reset(seed=seed)
         given = dict(options or {})
         states, restart = given.pop("states", None), given.pop("restart", False)
-        mask = given.pop("reset_mask", None)
+        mask = self._mask(given.pop("reset_mask", None))
         if given:
             raise ValueError(
                 f"Unknown reset options {sorted(given)}; known are states, restart, reset_mask."
             )
         self._begin(*self._starts(states, restart), mask)
-        self._generators = self.np_random.spawn(self.num_envs)
         self.push = None
         goals = self.task.observe(self.task.goal_states(self.states))
         return self._observations.copy(), self._infos(goal=goals)
@@ -135,18 +136,33 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
             )
         return self.task.observe(found), found
 
-    def _begin(self, observations: Frames, states: Floats, mask: Bools | None) -> None:
-        """Put the episodes where ``mask [B]`` holds, or all of them, at their starts."""
+    def _mask(self, mask: Bools | None) -> Bools:
+        """Return which episodes begin, ``[B]``: those of ``mask``, or all of them."""
+        if mask is None:
+            return np.ones(self.num_envs, np.bool_)
+        found = np.asarray(mask)
+        if found.dtype != np.bool_ or found.shape != (self.num_envs,):
+            raise ValueError(
+                f"The reset_mask of {self.num_envs} episodes is {self.num_envs} truth values; "
+                f"got {found.dtype} of shape {list(found.shape)}."
+            )
+        return found
+
+    def _begin(self, observations: Frames, states: Floats, mask: Bools) -> None:
+        """Put the episodes where ``mask [B]`` holds at their starts, each with its own noise."""
         actions = np.zeros((self.num_envs, self.task.control_dim), np.float32)
         elapsed = np.zeros(self.num_envs, np.int64)
-        if mask is not None and self._states is not None:
-            images = mask[:, None, None, None]
-            observations = np.where(images, observations, self._observations)
+        generators = self.np_random.spawn(self.num_envs)
+        if self._states is not None:
+            observations = np.where(mask[:, None, None, None], observations, self._observations)
             states = np.where(mask[:, None], states, self._states)
             actions = np.where(mask[:, None], actions, self._actions)
             elapsed = np.where(mask, elapsed, self._elapsed)
+            both = zip(mask, generators, self._generators, strict=True)
+            generators = [new if begins else old for begins, new, old in both]
         self._observations, self._states = observations, states
         self._actions, self._elapsed = actions, elapsed
+        self._generators = generators
 
     def step(self, actions: ArrayLike) -> tuple[Frames, Floats, Bools, Bools, dict[str, Any]]:
         """Apply ``actions [B, m]``, clipped to the limits, for one control step.
