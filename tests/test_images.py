@@ -81,6 +81,6 @@ def test_channels_come_first(is_colour: bool, channels: int) -> None:
 @every_shape
 def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     layout = ImageLayout(shape)
-    wider = (*shape[:-2], H, W + 1, 3) if layout.is_colour else (*shape[:-1], W + 1)
+    wider = (*shape[:-2], W + 1, 3) if layout.is_colour else (*shape[:-1], W + 1)
     with pytest.raises(ValueError, match="reshape"):
         layout.to_planes(noise(2, *wider))
