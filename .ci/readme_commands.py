@@ -1,4 +1,7 @@
-"""Print the ``sh`` and ``python`` blocks of Markdown files as one script; but `make test`."""
+"""Print the ``sh`` and ``python`` blocks of Markdown files as one script; but `make test`.
+
+The script prints a line before each block: the page, and the line on which the block begins.
+"""
 
 import re
 import sys
@@ -7,8 +10,10 @@ from pathlib import Path
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 for page in sys.argv[1:]:
-    print(f"echo '=== {page}'")
-    for kind, block in BLOCK.findall(Path(page).read_text("utf-8")):
+    text = Path(page).read_text("utf-8")
+    for found in BLOCK.finditer(text):
+        kind, block = found.groups()
+        print(f"echo '=== {page}, line {text.count(chr(10), 0, found.start()) + 1}'")
         if kind == "python":
             print(f".venv/bin/python - <<'END'\n{block}END")
         else:

@@ -1,6 +1,8 @@
 """What is written for people: short, with links that lead somewhere and blocks that run."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from tiny import ROOT
@@ -9,24 +11,41 @@ PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))
 )
+README = (ROOT / "README.md").read_text("utf-8")
 
 
-def prose(text: str) -> str:
-    """What a reader reads: no code, and of links and pictures only their words."""
+def without_blocks_and_targets(text: str) -> str:
+    """Leave out blocks of code, pictures, and where links lead."""
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r"`[^`]*`", " ", text)
-    return re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
 
 
 def test_the_readme_is_short() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert len(text.split()) <= 900
-    assert len(re.findall(r"\d[\d.,]*", prose(text))) <= 60
+    assert len(README.split()) <= 900
+    assert len(re.findall(r"\d[\d.,]*", without_blocks_and_targets(README))) <= 60
 
 
 def test_the_readme_has_one_block_of_commands_and_one_of_python() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert re.findall(r"^```(\w+)$", text, re.MULTILINE) == ["sh", "python", "text"]
+    assert re.findall(r"^```(\w+)$", README, re.MULTILINE) == ["sh", "python", "text"]
+
+
+def test_ci_runs_the_blocks_of_the_readme_but_the_tests_themselves() -> None:
+    written = [sys.executable, ".ci/readme_commands.py", "README.md"]
+    done = subprocess.run(written, cwd=ROOT, capture_output=True, check=True, encoding="utf-8")
+    script = done.stdout
+    commands, python = re.findall(r"^```(?:sh|python)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert python in script
+    assert [line for line in commands.splitlines() if line not in script.splitlines()] == [
+        "make test"
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_block_hides_from_ci_behind_another_name(page: str) -> None:
+    fences = re.findall(r"^ *```(\w*)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    assert set(fences[::2]) <= {"sh", "python", "text", ""}
+    assert set(fences[1::2]) <= {""}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -42,3 +61,9 @@ def test_files_that_are_named_are_there(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     named = set(re.findall(r"`((?:e2c|envs|planners|benchmarks|tests|examples)/[\w/]+\.py)`", text))
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_every_example_has_a_recipe() -> None:
+    recipes = (ROOT / "docs" / "bring-your-own.md").read_text("utf-8")
+    examples = [path.name for path in (ROOT / "examples").glob("*.py")]
+    assert not [name for name in examples if f"](../examples/{name})" not in recipes]
