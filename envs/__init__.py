@@ -14,14 +14,16 @@ any other Gymnasium environment that renders: B episodes side by side (see `envs
 
 import difflib
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 
-from envs.gymnasium_world import Camera, gymnasium_world
+from envs.camera import Camera
+from envs.gymnasium_world import explained, gymnasium_world
 from envs.native import TaskWorld
-from envs.world import World
+from envs.world import World, check_world, shows_images
 
 __all__ = ["ENVIRONMENTS", "Camera", "EnvEntry", "TaskWorld", "World", "make"]
 
@@ -59,47 +61,59 @@ def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options
             environment renders pictures (``Id-v0``, or ``module:Id-v0`` to import a module first).
         num_envs: B.
         camera: what is made of the pictures of an environment that is not a world itself.
-        options: of the environment, e.g. ``state_noise`` and ``render_mode``.
+        options: of the environment, e.g. ``state_noise`` and ``render_mode``; and
+            ``max_episode_steps`` in place of the number of steps that it is registered with, None
+            for episodes without an end.
 
     Raises:
-        ValueError: for an unknown id (the message names the nearest of ours), or an environment
-            that does not make a world, or an option that the environment does not take.
+        ValueError: for an unknown id (the message names the nearest of ours), for an environment
+            that does not make a world or misses a package, or for an option that it does not take.
     """
+    spec = _spec_of(env_id)
+    if "max_episode_steps" in options:
+        spec = replace(spec, max_episode_steps=options.pop("max_episode_steps"))
+    for what, number in (("num_envs", num_envs), ("max_episode_steps", spec.max_episode_steps)):
+        if number is not None and number < 1:
+            raise ValueError(f"{what} is {number}; it must be a whole number from 1 on.")
+    with explained(spec, options):
+        world = _native(spec, num_envs, options)
+        if world is None:
+            world = gymnasium_world(spec, num_envs, camera, **options)
+        elif camera is not None:
+            raise ValueError(f"{env_id} shows frames of its own; leave the camera's options out.")
+    check_world(world)
+    return world
+
+
+def _native(spec: EnvSpec, num_envs: int, options: dict[str, Any]) -> World | None:
+    """Make what is registered for many episodes at once; None where that shows no images."""
+    if spec.vector_entry_point is None:
+        return None
+    world = gymnasium.make_vec(spec, num_envs, **options)
+    return world if shows_images(world) else None
+
+
+def _spec_of(env_id: str) -> EnvSpec:
+    """Return what Gymnasium knows of ``Id-v0``, or of ``module:Id-v0`` when it is imported.
+
+    Raises:
+        ValueError: when there is no such module or id.
+    """
+    module, _, name = env_id.rpartition(":")
     try:
-        spec = gymnasium.spec(env_id)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        nearest = sorted(ENVIRONMENTS, key=lambda known: -_similarity(env_id, known))
+        if module:
+            importlib.import_module(module)
+        return replace(gymnasium.spec(name), id=env_id)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"The module of {env_id!r} cannot be imported ({error}): add its folder to PYTHONPATH, "
+            "or install what is missing."
+        ) from None
+    except gymnasium.error.Error as error:
+        nearest = sorted(ENVIRONMENTS, key=lambda known: -_similarity(name, known))
         raise ValueError(
             f"No environment is called {env_id!r} ({error}); valid are: {', '.join(nearest)}, and "
             "every id that Gymnasium knows."
-        ) from None
-    if spec.vector_entry_point is not None:
-        if camera is not None:
-            raise ValueError(f"{env_id} shows frames of its own; leave the camera's options out.")
-        return _native(env_id, num_envs, options)
-    return gymnasium_world(env_id, num_envs, camera, **options)
-
-
-def _native(env_id: str, num_envs: int, options: dict[str, Any]) -> World:
-    """Make a world that is one by itself.
-
-    Raises:
-        ValueError: for an option that its task does not take, or when the engine does not load.
-    """
-    task: str = gymnasium.spec(env_id).kwargs.get("task", __name__)
-    try:
-        importlib.import_module(task.partition(":")[0])
-    except (ImportError, RuntimeError, AttributeError, OSError) as error:
-        raise ValueError(
-            f"MuJoCo does not load ({error}); our tasks need no graphics library: unset the "
-            "environment variable MUJOCO_GL."
-        ) from None
-    try:
-        return gymnasium.make_vec(env_id, num_envs, **options)
-    except TypeError as error:
-        unknown = [name for name in options if f"argument {name!r}" in str(error)]
-        raise ValueError(
-            f"{env_id} takes no parameter {', '.join(unknown or options)}; leave it out."
         ) from None
 
 

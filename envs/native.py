@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import gymnasium
@@ -46,8 +47,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
             raise ValueError(
                 f"No render mode is called {render_mode!r}; valid are: {', '.join(RENDER_MODES)}."
             )
-        maker: Any = load_env_creator(task)
-        made: Task = maker(**options)
+        made = _task(task, options)
         self.task = made
         """The mechanics, picture and score."""
         self.num_envs = num_envs
@@ -97,7 +97,8 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         Args:
             seed: one whole number, of the starts and of the state noise.
             options: ``states [B, n]`` to begin there; ``restart`` (True) to begin at random
-                restarts instead of the task's starts; ``reset_mask [B]`` to leave the others.
+                restarts instead of the task's starts; ``reset_mask [B]``, truth values, to begin
+                where it holds and leave the other episodes as they are.
 
         Returns:
             Observations ``[B, F, H, W]`` and infos: ``state [B, n]``, ``is_goal [B]`` and ``goal``,
@@ -118,7 +119,6 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
                 f"Unknown reset options {sorted(given)}; known are states, restart, reset_mask."
             )
         self._begin(*self._starts(states, restart), mask)
-        self.push = None
         goals = self.task.observe(self.task.goal_states(self.states))
         return self._observations.copy(), self._infos(goal=goals)
 
@@ -136,33 +136,33 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
             )
         return self.task.observe(found), found
 
-    def _mask(self, mask: Bools | None) -> Bools:
-        """Return which episodes begin, ``[B]``: those of ``mask``, or all of them."""
-        if mask is None:
-            return np.ones(self.num_envs, np.bool_)
-        found = np.asarray(mask)
-        if found.dtype != np.bool_ or found.shape != (self.num_envs,):
+    def _mask(self, mask: ArrayLike | None) -> Bools:
+        """Return where an episode begins, ``[B]``: everywhere, if none is given or none began."""
+        found = np.ones(self.num_envs, np.bool_) if mask is None else np.asarray(mask)
+        if found.shape != (self.num_envs,) or found.dtype != np.bool_:
             raise ValueError(
-                f"The reset_mask of {self.num_envs} episodes is {self.num_envs} truth values; "
-                f"got {found.dtype} of shape {list(found.shape)}."
+                f"The reset_mask of {self.num_envs} episodes is as many truth values; got "
+                f"{found.dtype} of shape {list(found.shape)}."
             )
-        return found
+        return found if self._states is not None else np.ones(self.num_envs, np.bool_)
 
     def _begin(self, observations: Frames, states: Floats, mask: Bools) -> None:
-        """Put the episodes where ``mask [B]`` holds at their starts, each with its own noise."""
+        """Put the episodes where ``mask [B]`` holds at their starts, and leave the others."""
         actions = np.zeros((self.num_envs, self.task.control_dim), np.float32)
         elapsed = np.zeros(self.num_envs, np.int64)
         generators = self.np_random.spawn(self.num_envs)
-        if self._states is not None:
-            observations = np.where(mask[:, None, None, None], observations, self._observations)
+        if mask.all():
+            self.push = None
+        else:
+            images = mask[:, None, None, None]
+            observations = np.where(images, observations, self._observations)
             states = np.where(mask[:, None], states, self._states)
             actions = np.where(mask[:, None], actions, self._actions)
             elapsed = np.where(mask, elapsed, self._elapsed)
-            both = zip(mask, generators, self._generators, strict=True)
-            generators = [new if begins else old for begins, new, old in both]
+            pairs = zip(mask, generators, self._generators, strict=True)
+            generators = [new if begun else old for begun, new, old in pairs]
         self._observations, self._states = observations, states
-        self._actions, self._elapsed = actions, elapsed
-        self._generators = generators
+        self._actions, self._elapsed, self._generators = actions, elapsed, generators
 
     def step(self, actions: ArrayLike) -> tuple[Frames, Floats, Bools, Bools, dict[str, Any]]:
         """Apply ``actions [B, m]``, clipped to the limits, for one control step.
@@ -247,6 +247,24 @@ class TaskEnv(gymnasium.Env[Frames, Actions]):
         """Return an RGB picture of the present state and last action; None without render mode."""
         pictures = self._world.render()
         return None if pictures is None else pictures[0]
+
+
+def _task(path: str, options: dict[str, Any]) -> Task:
+    """Make the task ``module:Class``.
+
+    Raises:
+        ValueError: for an option that it does not take.
+    """
+    kind: Any = load_env_creator(path)
+    known = inspect.signature(kind).parameters
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{kind.__name__} takes no parameter {', '.join(unknown)}; leave it out (it takes "
+            f"{', '.join(known)})."
+        )
+    task: Task = kind(**options)
+    return task
 
 
 def _first(infos: dict[str, Any]) -> dict[str, Any]:

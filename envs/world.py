@@ -66,13 +66,13 @@ def simulated(world: World, feature: str) -> Simulated:
 
 def check_world(world: World) -> None:
     """Raise a ValueError, one sentence, unless ``world`` fulfils the contract."""
-    seen, acted = world.single_observation_space, world.single_action_space
-    if not isinstance(seen, Box) or seen.dtype != np.uint8:
+    acted = world.single_action_space
+    if not shows_images(world):
         raise ValueError(
-            f"{name_of(world)} shows {seen}, and a world shows uint8 images: add Gymnasium's "
-            "AddRenderObservation."
+            f"{name_of(world)} shows {world.single_observation_space}, and a world shows uint8 "
+            "images: add Gymnasium's AddRenderObservation."
         )
-    ImageLayout(seen.shape)
+    layout_of(world)
     if not isinstance(acted, Box) or len(acted.shape) != 1:
         raise ValueError(
             f"{name_of(world)} takes actions of {acted}, and a world takes a vector of numbers "
@@ -85,9 +85,16 @@ def check_world(world: World) -> None:
         )
     if not (np.isfinite(acted.low).all() and np.isfinite(acted.high).all()):
         raise ValueError(
-            f"{name_of(world)} has actions without limits, {acted}: add Gymnasium's ClipAction or "
-            "RescaleAction."
+            f"{name_of(world)} has actions without limits, {acted}: give the lowest and the "
+            "highest value of each in the environment's action_space."
         )
+
+
+def shows_images(world: World) -> bool:
+    """Say whether observations are of the type of images."""
+    return isinstance(world.single_observation_space, Box) and (
+        world.single_observation_space.dtype == np.uint8
+    )
 
 
 def control_space(world: World) -> Box:

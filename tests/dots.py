@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from envs.gymnasium_world import Camera, look
+from envs.camera import Camera, look
 from envs.world import World
 
 

@@ -1,7 +1,6 @@
 """What every registered environment must do; a new one is tested by being registered."""
 
 import copy
-import importlib.util
 import pickle
 import warnings
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.env_checker import check_env
 from tiny import python, task_of
 
@@ -125,7 +123,9 @@ def test_a_world_is_cut_off_and_begins_anew_where_it_is_told(name: str) -> None:
     assert world.step(still)[3].all()
     mask = np.array([False, True, False])
     before = world.states.copy()
+    world.push = np.full(world.action_space.shape or (), 0.01)
     observations, infos = world.reset(options={"reset_mask": mask})
+    assert world.push is not None, "it goes on for the others"
     np.testing.assert_array_equal(world.states[~mask], before[~mask])
     np.testing.assert_array_equal(infos["state"], world.states)
     np.testing.assert_array_equal(observations[1], world.task.observe(world.states[1:2])[0])
@@ -151,6 +151,19 @@ def test_copies_and_pickles_go_on_as_the_original(name: str, when: str) -> None:
                 np.testing.assert_array_equal(one, same)
 
 
+def test_the_state_noise_of_the_others_goes_on_where_one_begins_anew(name: str) -> None:
+    one, other = world_of(name, 3, state_noise=0.5), world_of(name, 3, state_noise=0.5)
+    action = np.zeros(one.action_space.shape or ())
+    for world in (one, other):
+        world.reset(seed=3)
+        world.step(action)
+    one.reset(options={"reset_mask": np.array([False, True, False])})
+    for world in (one, other):
+        world.step(action)
+    np.testing.assert_array_equal(one.states[[0, 2]], other.states[[0, 2]])
+    assert (one.states[1] != other.states[1]).any()
+
+
 def test_options_of_a_reset_are_checked(name: str) -> None:
     world = world_of(name, 3)
     with pytest.raises(ValueError, match=r"Unknown reset options \['angle'\]; known are states, r"):
@@ -159,6 +172,9 @@ def test_options_of_a_reset_are_checked(name: str) -> None:
         world.reset(options={"states": world.task.sample_states(np.random.default_rng(0), 2)})
     with pytest.raises(ValueError, match="share one seed"):
         world.reset(seed=[1, 2, 3])
+    for bad in (np.ones(2, np.bool_), np.ones(3)):
+        with pytest.raises(ValueError, match="The reset_mask of 3 episodes is as many truth value"):
+            world.reset(options={"reset_mask": bad})
     world.reset(seed=0)
     with pytest.raises(ValueError, match="3 episodes were given 2 actions"):
         world.step(np.zeros((2, world.task.control_dim)))
@@ -166,6 +182,23 @@ def test_options_of_a_reset_are_checked(name: str) -> None:
         envs.make(name, render_mode="human")
     with pytest.raises(ValueError, match="leave the camera's options out"):
         envs.make(name, camera=envs.Camera())
+    with pytest.raises(
+        ValueError, match=r"takes no parameter gust; leave it out \(it takes .*noise"
+    ):
+        envs.make(name, gust=1.0)
+    for what in ("num_envs", "max_episode_steps"):
+        with pytest.raises(ValueError, match=f"{what} is 0; it must be a whole number from 1 on"):
+            envs.make(name, **{what: 0})
+
+
+def test_an_episode_may_be_of_another_length(name: str) -> None:
+    world, endless = world_of(name, 2, max_episode_steps=3), world_of(name, max_episode_steps=None)
+    assert episode_steps(world) == 3
+    world.reset(seed=0)
+    actions = np.zeros(world.action_space.shape or ())
+    assert [world.step(actions)[3].tolist() for _ in range(3)] == [[False] * 2] * 2 + [[True] * 2]
+    with pytest.raises(ValueError, match="does not say how long an episode is"):
+        episode_steps(endless)
 
 
 def test_a_seed_repeats_an_episode(env: Task, alone: TaskEnv) -> None:
@@ -461,85 +494,3 @@ def test_environments_need_no_torch_no_graphics_and_print_nothing() -> None:
     done = python("-c", program, **ascii_only)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-
-
-class Drawn(gymnasium.Env[Any, Any]):
-    """Renders whatever it is given."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
-    observation_space = Box(-1, 1, (1,))
-
-    def __init__(self, picture: Any, space: Any, render_mode: str | None = None) -> None:
-        self.picture, self.action_space, self.render_mode = picture, space, render_mode
-        self.t = 0
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.t = 0
-        return np.zeros(1, np.float32), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.t += 1
-        return np.zeros(1, np.float32), 1.0, self.t == 5, False, {}
-
-    def render(self) -> Any:
-        return self.picture
-
-
-PICTURE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-LIMITED = Box(-1, 1, (1,))
-
-
-def drawn(picture: Any = PICTURE, space: Any = LIMITED, camera: Any = None) -> Any:
-    gymnasium.register("Test/Drawn-v0", Drawn, max_episode_steps=40)  # type: ignore[arg-type]
-    try:
-        return envs.make("Test/Drawn-v0", 2, camera, picture=picture, space=space)
-    finally:
-        del gymnasium.registry["Test/Drawn-v0"]
-
-
-@pytest.mark.parametrize("colour", [False, True])
-@pytest.mark.parametrize("crop", [None, (2, 28, 5, 35)])
-def test_a_goal_picture_goes_the_way_of_the_frames(colour: bool, crop: Any) -> None:
-    camera = envs.Camera(size=(12, 16), colour=colour, frames=3, crop=crop)
-    world = drawn(camera=camera)
-    check_world(world)
-    observations, _ = world.reset(seed=0)
-    assert observations.shape == (2, 3, 12, 16, *([3] if colour else []))
-    np.testing.assert_array_equal(camera.look_at(PICTURE), observations[0])
-
-
-def test_actions_are_repeated_and_end_with_the_episode() -> None:
-    world = drawn(camera=envs.Camera(size=(4, 5), repeat=3))
-    world.reset(seed=0)
-    rewards, ends = [], []
-    for _ in range(2):
-        _, reward, ended, _, _ = world.step(np.zeros((2, 1)))
-        rewards.append(reward.tolist())
-        ends.append(ended.tolist())
-    assert rewards == [[3, 3], [2, 2]]
-    assert ends == [[False, False], [True, True]]
-    assert time_step(world) == pytest.approx(0.3)
-    assert episode_steps(world) == 14
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"picture": None}, "renders nothing; a world needs pictures, uint8"),
-        ({"picture": np.zeros((4, 5, 3))}, "renders float64 of shape"),
-        ({"picture": np.zeros((4, 5), np.uint8)}, r"renders uint8 of shape \[4, 5\]"),
-        ({"space": Discrete(3)}, "takes actions of Discrete"),
-        ({"space": Box(-np.inf, np.inf, (1,))}, "has actions without limits"),
-        ({"camera": envs.Camera(crop=(0, 31, 0, 9))}, "is not inside the picture of 30x40"),
-    ],
-)
-def test_what_is_no_world_is_told_with_the_remedy(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        drawn(**options)
-
-
-def test_a_package_that_is_missing_is_named() -> None:
-    if importlib.util.find_spec("pygame") is None:
-        with pytest.raises(ValueError, match="Pendulum-v1 needs another package: pygame is not"):
-            envs.make("Pendulum-v1")
