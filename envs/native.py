@@ -156,7 +156,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         else:
             images = mask[:, None, None, None]
             observations = np.where(images, observations, self._observations)
-            states = np.where(mask[:, None], states, self._states)
+            states = np.where(mask[:, None], states, self.states)
             actions = np.where(mask[:, None], actions, self._actions)
             elapsed = np.where(mask, elapsed, self._elapsed)
             pairs = zip(mask, generators, self._generators, strict=True)

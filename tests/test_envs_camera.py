@@ -60,7 +60,7 @@ class Slider(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.place = float(
-            np.clip(self.place + 0.1 * action[0] + 0.01 * self.np_random.normal(), -1, 1)
+            np.clip(self.place + 0.4 * action[0] + 0.01 * self.np_random.normal(), -1, 1)
         )
         self.t += 1
         told = {"is_goal": self.place > 0}
