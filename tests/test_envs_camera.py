@@ -313,6 +313,7 @@ def not_implemented(env: Slider) -> Any:
     raise NotImplementedError
 
 
+@pytest.mark.filterwarnings("ignore:.*RGB-array rendering")
 @pytest.mark.parametrize(
     ("options", "told"),
     [
