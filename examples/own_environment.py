@@ -3,6 +3,9 @@
 The class is any Gymnasium environment that renders. What it takes to learn from it are the lines
 below the class: register it, draw the goal, train. This trains for a few seconds, which is too
 short to succeed; leave the last two lines of settings out to train in minutes.
+
+The id names this module, so that another program finds the environment too:
+``PYTHONPATH=examples python evaluate.py runs/own_environment``.
 """
 
 from typing import Any
@@ -42,11 +45,13 @@ class Rail(gymnasium.Env[Any, Any]):
         return picture
 
 
-if __name__ == "__main__":
+if "Rail-v0" not in gymnasium.registry:
     gymnasium.register("Rail-v0", "own_environment:Rail", max_episode_steps=40)
+
+if __name__ == "__main__":
     agent = e2c.train(
         "runs/own_environment",
-        env="Rail-v0",
+        env="own_environment:Rail-v0",
         goal=Rail().render(),  # the cart in the middle
         data={"transitions": 500, "rounds": 1, "episodes_per_round": 2},
         optimiser={"steps": 60, "steps_per_round": 20},
