@@ -141,7 +141,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         found = np.ones(self.num_envs, np.bool_) if mask is None else np.asarray(mask)
         if found.shape != (self.num_envs,) or found.dtype != np.bool_:
             raise ValueError(
-                f"The reset_mask of {self.num_envs} episodes is as many truth values; got "
+                f"The reset_mask of {self.num_envs} episodes is {self.num_envs} truth values; got "
                 f"{found.dtype} of shape {list(found.shape)}."
             )
         return found if self._states is not None else np.ones(self.num_envs, np.bool_)

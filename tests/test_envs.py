@@ -173,7 +173,7 @@ def test_options_of_a_reset_are_checked(name: str) -> None:
     with pytest.raises(ValueError, match="share one seed"):
         world.reset(seed=[1, 2, 3])
     for bad in (np.ones(2, np.bool_), np.ones(3)):
-        with pytest.raises(ValueError, match="The reset_mask of 3 episodes is as many truth value"):
+        with pytest.raises(ValueError, match="The reset_mask of 3 episodes is 3 truth values"):
             world.reset(options={"reset_mask": bad})
     world.reset(seed=0)
     with pytest.raises(ValueError, match="3 episodes were given 2 actions"):
