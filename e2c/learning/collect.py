@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.files.tracking import Progress
+from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec
-from envs.world import Simulated, World, episode_steps
+from envs.world import Simulated, World
 
 
 def collect(
@@ -92,10 +93,10 @@ def collect_transitions(
         options: of the world, see `make_world`.
     """
     rng, parts = np.random.default_rng(seed), list[Episodes]()
-    alone = make_world(env_id, 1, **options)
+    spec = problem_spec(make_world(env_id, 1, **options), options)
     if agent is not None:
-        check_task(agent, problem_spec(alone, options))
-    steps = min(length, episode_steps(alone))
+        check_task(agent, spec)
+    steps = min(length, spec.episode_steps)
     while (missing := transitions - sum(part.transitions for part in parts)) > 0:
         world = make_world(env_id, -(-missing // steps), **options)
         parts.append(collect(world, steps, rng, agent, exploration, {"seed": seed}))
@@ -115,26 +116,35 @@ def load_data(paths: Sequence[Path], spec: ProblemSpec) -> list[Episodes]:
         for what, there, here in _facts(found, spec):
             if there != here:
                 raise E2CError(
-                    f"{path} was recorded where {what} was {there}, and this run is on {spec.env} "
-                    f"where it is {here}: choose data of this task, or record it again with "
-                    "e2c-collect."
+                    f"{path} was recorded where {what} was {shown(there)}, and this run is on "
+                    f"{spec.env} where it is {here}: choose data of this task, or record it again "
+                    "with e2c-collect."
                 )
     return loaded
 
 
-def _facts(episodes: Episodes, spec: ProblemSpec) -> list[tuple[str, Any, Any]]:
-    """Return name, value in a recording and value in the task of all that must agree."""
-    made = episodes.provenance
-    told = made.get("parameters")
-    parameters = told if isinstance(told, dict) else {}
-    facts: list[tuple[str, Any, Any]] = [
-        ("the environment", made.get("env"), spec.env),
-        ("the shape of an observation", list(episodes.layout.planes), list(spec.planes)),
-        ("the number of controls", episodes.actions.shape[1], len(spec.control_low)),
-    ]
-    here = {
-        "dt": ("the control step", spec.dt),
-        "control_low": ("the lowest control", list(spec.control_low)),
-        "control_high": ("the highest control", list(spec.control_high)),
-    }
-    return facts + [(what, parameters[k], v) for k, (what, v) in here.items() if k in parameters]
+def _facts(episodes: Episodes, spec: ProblemSpec) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, value in a recording and value in the task of all that must agree."""
+    yield "the environment", episodes.provenance.get("env"), spec.env
+    yield "the shape of an observation", list(episodes.layout.planes), list(spec.planes)
+    yield "the number of controls", episodes.actions.shape[1], len(spec.control_low)
+    for parameters in _parameters(episodes.provenance):
+        for key, (what, here) in {
+            "dt": ("the control step", spec.dt),
+            "control_low": ("the lowest control", list(spec.control_low)),
+            "control_high": ("the highest control", list(spec.control_high)),
+        }.items():
+            if key in parameters:
+                yield what, parameters[key], here
+
+
+def _parameters(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the parameters of the world that a recording was made in, or of each that it joins."""
+    waiting: list[Any] = [provenance]
+    while waiting:
+        made = waiting.pop()
+        if isinstance(made, Mapping):
+            parameters, sources = made.get("parameters"), made.get("from")
+            if isinstance(parameters, Mapping):
+                yield parameters
+            waiting += sources if isinstance(sources, list) else []
