@@ -9,6 +9,7 @@ import numpy as np
 
 from e2c.control.base import Controller, Frames, rollout
 from e2c.data.episodes import Episodes
+from e2c.errors import E2CError
 from e2c.evaluation.scores import Scores, score
 from e2c.files.tracking import Progress
 from envs.world import World, episode_steps, settle_steps
@@ -46,12 +47,18 @@ def evaluate(
         goals: what the episodes are to reach; the world's own goals by default.
         steps: the longest that an episode may be; as long as the world's by default.
         name: the heading of the progress line.
+
+    Raises:
+        E2CError: when the world does not say how long an episode is; and as `rollout`.
     """
-    steps, started = steps or episode_steps(world), time.perf_counter()
-    rng = np.random.default_rng(seed)
+    try:
+        steps, settle = steps or episode_steps(world), settle_steps(world)
+    except ValueError as error:
+        raise E2CError(str(error)) from None
+    rng, started = np.random.default_rng(seed), time.perf_counter()
     with Progress(name, world.num_envs * steps, "steps") as progress:
         episodes = rollout(
             world, controller, steps, rng, goals, lambda t: progress(world.num_envs * t)
         )
     seconds = time.perf_counter() - started
-    return Evaluation(episodes, score(episodes, settle_steps(world)), seconds)
+    return Evaluation(episodes, score(episodes, settle), seconds)
