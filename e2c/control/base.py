@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -72,7 +72,8 @@ def rollout(
         B episodes, with whatever the world tells of states and the goal region.
 
     Raises:
-        E2CError: for what is not a world, and for an action of another shape or that is not finite.
+        E2CError: for what is not a world, goals that are not observations, an action of another
+            shape or that is not finite, and states or the goal region told in another form.
     """
     try:
         check_world(world)
@@ -80,6 +81,8 @@ def rollout(
         raise E2CError(str(error)) from None
     observations, infos = begin(world, rng, **options)
     told = infos.get("goal") if goals is None else goals
+    if told is not None:
+        _check_goals(told, world)
     controller.reset(told)
     record = _Record(world, steps, observations, infos)
     if watch is not None:
@@ -99,7 +102,7 @@ def rollout(
 def applied(actions: ArrayLike, world: World) -> NDArray[np.float32]:
     """Return the actions float32 ``[B, m]`` that act when ``actions [B, m]`` are asked for."""
     space = control_space(world)
-    asked, wanted = np.asarray(actions), (world.num_envs, *space.shape)
+    asked, wanted = _as_array(actions), (world.num_envs, *space.shape)
     if asked.shape != wanted or asked.dtype.kind not in "fiu" or not np.isfinite(asked).all():
         what = f"{asked.dtype} of shape {list(asked.shape)}"
         raise E2CError(
@@ -108,6 +111,25 @@ def applied(actions: ArrayLike, world: World) -> NDArray[np.float32]:
         )
     limited: NDArray[np.float32] = np.clip(asked, space.low, space.high).astype(np.float32)
     return limited
+
+
+def _as_array(told: Any) -> NDArray[Any]:
+    """Return ``told`` as an array; what cannot be one, such as a ragged list, is one of objects."""
+    try:
+        return np.asarray(told)
+    except (ValueError, TypeError, RuntimeError):
+        return np.array(None, object)
+
+
+def _check_goals(goals: Any, world: World) -> None:
+    """Raise an E2CError unless ``goals`` holds an observation for each episode."""
+    found, wanted = _as_array(goals), (world.num_envs, *layout_of(world).shape)
+    if found.dtype != np.uint8 or found.shape != wanted:
+        raise E2CError(
+            f"The goals of {world.num_envs} episodes are uint8 of shape {list(wanted)}; got "
+            f"{found.dtype} of shape {list(found.shape)}: give an observation for each episode (or "
+            "let the world's reset tell one as 'goal')."
+        )
 
 
 def problem_spec(world: World, options: Mapping[str, Any] | None = None) -> ProblemSpec:
@@ -136,6 +158,30 @@ def problem_spec(world: World, options: Mapping[str, Any] | None = None) -> Prob
     )
 
 
+class _Form(NamedTuple):
+    """In which form infos tell something of each of B episodes."""
+
+    what: str
+    dimensions: int
+    kinds: str
+    kept_as: type
+
+
+_FORMS = {
+    "state": _Form("a vector of numbers", 2, "fiu", np.float64),
+    "is_goal": _Form("a truth value", 1, "biu", np.bool_),
+}
+
+
+def _not_told(world: World, name: str, found: NDArray[Any]) -> E2CError:
+    """Say that infos do not tell what they should under ``name``."""
+    told = "nothing" if found.dtype == object else f"{found.dtype} of {list(found.shape)}"
+    return E2CError(
+        f"{name_of(world)} tells {told} of its {world.num_envs} episodes as {name!r}: let the info "
+        f"of its reset and of every step hold {_FORMS[name].what} of that name, or none of them."
+    )
+
+
 class _Record:
     """What happens in B episodes of at most T steps."""
 
@@ -145,14 +191,14 @@ class _Record:
         self.frames = np.empty((B, steps + F, *self.layout.frame_shape), np.uint8)
         self.actions = np.empty((B, steps, *control_space(world).shape), np.float32)
         self.rewards = np.empty((B, steps))
-        self.moments = {
-            name: np.empty((B, steps + 1, *infos[name].shape[1:]), kind)
-            for name, kind in (("state", np.float64), ("is_goal", np.bool_))
-            if name in infos
-        }
         self.lengths = np.full(B, steps, np.int64)
         self.terminated = np.zeros(B, np.bool_)
         self.alive = np.ones(B, np.bool_)
+        self.moments = {
+            name: np.empty((B, steps + 1, *self._told(name, infos).shape[1:]), form.kept_as)
+            for name, form in _FORMS.items()
+            if name in infos
+        }
         self.frames[:, :F] = self.layout.split(observations)
         self._add_moment(0, infos)
 
@@ -173,7 +219,20 @@ class _Record:
 
     def _add_moment(self, t: int, infos: dict[str, Any]) -> None:
         for name, kept in self.moments.items():
-            kept[:, t] = infos[name]
+            told = self._told(name, infos)
+            if told.shape[1:] != kept.shape[2:]:
+                raise _not_told(self.world, name, told)
+            kept[:, t] = told
+
+    def _told(self, name: str, infos: dict[str, Any]) -> NDArray[Any]:
+        """Return what infos tell of each episode under ``name``, ``[B]`` or ``[B, n]``."""
+        found, form = _as_array(infos.get(name)), _FORMS[name]
+        if found.dtype == object:  # what Gymnasium's worlds make of truth values and lists
+            found = _as_array(found.tolist())
+        everywhere = infos.get(f"_{name}", self.alive)[self.alive].all()
+        if found.ndim != form.dimensions or found.dtype.kind not in form.kinds or not everywhere:
+            raise _not_told(self.world, name, found)
+        return found
 
     def end(self, t: int, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> bool:
         """End the episodes that step t ended; say whether all have."""
