@@ -9,6 +9,7 @@ from dots import dots
 from tiny import ENV, shorten_episodes
 
 import e2c
+import envs
 from e2c.control.agent import Agent
 from e2c.control.base import make_world, problem_spec, rollout
 from e2c.control.simple import Zero
@@ -78,6 +79,35 @@ def test_perturbed_starts_are_those_of_the_task_that_has_them(agent: Agent) -> N
         assess(agent, 2, 7, Disturbance(perturbed=True), oracle=False)
 
 
+DISTURBANCES = {
+    "mass": Disturbance(mass=1.3),
+    "length": Disturbance(length=1.1),
+    "perturbed": Disturbance(perturbed=True),
+    "state_noise": Disturbance(state_noise=1.0),
+    "kick": Disturbance(kick=0.1),
+}
+KNOWN = {"E2C/PendulumSwingUp-v0": {"mass", "length"}, "E2C/PendulumBalance-v0": {"perturbed"}}
+"""Which of them a task knows; noise comes in all, and a kick where episodes outlast 6 s."""
+
+
+@pytest.mark.parametrize("name", DISTURBANCES)
+@pytest.mark.parametrize("env", envs.ENVIRONMENTS)
+def test_a_disturbance_that_a_task_does_not_know_is_one_sentence(env: str, name: str) -> None:
+    spec = problem_spec(make_world(env))
+    known = KNOWN.get(env, set()) | {"state_noise"}
+    if spec.episode_steps * spec.dt > 6:
+        known |= {"kick"}
+    if name in known:
+        assert DISTURBANCES[name].world(spec, 2, 0).num_envs == 2
+        return
+    with pytest.raises(E2CError) as caught:
+        DISTURBANCES[name].world(spec, 2, 0)
+    message = str(caught.value)
+    assert name in message
+    assert "leave it out." in message
+    assert message.count(". ") == 0
+
+
 def test_a_kick_lasts_a_quarter_of_a_second_after_six() -> None:
     """The velocity gains what the push gives in each of five steps, whatever the agent does."""
     spec = problem_spec(make_world(ENV))
@@ -129,6 +159,17 @@ def test_blind_steps_are_counted(agent: Agent) -> None:
     results = assess(agent, 3, 7, Disturbance(black_frames=1.0), oracle=False).results
     assert results["faults"]["blind"] == 3 * STEPS
     assert [row["faults"]["blind"] for row in results["episodes"]] == [STEPS] * 3
+
+
+def test_a_bad_camera_is_as_bad_again_with_the_same_seed() -> None:
+    spec = problem_spec(make_world(ENV))
+    bad = Disturbance(frame_noise=10.0, black_frames=0.2)
+    one, again, other = (
+        rollout(world, Zero(world), 3, np.random.default_rng(0)).frames
+        for world in (bad.world(spec, 3, seed) for seed in (1, 1, 2))
+    )
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
 
 
 def test_a_bad_camera_is_one_of_any_world() -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import noise_data
+from tiny import noise_data, task_of
 
+from e2c.control.base import make_world, problem_spec
 from e2c.data import episodes as dataset
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
+from e2c.learning.collect import load_data
 
 H, W = 2, 5
 
@@ -65,11 +66,101 @@ def test_episodes_come_apart_and_together_again() -> None:
         np.testing.assert_array_equal(getattr(joined, name), getattr(data, name))
 
 
-@pytest.mark.parametrize("name", ["frames", "actions", "states", "lengths"])
+OPTIONAL = ("states", "rewards", "in_goal", "goals", "terminated")
+ARRAYS = ("frames", "actions", "lengths", *OPTIONAL)
+
+
+def coloured(lengths: tuple[int, ...], seed: int = 0) -> Episodes:
+    """Episodes of noise in colour, of a world that tells everything: F = 2, m = 2, n = 3."""
+    rng, E, steps = np.random.default_rng(seed), len(lengths), sum(lengths)
+    return Episodes(
+        frames=rng.integers(0, 256, (steps + 2 * E, H, W, 3), np.uint8),
+        actions=rng.standard_normal((steps, 2)).astype(np.float32),
+        lengths=np.array(lengths, np.int64),
+        states=rng.standard_normal((steps + E, 3)),
+        rewards=rng.standard_normal(steps),
+        in_goal=rng.random(steps + E) < 0.5,
+        goals=rng.integers(0, 256, (E, 2, H, W, 3), np.uint8),
+        terminated=rng.random(E) < 0.5,
+        provenance={"env": "Test/Tiny-v0", "seed": seed},
+    )
+
+
+def without(episodes: Episodes, name: str) -> Episodes:
+    nothing: dict[str, Any] = {name: None}
+    return dataclasses.replace(episodes, **nothing)
+
+
+def assert_equal(found: Episodes, wanted: Episodes) -> None:
+    for name in ARRAYS:
+        one, other = getattr(found, name), getattr(wanted, name)
+        assert (one is None) == (other is None), name
+        if one is not None:
+            assert one.dtype == other.dtype, name
+            np.testing.assert_array_equal(one, other, name)
+
+
+def test_all_that_a_world_tells_comes_apart_and_together_again() -> None:
+    data = coloured((4, 7, 1))
+    parts = list(data.split())
+    for e, (part, T) in enumerate(zip(parts, (4, 7, 1), strict=True)):
+        counts = (T + 2, T, 1, T + 1, T, T + 1, 1, 1)
+        assert tuple(len(getattr(part, name)) for name in ARRAYS) == counts
+        assert part.provenance == data.provenance
+        assert part.frames_per_observation == 2
+        np.testing.assert_array_equal(part.planes(), data.planes()[data.moment_rows(e)])
+        assert data.goals is not None
+        assert part.goals is not None
+        np.testing.assert_array_equal(part.goals[0], data.goals[e])
+    assert_equal(dataset.join(parts), data)
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_what_only_some_parts_tell_is_not_kept(name: str) -> None:
+    one, two = coloured((4, 7)), coloured((5,), seed=1)
+    whole = dataset.join([one, two])
+    for parts in ([without(one, name), two], [one, without(two, name)]):
+        assert_equal(dataset.join(parts), without(whole, name))
+
+
+@pytest.mark.parametrize("F", [1, 2, 3])
+def test_the_rows_of_episodes_lie_one_after_another(F: int) -> None:
+    data = counting((4, 7, 1), F)
+    for rows, total in (
+        (data.frame_rows, len(data.frames)),
+        (data.action_rows, len(data.actions)),
+        (data.moment_rows, 12 + 3),
+    ):
+        found = np.concatenate([np.arange(rows(e).start, rows(e).stop) for e in range(3)])
+        np.testing.assert_array_equal(found, np.arange(total))
+    assert [len(part.frames) for part in data.split()] == [4 + F, 7 + F, 1 + F]
+
+
+def test_planes_of_colour_are_frames_in_order_each_with_its_channels() -> None:
+    data = coloured((4, 7))
+    planes, goals = data.planes(), data.goal_planes()
+    assert planes.shape == (13, 6, H, W)
+    assert goals is not None
+    assert data.goals is not None
+    for frame in range(2):
+        for channel in range(3):
+            plane = 3 * frame + channel
+            for e, T in enumerate((4, 7)):
+                first = data.frame_rows(e).start + frame
+                np.testing.assert_array_equal(
+                    planes[data.moment_rows(e), plane],
+                    data.frames[first : first + T + 1, ..., channel],
+                )
+            np.testing.assert_array_equal(goals[:, plane], data.goals[:, frame, ..., channel])
+    assert without(data, "goals").goal_planes() is None
+
+
+@pytest.mark.parametrize("name", ARRAYS)
 def test_the_hash_sees_every_array(name: str) -> None:
-    data = noise_data((4, 7))
+    data = coloured((4, 7))
     array = getattr(data, name).copy()
-    array.reshape(-1)[-1] += 1
+    last = array.reshape(-1)
+    last[-1] = not last[-1] if array.dtype == bool else last[-1] + 1
     assert dataclasses.replace(data, **{name: array}).content_hash != data.content_hash
 
 
@@ -128,40 +219,18 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 def test_a_file_gives_back_what_was_saved(path: Path) -> None:
     found, saved = dataset.load(path), noise_data((4, 7))
-    for name in ("frames", "actions", "states", "lengths"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(saved, name))
-        assert getattr(found, name).dtype == getattr(saved, name).dtype
+    assert_equal(found, saved)
     assert found.provenance == saved.provenance
-
-
-def without(episodes: Episodes, name: str) -> Episodes:
-    nothing: dict[str, Any] = {name: None}
-    return dataclasses.replace(episodes, **nothing)
 
 
 def test_what_a_world_tells_besides_is_kept(path: Path) -> None:
     """Colour, rewards, the goal region, goals and terminations; and each may be missing."""
-    rng = np.random.default_rng(0)
-    full = Episodes(
-        frames=rng.integers(0, 256, (15, 2, 5, 3), np.uint8),
-        actions=rng.standard_normal((11, 2)).astype(np.float32),
-        lengths=np.array([4, 7]),
-        states=rng.standard_normal((13, 3)),
-        rewards=rng.standard_normal(11),
-        in_goal=rng.random(13) < 0.5,
-        goals=rng.integers(0, 256, (2, 2, 2, 5, 3), np.uint8),
-        terminated=np.array([True, False]),
-        provenance={"env": "Test/Tiny-v0"},
-    )
-    names = [item.name for item in dataclasses.fields(Episodes)]
-    optional = ("states", "rewards", "in_goal", "goals", "terminated")
-    for missing in (None, *optional):
+    full = coloured((4, 7))
+    for missing in (None, *OPTIONAL):
         saved = without(full, missing) if missing else full
         saved.save(path)
-        found = dataset.load(path)
-        for name in names:
-            np.testing.assert_array_equal(getattr(found, name), getattr(saved, name))
-    hashes = {without(full, name).content_hash for name in optional}
+        assert_equal(dataset.load(path), saved)
+    hashes = {without(full, name).content_hash for name in OPTIONAL}
     assert len(hashes | {full.content_hash}) == 6
 
 
@@ -180,21 +249,39 @@ def test_optional_arrays_that_do_not_fit_are_refused(path: Path, name: str, wron
     assert name in refusal(path)
 
 
-def test_a_file_of_the_older_format_is_read(path: Path) -> None:
-    """Its hash is computed here as it was then, over four arrays in this order."""
-    saved = noise_data((4, 7))
-    arrays = {name: getattr(saved, name) for name in ("frames", "actions", "states", "lengths")}
-    digest = hashlib.sha256(json.dumps(saved.provenance, sort_keys=True).encode())
-    for name, array in arrays.items():
-        digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        digest.update(array.tobytes())
-    about = {"schema": "e2c-dataset-1", "sha256": digest.hexdigest()}
-    header = np.array(json.dumps({**about, "provenance": saved.provenance}))
-    np.savez_compressed(path, allow_pickle=False, header=header, **arrays)
-    found = dataset.load(path)
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(getattr(found, name), array)
-    assert found.rewards is found.in_goal is found.goals is found.terminated is None
+OLDER = Path(__file__).parent / "older.npz"
+"""Two episodes of 2 steps, recorded with e2c-collect of version 0.1.0:
+``--env E2C/Planar-v0 --transitions 4 --episode-length 2 --seed 7``."""
+
+
+def test_a_file_of_the_older_format_is_read_and_has_the_same_hash() -> None:
+    """Written when frames were grey and states always there; a run may have kept its hash."""
+    with np.load(OLDER) as archive:
+        header = json.loads(str(archive["header"]))
+        wanted = {name: archive[name] for name in archive.files if name != "header"}
+    assert header["schema"] == "e2c-dataset-1"
+    found = dataset.load(OLDER)
+    assert_equal(found, Episodes(**wanted))
+    assert found.content_hash == header["sha256"]
+    assert found.lengths.tolist() == [2, 2]
+    assert found.states is not None
+    task = task_of("E2C/Planar-v0")
+    np.testing.assert_array_equal(found.planes(), task.observe(found.states))
+    spec = problem_spec(make_world("E2C/Planar-v0"))
+    assert load_data([OLDER], spec)[0].content_hash == header["sha256"]
+
+
+def test_an_older_file_that_is_saved_again_is_one_of_today(path: Path) -> None:
+    found = dataset.load(OLDER)
+    found.save(path)
+    again = dataset.load(path)
+    assert_equal(again, found)
+    assert again.content_hash == found.content_hash
+
+
+def test_the_hash_of_what_older_files_hold_never_changes() -> None:
+    """The numbers of a file of today; were they others, finished runs would not know their data."""
+    assert noise_data((4, 7)).content_hash[:16] == "017451c492d9dfbb"
 
 
 def test_saving_makes_folders_and_replaces(tmp_path: Path) -> None:

@@ -1,23 +1,22 @@
 """The one loop: x_t, u_t and x_{t+1} are those of one step, of one episode."""
 
-import dataclasses
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 from dots import Dot, dots
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import AddRenderObservation
 from numpy.typing import NDArray
 from tiny import ENV
 
-from e2c.control.agent import PlannerConfig
-from e2c.control.base import make_world, problem_spec, rollout
-from e2c.control.oracle import Oracle
-from e2c.control.simple import Noisy, Random, Replay, Zero
+from e2c.control.base import make_world, rollout
+from e2c.control.simple import Zero
 from e2c.errors import E2CError
-from e2c.evaluation.evaluate import evaluate
-from e2c.learning.collect import load_data
 from envs.world import World, layout_of
 
 
@@ -32,14 +31,19 @@ class Clock:
         return np.stack([np.arange(len(frames)) / 10, np.full(len(frames), -(self.t - 1) / 10)], 1)
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED]
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("frames", [1, 3])
-def test_episodes_end_when_the_world_ends_them(mode: AutoresetMode, frames: int) -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_episodes_end_when_the_world_ends_them(mode: AutoresetMode, frames: int, cut: bool) -> None:
     """And nothing of the episode that follows is taken for a part of it."""
-    episodes = rollout(dots(4, (3, 7, 1, 0), mode, frames), Clock(), 9, np.random.default_rng(0))
+    world = dots(4, (3, 7, 1, 0), mode, frames, cut=cut)
+    episodes = rollout(world, Clock(), 9, np.random.default_rng(0))
     assert episodes.lengths.tolist() == [3, 7, 1, 9]
     assert episodes.terminated is not None
-    assert episodes.terminated.tolist() == [True, True, True, False]
+    assert episodes.terminated.tolist() == [not cut, not cut, not cut, False]
     assert episodes.frames_per_observation == frames
     assert (episodes.states, episodes.in_goal, episodes.goals) == (None, None, None)
     first = episodes.frames[0, 0, 0, 1]
@@ -53,6 +57,159 @@ def test_episodes_end_when_the_world_ends_them(mode: AutoresetMode, frames: int)
         np.testing.assert_allclose(episode.actions[:, 1], -np.arange(T) / 10, rtol=1e-6)
         assert episode.rewards is not None
         np.testing.assert_array_equal(episode.rewards, np.arange(1, T + 1))
+
+
+class Turncoat(Dot):
+    """Its first episode is cut off; those that follow terminate."""
+
+    def step(self, action: Any) -> Any:
+        found = super().step(action)
+        self.cut = self.cut and not found[3]
+        return found
+
+
+def test_how_an_episode_ended_is_not_told_of_the_one_that_follows() -> None:
+    pair = (Turncoat(0, ends=2, cut=True), Dot(1, ends=7))
+    world = SyncVectorEnv([partial(AddRenderObservation, dot, render_only=True) for dot in pair])
+    episodes = rollout(world, Clock(), 9, np.random.default_rng(0))
+    assert episodes.lengths.tolist() == [2, 7]
+    assert episodes.terminated is not None
+    assert episodes.terminated.tolist() == [False, True]
+
+
+def test_a_world_that_begins_anew_by_itself_is_reset_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a reset of some of its episodes leaves the others alone, it need not know."""
+    world = dots(3, (2, 3, 0))
+    reset = MagicMock(wraps=world.reset)
+    monkeypatch.setattr(world, "reset", reset)
+    rollout(world, Clock(), 6, np.random.default_rng(0))
+    assert reset.call_count == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_foreign_world_may_tell_states_goals_and_the_goal_region(mode: AutoresetMode) -> None:
+    """Of every episode up to its end, and nothing of the episode that follows."""
+    world = dots(4, (3, 7, 1, 0), mode, frames=1, tells=True)
+    episodes = rollout(world, Clock(), 9, np.random.default_rng(0))
+    assert episodes.states is not None
+    assert episodes.in_goal is not None
+    assert episodes.goals is not None
+    assert (episodes.goals == [255, 0, 0]).all()
+    assert episodes.goals.shape == (4, 1, 6, 8, 3)
+    first = episodes.states[0, 1]
+    for b, T in enumerate(episodes.lengths):
+        clock, rows = np.arange(T + 1), episodes.moment_rows(b)
+        told = np.stack([np.full(T + 1, b), np.full(T + 1, first), clock], 1)
+        np.testing.assert_array_equal(episodes.states[rows], told)
+        np.testing.assert_array_equal(episodes.in_goal[rows], clock >= 2)
+
+
+def test_the_loop_ends_with_the_last_episode() -> None:
+    """And says so step by step: 0 when the episodes have begun, then after each step."""
+    told: list[int] = []
+    world = dots(2, (3, 2))
+    episodes = rollout(world, Clock(), 100, np.random.default_rng(0), watch=told.append)
+    assert told == [0, 1, 2, 3]
+    assert len(episodes.frames) == 3 + 2 + 2 * 2
+
+
+def test_goals_that_are_given_replace_the_worlds_own() -> None:
+    goals = np.random.default_rng(0).integers(0, 256, (3, 2, 6, 8, 3), np.uint8)
+    given: list[Any] = []
+
+    class Asked(Clock):
+        def reset(self, goals: Any, /) -> None:
+            given.append(goals)
+            super().reset(goals)
+
+    episodes = rollout(dots(3), Asked(), 2, np.random.default_rng(0), goals)
+    np.testing.assert_array_equal(episodes.goals, goals)
+    np.testing.assert_array_equal(given[0], goals)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((2, 2, 6, 8, 3), np.uint8),
+        np.zeros((2, 6, 8, 3), np.uint8),
+        np.zeros((3, 2, 6, 8, 3), np.float32),
+        "north",
+    ],
+)
+def test_what_is_no_goal_of_each_episode_is_one_sentence(wrong: Any) -> None:
+    """Before anything is played; `Clock` itself looks at no goal."""
+    told = r"^The goals of 3 episodes are uint8 of shape \[3, 2, 6, 8, 3\]; got .*: give .*\.$"
+    with pytest.raises(E2CError, match=told):
+        rollout(dots(3), Clock(), 2, np.random.default_rng(0), wrong)
+
+
+def test_a_goal_that_the_world_tells_must_be_an_observation() -> None:
+    """The dots tell one frame of it, and show two."""
+    with pytest.raises(E2CError, match=r"^The goals of 3 episodes are uint8 of shape \[3, 2, 6, 8"):
+        rollout(dots(3, tells=True), Clock(), 2, np.random.default_rng(0))
+
+
+class Teller(Dot):
+    """A dot whose infos hold ``infos[t]``."""
+
+    def __init__(self, infos: Sequence[dict[str, Any]]) -> None:
+        super().__init__()
+        self.infos, self.metadata = infos, {**Dot.metadata, "render_fps": 20}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        return super().reset(seed=seed)[0], self.infos[0]
+
+    def info(self) -> dict[str, Any]:
+        return self.infos[self.t]
+
+
+def telling(infos: Sequence[dict[str, Any]]) -> World:
+    return SyncVectorEnv([lambda: AddRenderObservation(Teller(infos), render_only=True)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("infos", "told"),
+    [
+        ([{"is_goal": True}, {"is_goal": True}, {}], "nothing of its 2 episodes as 'is_goal'"),
+        ([{"state": np.zeros(3)}, {}], "nothing of its 2 episodes as 'state'"),
+        ([{"state": np.zeros(3)}, {"state": np.zeros(1)}], r"float64 of \[2, 1\] .* as 'state'"),
+        ([{"state": 1.0}] * 3, r"float64 of \[2\] of its 2 episodes as 'state'"),
+        ([{"state": {"x": 1.0}}] * 3, "nothing of its 2 episodes as 'state'"),
+        ([{"state": "north"}] * 3, r"<U5 of \[2\] of its 2 episodes as 'state'"),
+        ([{"is_goal": np.zeros(2, bool)}] * 3, r"bool of \[2, 2\] .* as 'is_goal'"),
+        ([{"is_goal": 0.5}] * 3, r"float64 of \[2\] of its 2 episodes as 'is_goal'"),
+    ],
+)
+def test_what_a_world_tells_in_another_form_is_one_sentence(
+    infos: list[dict[str, Any]], told: str
+) -> None:
+    with pytest.raises(E2CError, match=f"^SyncVectorEnv tells {told}: let the info of its reset"):
+        rollout(telling(infos), Clock(), 2, np.random.default_rng(0))
+
+
+def test_what_only_some_episodes_tell_is_refused() -> None:
+    """Gymnasium fills the others with zeros, which are no states."""
+
+    def build(tells: bool) -> Any:
+        return lambda: AddRenderObservation(Dot(tells=tells), render_only=True)
+
+    silent = SyncVectorEnv([build(False), build(True)])
+    with pytest.raises(E2CError, match="of its 2 episodes as 'state': let the info of its reset"):
+        rollout(silent, Clock(), 2, np.random.default_rng(0))
+
+
+def test_a_state_may_be_a_list_of_numbers() -> None:
+    found = rollout(telling([{"state": [1, 2.5]}] * 3), Clock(), 2, np.random.default_rng(0))
+    assert found.states is not None
+    np.testing.assert_array_equal(found.states, [[1, 2.5]] * 6)
+
+
+@pytest.mark.parametrize("inside", [True, np.True_, 1, np.int8(1)])
+def test_whether_it_is_in_the_goal_may_be_any_truth_value(inside: Any) -> None:
+    found = rollout(telling([{"is_goal": inside}] * 3), Clock(), 2, np.random.default_rng(0))
+    assert found.in_goal is not None
+    assert found.in_goal.dtype == np.bool_
+    assert found.in_goal.all()
 
 
 def test_observations_are_those_that_were_acted_on() -> None:
@@ -112,7 +269,19 @@ def test_actions_are_recorded_as_they_acted() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.zeros(2), np.zeros((3, 2)), np.full((2, 2), np.nan), np.full((2, 2), "up"), None]
+    "wrong",
+    [
+        np.zeros(2),
+        np.zeros((3, 2)),
+        np.zeros((2, 2, 1)),
+        np.full((2, 2), np.nan),
+        np.full((2, 2), -np.inf),
+        np.full((2, 2), 1j),
+        np.full((2, 2), "up"),
+        [[0.1, 0.2], [0.3]],
+        torch.zeros(2, 2, requires_grad=True),
+        None,
+    ],
 )
 def test_what_is_no_action_is_one_sentence(wrong: Any) -> None:
     class Broken(Clock):
@@ -123,60 +292,6 @@ def test_what_is_no_action_is_one_sentence(wrong: Any) -> None:
         E2CError, match=r"takes finite numbers of shape \[2, 2\]: correct the contr"
     ):
         rollout(dots(2), Broken(), 3, np.random.default_rng(0))
-
-
-def controllers(world: World) -> dict[str, Any]:
-    rng = np.random.default_rng(1)
-    recorded = rollout(world, Random(world, rng), 5, np.random.default_rng(2))
-    found = {
-        "random": lambda: Random(world, np.random.default_rng(1)),
-        "zero": lambda: Zero(world),
-        "replay": lambda: Replay(recorded),
-        "noisy": lambda: Noisy(Zero(world), np.ones(1), np.random.default_rng(1)),
-    }
-    options = PlannerConfig(horizon=5, first_iterations=2, restarts=2)
-    return found | {"oracle": lambda: Oracle(world, options)}
-
-
-@pytest.mark.parametrize("name", ["random", "zero", "replay", "noisy", "oracle"])
-@pytest.mark.parametrize("B", [5, 1])
-def test_every_controller_acts_and_repeats_itself(name: str, B: int) -> None:
-    world = make_world(ENV, B)
-    build = controllers(world)[name]
-    one, again = (rollout(world, build(), 5, np.random.default_rng(2)) for _ in range(2))
-    assert one.content_hash == again.content_hash
-    assert one.actions.shape == (5 * B, 1)
-    assert (np.abs(one.actions) <= 2).all()
-    if name == "replay":
-        recorded = build().episodes
-        np.testing.assert_array_equal(one.states, recorded.states)
-
-
-def test_one_evaluation_serves_every_controller(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = make_world("E2C/PendulumBalance-v0", 3)
-    for build in controllers(world).values():
-        found = evaluate(world, build(), 7)
-        assert found.scores.success is not None
-        assert found.scores.summary().keys() >= {"success_rate", "time_in_goal", "return_mean"}
-
-
-def test_data_of_another_time_step_or_other_limits_are_refused(tmp_path: Any) -> None:
-    world = make_world(ENV, 2)
-    spec = problem_spec(world)
-    episodes = rollout(world, Zero(world), 4, np.random.default_rng(0))
-    path = tmp_path / "data.npz"
-    episodes.save(path)
-    assert load_data([path], spec)[0].content_hash == episodes.content_hash
-    for name, value, told in (
-        ("dt", 0.1, "the control step was 0.1"),
-        ("control_high", [1.0], r"the highest control was \[1.0\]"),
-        ("control_low", [-1.0], r"the lowest control was \[-1.0\]"),
-    ):
-        parameters = {**episodes.provenance["parameters"], name: value}
-        other = {**episodes.provenance, "parameters": parameters}
-        dataclasses.replace(episodes, provenance=other).save(path)
-        with pytest.raises(E2CError, match=f"{told}, and this run is on {ENV} where it is"):
-            load_data([path], spec)
 
 
 def test_a_world_that_hides_the_last_image_is_refused() -> None:
