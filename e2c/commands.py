@@ -16,7 +16,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from e2c.config import Config, Recipe, check_recipe, with_method
+from e2c.config import Config, Recipe, check_recipe, with_method, world_options
 from e2c.control.goals import from_state, read_goal
 from e2c.door import collect, load_agent, named
 from e2c.errors import E2CError, run_command
@@ -30,6 +30,7 @@ from e2c.models.base import ProblemSpec
 from e2c.options import SEEDS, check_ranges, flag, option
 from e2c.presets import HEADLINE, PRESETS
 from e2c.report import write_report
+from envs import Camera
 
 T = TypeVar("T")
 
@@ -44,7 +45,10 @@ class Collect:
     out: Path
     """File of episodes to write (.npz)."""
     env: str = "E2C/PendulumSwingUp-v0"
-    """Gymnasium id of the task."""
+    """Gymnasium id of the world: a task of ours, or any environment that renders."""
+    env_args: str = "{}"
+    """Options of the environment, as JSON: '{"mass": 2}'."""
+    camera: Camera = field(default_factory=Camera)
     transitions: int = option(5000, 1, 1e7)
     """Transitions to record, rounded up to whole episodes."""
     episode_length: int = option(25, 1, 1e5)
@@ -62,7 +66,13 @@ class Collect:
         _ends_in(".npz", out=self.out)
         agent = None if self.agent is None else load_agent(self.agent)
         data = collect(
-            self.env, self.transitions, self.episode_length, self.seed, agent, self.exploration
+            self.env,
+            self.transitions,
+            self.episode_length,
+            self.seed,
+            agent,
+            self.exploration,
+            **world_options(self.env_args, self.camera),
         )
         data.save(self.out)
         _tell(f"{self.out}: {data.transitions} transitions, sha256 {data.content_hash[:16]}")
@@ -90,6 +100,8 @@ class Train:
     goal: str = ""
     """What to reach, in place of the world's own goals: a picture (.png, .jpg), an array (.npy) or
     a moment of a recording (FILE.npz:EPISODE:STEP)."""
+    goal_sha256: tyro.conf.Suppress[str] = ""
+    """Hash of the goal of the run that is repeated."""
     data: tuple[Path, ...] = ()
     """Files of episodes to start from, in place of random transitions."""
     data_sha256: tyro.conf.Suppress[tuple[str, ...]] = ()
@@ -116,15 +128,17 @@ class Train:
         )
 
     def _recipe(self) -> Recipe:
-        """Return what was asked for, with the hashes of data that are repeated."""
+        """Return what was asked for, with the hashes of what is given as in the repeated run."""
         data = tuple(os.path.abspath(path) for path in self.data)
-        same = self.repeat is not None and runs.read_recipe(self.repeat).data == data
+        goal = os.path.abspath(self.goal) if self.goal else ""
+        before = Recipe() if self.repeat is None else runs.read_recipe(self.repeat)
         return Recipe(
             self.config,
             seed=self.seed,
-            goal=os.path.abspath(self.goal) if self.goal else "",
+            goal=goal,
+            goal_sha256=self.goal_sha256 if goal == before.goal else "",
             data=data,
-            data_sha256=self.data_sha256 if same else (),
+            data_sha256=self.data_sha256 if data == before.data else (),
             device=self.device,
             threads=self.threads,
         )

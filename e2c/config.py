@@ -67,7 +67,7 @@ class Config:
     env: str = "E2C/PendulumSwingUp-v0"
     """Gymnasium id of the world: a task of ours, or any environment that renders."""
     env_args: str = "{}"
-    """Options of the environment, as JSON: '{"gravity": 9}'."""
+    """Options of the environment, as JSON: '{"mass": 2}'."""
     camera: Camera = field(default_factory=Camera)
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(
@@ -80,22 +80,8 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def world_options(self) -> dict[str, Any]:
-        """Return what the world is made with besides its id.
-
-        Raises:
-            E2CError: when ``env_args`` is not a JSON mapping.
-        """
-        try:
-            found = parse_json(self.env_args)
-            if not isinstance(found, dict):
-                raise ValueError("it is no mapping")
-        except ValueError as error:
-            raise E2CError(
-                f"env_args is {shown(self.env_args)}; it must be a JSON mapping such as "
-                f"'{{\"gravity\": 9}}' ({shown(error)})."
-            ) from None
-        camera = {} if self.camera == Camera() else {"camera": to_dict(self.camera)}
-        return {**found, **camera}
+        """Return what the world is made with besides its id; see `world_options`."""
+        return world_options(self.env_args, self.camera)
 
 
 @dataclass(frozen=True)
@@ -109,6 +95,8 @@ class Recipe:
     goal: str = ""
     """The observation to reach, in place of the world's own goals: a picture (.png, .jpg), an array
     (.npy) or a moment of a recording (FILE.npz:EPISODE:STEP)."""
+    goal_sha256: str = ""
+    """Hash of the goal that was given, which the run finds out; another goal is refused."""
     data: tuple[str, ...] = ()
     """Files of episodes to start from, in place of random transitions."""
     data_sha256: tuple[str, ...] = ()
@@ -117,6 +105,28 @@ class Recipe:
     """cpu or cuda."""
     threads: int = option(1, 1, 256)
     """Threads that torch uses; small networks gain nothing from more."""
+
+
+def world_options(env_args: str, camera: Camera) -> dict[str, Any]:
+    """Return what a world is made with besides its id, as JSON can hold it.
+
+    Args:
+        env_args: options of the environment, as JSON.
+        camera: what is made of the environment's pictures.
+
+    Raises:
+        E2CError: when ``env_args`` is not a JSON mapping.
+    """
+    try:
+        found = parse_json(env_args)
+        if not isinstance(found, dict):
+            raise ValueError("it is no mapping")
+    except ValueError as error:
+        raise E2CError(
+            f"env_args is {shown(env_args)}; it must be a JSON mapping such as "
+            f"'{{\"mass\": 2}}' ({shown(error)})."
+        ) from None
+    return found if camera == Camera() else {**found, "camera": to_dict(camera)}
 
 
 def with_method(config: Config, name: str) -> Config:

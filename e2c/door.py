@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from e2c.config import Config, Recipe, with_method
 from e2c.control.agent import Agent
+from e2c.control.goals import content_hash
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.files.tracking import WandbMode
@@ -45,6 +47,7 @@ def collect(
     seed: int = 0,
     agent: Agent | None = None,
     exploration: float = 0.15,
+    **options: Any,
 ) -> Episodes:
     """Record episodes under random controls, or under an agent that explores.
 
@@ -56,11 +59,13 @@ def collect(
         agent: acts, with noise; without one, controls are random.
         exploration: standard deviation of the noise on the agent's controls, as a share of the
             limits.
+        options: of the world, see `make_world`; those of the agent's world by default.
 
     Returns:
         The episodes; their `save` writes a file that training takes.
     """
-    return collect_transitions(env, transitions, length, seed, agent, exploration)
+    told = options if agent is None else {**agent.spec.options, **options}
+    return collect_transitions(env, transitions, length, seed, agent, exploration, **told)
 
 
 def train(
@@ -73,7 +78,7 @@ def train(
     device: str = "cpu",
     threads: int = 1,
     wandb: WandbMode = "off",
-    **changes: Mapping[str, Any],
+    **changes: Any,
 ) -> Agent:
     """Train an agent from pixels, or go on with a run that was interrupted.
 
@@ -89,7 +94,7 @@ def train(
         threads: threads that torch uses.
         wandb: whether to report to wandb too.
         changes: sections of the configuration and what is changed in them, such as
-            ``optimiser={"steps": 1000}``; see `e2c.config`.
+            ``optimiser={"steps": 1000}``, and ``env_args``; see `e2c.config`.
 
     Raises:
         E2CError: for anything that the user can put right.
@@ -98,20 +103,22 @@ def train(
     recipe = Recipe(
         config,
         seed=seed,
-        goal=_goal_file(Path(out), goal) if isinstance(goal, np.ndarray) else str(goal),
-        data=tuple(map(str, recordings)),
+        goal=_goal_file(Path(out), goal),
+        data=tuple(map(os.path.abspath, recordings)),
         device=device,
         threads=threads,
     )
     return run.train(recipe, Path(out), wandb).agent
 
 
-def _goal_file(folder: Path, goal: NDArray[np.uint8]) -> str:
-    """Keep a goal in the run's folder, so that the run can go on without whoever gave it."""
+def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8]) -> str:
+    """Return what a recipe says of a goal; an array is kept in the run's folder, by its content."""
+    if not isinstance(goal, np.ndarray):
+        return os.path.abspath(goal) if goal else ""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "goal.npy"
+    path = folder / f"goal_{content_hash(goal)[:16]}.npy"
     write_whole(path, lambda aside: np.save(aside, goal, allow_pickle=False))
-    return str(path)
+    return os.path.abspath(path)
 
 
 def named(name: str, env: str) -> Config:
@@ -125,24 +132,21 @@ def named(name: str, env: str) -> Config:
     return of_preset(name, env)
 
 
-def changed(config: Config, changes: Mapping[str, Mapping[str, Any]]) -> Config:
+def changed(config: Config, changes: Mapping[str, Any]) -> Config:
     """Return a configuration with some of its values changed.
 
     Args:
         config: to start from.
-        changes: section -> field -> value.
+        changes: section -> field -> value, or, for ``env_args``, the value itself.
 
     Raises:
         E2CError: for a section or a field that does not exist, or a value that is not allowed.
     """
-    method = changes.get("model", {}).get("method")
-    values = to_dict(config if method is None else with_method(config, method))
-    for section, fields in changes.items():
-        if not isinstance(fields, Mapping):
-            raise E2CError(
-                f"{section} is {fields!r}; give a mapping of what changes, such as "
-                'optimiser={"steps": 1000}.'
-            )
-        values[section] = {**values.get(section, {}), **fields}
-    found: Config = from_dict(values, Config)
-    return found
+    model = changes.get("model")
+    if isinstance(model, Mapping) and "method" in model:
+        config = with_method(config, model["method"])
+    values = to_dict(config)
+    for name, change in changes.items():
+        whole = isinstance(change, Mapping) and isinstance(values.get(name), dict)
+        values[name] = {**values[name], **change} if whole else change
+    return from_dict(values, Config)

@@ -75,6 +75,10 @@ class ImageLayout:
         frames = planes.reshape(*lead, self.frames, CHANNELS, *self.frame_shape[:2])
         return np.moveaxis(frames, -3, -1).reshape(*lead, *self.shape)
 
+    def frames_of(self, planes: NDArray[T]) -> NDArray[T]:
+        """Return planes ``[..., C, H, W]`` as frames ``[..., F, H, W]``, or with 3 channels."""
+        return self.split(self.from_planes(planes))
+
 
 def channels_first(frames: NDArray[T], is_colour: bool) -> NDArray[T]:
     """Return frames ``[..., H, W]`` or ``[..., H, W, 3]`` as ``[..., K, H, W]``, K being 1 or 3."""

@@ -49,6 +49,7 @@ def test_observations_are_in_the_order_of_states(C: int) -> None:
     assert data.states is not None
     assert data.transitions == 12
     assert x.shape == (15, C, H, W)
+    np.testing.assert_array_equal(data.observations(), x)
     np.testing.assert_array_equal(x[:, :, 0, 0], data.states[:, :1].repeat(C, 1))
     np.testing.assert_array_equal(x[:, :, 1, 2], data.states[:, 1:] + np.arange(C))
 

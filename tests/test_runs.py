@@ -19,6 +19,7 @@ from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
 
 from benchmarks.kills import untimed
 from e2c.config import Config, Recipe, with_method
+from e2c.control.goals import content_hash
 from e2c.data import episodes as dataset
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
@@ -203,6 +204,23 @@ def test_data_files_that_changed_since_are_refused_when_a_run_is_repeated(tmp_pa
     assert runs.differences(folder, recipe) == [], "the same command goes on with the run"
     collect_transitions(ENV, 48, 5, 9).save(path)
     with pytest.raises(E2CError, match="is not what this configuration was trained on: its hash"):
+        learning.train(repeated, tmp_path / "again")
+
+
+def test_a_goal_that_changed_since_is_refused_when_a_run_is_repeated(tmp_path: Path) -> None:
+    path, folder = tmp_path / "goal.npy", tmp_path / "run"
+    goal = np.zeros((2, 48, 48), np.uint8)
+    np.save(path, goal)
+    recipe = dataclasses.replace(RECIPE, goal=str(path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "_learn", lambda run: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            learning.train(recipe, folder)
+    repeated = runs.read_recipe(folder / runs.CONFIG)
+    assert repeated.goal_sha256 == content_hash(goal)
+    assert runs.differences(folder, recipe) == [], "the same command goes on with the run"
+    np.save(path, goal + 1)
+    with pytest.raises(E2CError, match=r"goal\.npy is not what .*; put the file back, or give"):
         learning.train(repeated, tmp_path / "again")
 
 

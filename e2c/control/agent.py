@@ -251,8 +251,7 @@ class Agent:
                 f"choose steps from 0 to {horizon}."
             )
         drawn = self.model.decode(self.plan.states[:, list(steps)])
-        layout = self.spec.layout
-        return layout.split(layout.from_planes(drawn))[:, :, -1]
+        return self.spec.layout.frames_of(drawn)[:, :, -1]
 
     def _latent_states(self, images: Tensor) -> Tensor:
         """Return latent states ``[B, n]``: the encodings, or else what was predicted for now."""

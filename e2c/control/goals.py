@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,6 +52,13 @@ def read_goal(text: str, spec: ProblemSpec) -> Frames:
         f"The goal {shown(text)} is not of a known kind; give a picture (.png, .jpg), an array "
         "(.npy), or a moment of a recording (FILE.npz:EPISODE:STEP)."
     )
+
+
+def content_hash(goal: NDArray[Any]) -> str:
+    """Return the SHA-256 over the shape, type and contents of a goal."""
+    digest = hashlib.sha256(f"{goal.shape}{goal.dtype}".encode())
+    digest.update(np.ascontiguousarray(goal).data)
+    return digest.hexdigest()
 
 
 def from_array(array: NDArray[np.uint8], spec: ProblemSpec) -> Frames:

@@ -114,11 +114,15 @@ class Episodes:
     def _ends(self) -> NDArray[np.int64]:
         return np.cumsum(self.lengths)
 
-    def planes(self) -> NDArray[np.uint8]:
-        """Return every observation as networks see it: ``[sum(T_e + 1), C, H, W]``."""
+    def observations(self) -> NDArray[np.uint8]:
+        """Return every observation: ``[sum(T_e + 1), F, H, W]``, or with 3 channels."""
         F = self.frames_per_observation
         first = [np.arange(T + 1) + self.frame_rows(e).start for e, T in enumerate(self.lengths)]
-        return self.layout.to_planes(self.frames[np.concatenate(first)[:, None] + np.arange(F)])
+        return self.frames[np.concatenate(first)[:, None] + np.arange(F)]
+
+    def planes(self) -> NDArray[np.uint8]:
+        """Return every observation as networks see it: ``[sum(T_e + 1), C, H, W]``."""
+        return self.layout.to_planes(self.observations())
 
     def goal_planes(self) -> NDArray[np.uint8] | None:
         """Return `goals` as networks see them, ``[E, C, H, W]``."""

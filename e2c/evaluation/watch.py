@@ -90,7 +90,7 @@ def watch(agent: Agent, world: World, seed: int, title: str, goals: Frames | Non
     episodes = rollout(world, watched, agent.spec.episode_steps, rng, goals, look)
     film = Film(
         scenes=_drawn(system, episodes) if isinstance(system, Simulated) else scenes[:-1],
-        observations=_stacks(episodes),
+        observations=episodes.observations(),
         imagined=np.stack(watched.imagined),
         imagined_steps=steps,
         goal=_goal(agent, episodes),
@@ -119,17 +119,11 @@ def _drawn(system: Simulated, episodes: Episodes) -> Any:
     return lambda t: task.picture(states[t], controls[t])
 
 
-def _stacks(episodes: Episodes) -> Frames:
-    """Return the observations of one episode, ``[T + 1, F, H, W]`` or ``[T + 1, F, H, W, 3]``."""
-    return episodes.layout.split(episodes.layout.from_planes(episodes.planes()))
-
-
 def _goal(agent: Agent, episodes: Episodes) -> Frames:
     """Return what the episode was to reach, ``[F, H, W]`` or ``[F, H, W, 3]``."""
     if episodes.goals is not None:
         return episodes.goals[0]
-    layout = agent.spec.layout
-    return layout.split(layout.from_planes(agent.model.goal.cpu().numpy()))
+    return agent.spec.layout.frames_of(agent.model.goal.cpu().numpy())
 
 
 def _told(system: Any, episodes: Episodes) -> dict[str, Any]:

@@ -38,7 +38,7 @@ CANDIDATES = "candidates"
 TRAINED = Path(__file__).parents[1] / "trained" / "pendulum"
 """Run folder of the trained model that comes with the project."""
 
-FOUND_OUT = ("data_sha256",)
+FOUND_OUT = ("data_sha256", "goal_sha256")
 """What a recipe need not say when it is given, and says when it was begun."""
 MAX_CONFIG_BYTES = 50_000
 """A configuration file larger than this is refused unread: YAML is slow to read."""

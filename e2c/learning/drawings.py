@@ -140,8 +140,8 @@ def _figures(
         "open_loop_error": plots.open_loop_error(error, None, spec.dt),
         "latent_space": plots.latent_space(flat, unseen.truth, goal, path),
         "reconstructions": plots.reconstructions(
-            _frames(spec, unseen.images[:8, 0]),
-            _frames(spec, model.decode(unseen.latents[:8, 0])),
+            spec.layout.frames_of(unseen.images[:8, 0]),
+            spec.layout.frames_of(model.decode(unseen.latents[:8, 0])),
         ),
         "rollouts": plots.rollout_strip(
             _newest(spec, happened), _newest(spec, imagined), steps, spec.dt
@@ -149,14 +149,9 @@ def _figures(
     }
 
 
-def _frames(spec: ProblemSpec, planes: Frames) -> Frames:
-    """Return planes ``[..., C, H, W]`` as frames ``[..., F, H, W]``, or with 3 channels."""
-    return spec.layout.split(spec.layout.from_planes(planes))
-
-
 def _newest(spec: ProblemSpec, planes: Frames) -> Frames:
     """Return the newest frames ``[..., H, W]``, or with 3 channels, of ``[..., C, H, W]``."""
-    return np.take(_frames(spec, planes), -1, axis=planes.ndim - 3)
+    return np.take(spec.layout.frames_of(planes), -1, axis=planes.ndim - 3)
 
 
 def _way(

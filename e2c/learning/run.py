@@ -16,7 +16,7 @@ import torch
 from e2c.config import Config, Recipe, check_recipe
 from e2c.control.agent import Agent
 from e2c.control.base import Frames, make_world, problem_spec
-from e2c.control.goals import read_goal
+from e2c.control.goals import content_hash, read_goal
 from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.data.windows import Windows
@@ -147,10 +147,11 @@ def _begin(
     """Take the run up where it stands, or begin it: the first data, the untrained model."""
     started, config, state = time.perf_counter(), recipe.config, load_state(folder)
     spec = problem_spec(world, config.world_options())
-    goal = np.zeros(spec.planes, np.uint8)  # a state holds the goal
+    goal = np.zeros(spec.layout.shape, np.uint8)  # a state holds the goal
     if state is None:
-        goal = spec.layout.to_planes(_goal(recipe, world, spec))
-    model = build_model(config.model, spec, goal, recipe.seed).to(place)
+        goal, recipe = _goal(recipe, world, spec)
+    planes = spec.layout.to_planes(goal)
+    model = build_model(config.model, spec, planes, recipe.seed).to(place)
     trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
     if state is None:
         data, recipe = _first_data(recipe, spec)
@@ -175,14 +176,18 @@ def _begin(
     return run
 
 
-def _goal(recipe: Recipe, world: World, spec: ProblemSpec) -> Frames:
-    """Return the observation to reach: the one that is given, or the world's own.
+def _goal(recipe: Recipe, world: World, spec: ProblemSpec) -> tuple[Frames, Recipe]:
+    """Return the observation to reach, given or the world's own; and the recipe with its hash.
 
     Raises:
-        E2CError: when there is neither.
+        E2CError: when there is neither, or the recipe knows another hash of what is given.
     """
     if recipe.goal:
-        return read_goal(recipe.goal, spec)
+        given = read_goal(recipe.goal, spec)
+        found = content_hash(given)
+        if recipe.goal_sha256 not in ("", found):
+            raise _changed(recipe.goal, recipe.goal_sha256, found, "--goal")
+        return given, replace(recipe, goal_sha256=found)
     goal: Any = getattr(world.unwrapped, "goal", None)
     if goal is None:
         told = world.reset(seed=0)[1].get("goal")
@@ -192,8 +197,15 @@ def _goal(recipe: Recipe, world: World, spec: ProblemSpec) -> Frames:
             f"{spec.env} does not tell its goal; give a picture of it: --goal goal.png (or an info "
             "'goal' at the reset of the environment, which is the observation to reach)."
         )
-    found: Frames = np.asarray(goal)
-    return found
+    return np.asarray(goal), recipe
+
+
+def _changed(path: str, known: str, found: str, option: str) -> E2CError:
+    """Say that a file is no longer what a configuration was trained on."""
+    return E2CError(
+        f"{path} is not what this configuration was trained on: its hash is {found[:16]}, not "
+        f"{known[:16]}; put the file back, or give this one under another name with {option}."
+    )
 
 
 def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
@@ -221,11 +233,7 @@ def _first_data(recipe: Recipe, spec: ProblemSpec) -> tuple[list[Episodes], Reci
     hashes = tuple(part.content_hash for part in parts)
     for path, known, found in zip(recipe.data, recipe.data_sha256, hashes, strict=False):
         if known != found:
-            raise E2CError(
-                f"{path} is not what this configuration was trained on: its hash is {found[:16]}, "
-                f"not {known[:16]}; put the file back, or give it with --data to train on it as "
-                "it is."
-            )
+            raise _changed(path, known, found, "--data")
     return [recorded.join(parts)], replace(recipe, data_sha256=hashes)
 
 

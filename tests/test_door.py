@@ -1,0 +1,64 @@
+"""What Python callers write: changes of a preset, goals that are given, what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import ENV
+
+import e2c
+from e2c import door
+from e2c.errors import E2CError
+
+
+def test_changes_reach_every_level_of_a_configuration() -> None:
+    config = door.named("default", ENV)
+    found = door.changed(config, {"optimiser": {"steps": 7}, "env_args": '{"mass": 2}'})
+    assert (found.optimiser.steps, found.env_args) == (7, '{"mass": 2}')
+    assert found.model == config.model
+    assert found.optimiser.batch_size == config.optimiser.batch_size
+
+
+def test_another_method_brings_its_objective() -> None:
+    config = door.named("default", ENV)
+    found = door.changed(config, {"model": {"method": "pcc"}})
+    assert found.model.method == "pcc"
+    assert type(found.objective) is not type(config.objective)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": "e2c"}, "model"),
+        ({"model": {"method": "none"}}, "method"),
+        ({"optimiser": 3}, "optimiser"),
+        ({"optimizer": {"steps": 3}}, "optimizer"),
+        ({"optimiser": {"step": 3}}, "step"),
+        ({"env_args": {"mass": 2}}, "env_args"),
+    ],
+)
+def test_changes_that_do_not_fit_are_one_sentence(changes: Any, told: str, tmp_path: Path) -> None:
+    with pytest.raises(E2CError, match=told) as caught:
+        e2c.train(tmp_path / "run", **changes)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_goal_that_is_given_has_its_own_file(tmp_path: Path) -> None:
+    """So that a run goes on with the goal that it began with, and no other is taken for it."""
+    goals = [np.full((2, 48, 48), shade, np.uint8) for shade in (0, 9)]
+    paths = [door._goal_file(tmp_path, goal) for goal in goals]
+    for path, goal in zip(paths, goals, strict=True):
+        np.testing.assert_array_equal(np.load(path), goal)
+    assert door._goal_file(tmp_path, goals[0]) == paths[0] != paths[1]
+    assert door._goal_file(tmp_path, "goal.png") == str(Path("goal.png").absolute())
+
+
+def test_the_world_of_a_collection_takes_options() -> None:
+    plain = e2c.collect(ENV, 4, 4)
+    heavy = e2c.collect(ENV, 4, 4, mass=2.0)
+    assert plain.states is not None
+    assert heavy.states is not None
+    np.testing.assert_array_equal(plain.states[0], heavy.states[0])
+    assert (plain.states[-1] != heavy.states[-1]).any()
