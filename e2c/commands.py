@@ -27,7 +27,7 @@ from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line
 from e2c.learning.run import train
 from e2c.models.base import ProblemSpec
-from e2c.options import SEEDS, check_ranges, flag, option
+from e2c.options import SEEDS, check_ranges, flag, grouped_flag, option
 from e2c.presets import HEADLINE, PRESETS
 from e2c.report import write_report
 from envs import Camera
@@ -62,7 +62,7 @@ class Collect:
 
     def __call__(self) -> None:
         """Record, write and tell."""
-        check_ranges(self, flag)
+        check_ranges(self, grouped_flag)
         _ends_in(".npz", out=self.out)
         agent = None if self.agent is None else load_agent(self.agent)
         data = collect(

@@ -48,7 +48,12 @@ def option(default: Any, low: float = 0, high: float = 1e9) -> Any:
 
 def flag(name: str) -> str:
     """Return how a command line calls an option: ``disturbance.frame_noise`` is --frame-noise."""
-    return "--" + name.rpartition(".")[2].replace("_", "-")
+    return grouped_flag(name.rpartition(".")[2])
+
+
+def grouped_flag(name: str) -> str:
+    """Return how it calls an option of a named group: ``camera.size`` is --camera.size."""
+    return "--" + name.replace("_", "-")
 
 
 def leaves(options: Any) -> list[tuple[str, Any]]:
@@ -99,7 +104,8 @@ def from_dict(values: Any, kind: type[T], prefix: str = "") -> T:
         E2CError: for a key that does not exist, naming the nearest that does, or a wrong type.
     """
     if not isinstance(values, dict):
-        raise E2CError(f"{prefix or 'The configuration'} must be a mapping; got {brief(values)}.")
+        name = prefix.removesuffix(".") or "The configuration"
+        raise E2CError(f"{name} must be a mapping; got {brief(values)}.")
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:

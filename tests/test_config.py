@@ -83,7 +83,7 @@ def test_fields_left_out_keep_their_defaults() -> None:
         ({3: {}}, "Unknown configuration key 3; known: env, env_args"),
         (None, "The configuration must be a mapping; got None."),
         ([], "The configuration must be a mapping"),
-        ({"model": 3}, "model. must be a mapping; got 3."),
+        ({"model": 3}, "model must be a mapping; got 3."),
         ({"env": 3}, "env is 3; it must be a text."),
         ({"model": {"latent_dim": 3.5}}, "model.latent_dim is 3.5; it must be a whole number."),
         ({"model": {"latent_dim": True}}, "model.latent_dim is True; it must be a whole number."),
@@ -248,7 +248,7 @@ def test_fields_that_contradict_one_another_are_named() -> None:
             "Unknown configuration key objective.prior_weight; known: horizon, ",
         ),
         ({"model": {"method": "pc"}}, "no method 'pc' (model.method); did you mean pcc?"),
-        ({"model": 3, "objective": {"horizon": 1}}, "model. must be a mapping; got 3."),
+        ({"model": 3, "objective": {"horizon": 1}}, "model must be a mapping; got 3."),
     ],
 )
 def test_knobs_of_other_versions_and_methods_are_refused(values: Any, message: str) -> None:

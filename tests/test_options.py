@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from e2c.errors import E2CError
-from e2c.options import check_ranges, flag, from_dict, leaves, look_up, option, to_dict
+from e2c.options import (
+    check_ranges,
+    flag,
+    from_dict,
+    grouped_flag,
+    leaves,
+    look_up,
+    option,
+    to_dict,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,11 @@ def test_the_first_that_is_not_is_named_as_it_is_typed(options: object, told: st
     with pytest.raises(E2CError) as caught:
         check_ranges(options, flag)
     assert str(caught.value) == told
+
+
+def test_options_of_a_named_group_are_typed_with_its_name() -> None:
+    with pytest.raises(E2CError, match=r"^--inner\.frame-noise is -1; it must be at least 0\.$"):
+        check_ranges(Outer(inner=Inner(frame_noise=-1)), grouped_flag)
 
 
 def test_dotted_names_are_those_of_files() -> None:
