@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2c.config import Config, Recipe, with_method
+from e2c.config import Config, Recipe, check_recipe, with_method
 from e2c.control.agent import Agent
-from e2c.control.goals import content_hash
+from e2c.control.base import make_world, problem_spec
+from e2c.control.goals import content_hash, from_array
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.files.tracking import WandbMode
+from e2c.files.untrusted import brief, shown
 from e2c.files.whole import write_whole
 from e2c.learning import run
 from e2c.learning.collect import collect_transitions
@@ -64,8 +66,8 @@ def collect(
     Returns:
         The episodes; their `save` writes a file that training takes.
     """
-    told = options if agent is None else {**agent.spec.options, **options}
-    return collect_transitions(env, transitions, length, seed, agent, exploration, **told)
+    given = options if agent is None else {**agent.spec.options, **options}
+    return collect_transitions(env, transitions, length, seed, agent, exploration, **given)
 
 
 def train(
@@ -99,26 +101,37 @@ def train(
     Raises:
         E2CError: for anything that the user can put right.
     """
-    config = changed(named(preset, env), changes)
+    if isinstance(recordings, str | Path):
+        raise E2CError(
+            f"recordings is one path; give a list of files: [{shown(repr(recordings))}]."
+        )
     recipe = Recipe(
-        config,
+        changed(named(preset, env), changes),
         seed=seed,
-        goal=_goal_file(Path(out), goal),
-        data=tuple(map(os.path.abspath, recordings)),
+        data=tuple(map(str, recordings)),
         device=device,
         threads=threads,
     )
-    return run.train(recipe, Path(out), wandb).agent
+    goal = _goal_file(Path(out), goal, check_recipe(recipe).config)
+    return run.train(dataclasses.replace(recipe, goal=goal), Path(out), wandb).agent
 
 
-def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8]) -> str:
-    """Return what a recipe says of a goal; an array is kept in the run's folder, by its content."""
+def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8], config: Config) -> str:
+    """Return the file of a goal; an array is kept in the run's folder, by its content.
+
+    Raises:
+        E2CError: for an array that is no observation of the world, or anything else but a path.
+    """
+    if isinstance(goal, str | Path):
+        return str(goal)
     if not isinstance(goal, np.ndarray):
-        return os.path.abspath(goal) if goal else ""
+        raise E2CError(f"goal is {brief(goal)}; give the path of a file, or an array.")
+    options = config.world_options()
+    from_array(goal, problem_spec(make_world(config.env, **options), options))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"goal_{content_hash(goal)[:16]}.npy"
     write_whole(path, lambda aside: np.save(aside, goal, allow_pickle=False))
-    return os.path.abspath(path)
+    return str(path)
 
 
 def named(name: str, env: str) -> Config:

@@ -48,11 +48,34 @@ def test_changes_that_do_not_fit_are_one_sentence(changes: Any, told: str, tmp_p
 def test_every_goal_that_is_given_has_its_own_file(tmp_path: Path) -> None:
     """So that a run goes on with the goal that it began with, and no other is taken for it."""
     goals = [np.full((2, 48, 48), shade, np.uint8) for shade in (0, 9)]
-    paths = [door._goal_file(tmp_path, goal) for goal in goals]
+    config = door.named("default", ENV)
+    paths = [door._goal_file(tmp_path, goal, config) for goal in goals]
     for path, goal in zip(paths, goals, strict=True):
         np.testing.assert_array_equal(np.load(path), goal)
-    assert door._goal_file(tmp_path, goals[0]) == paths[0] != paths[1]
-    assert door._goal_file(tmp_path, "goal.png") == str(Path("goal.png").absolute())
+    assert door._goal_file(tmp_path, goals[0], config) == paths[0] != paths[1]
+    assert door._goal_file(tmp_path, Path("goal.png"), config) == "goal.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"goal": [[0, 1]]}, r"goal is \[\[0, 1\]\]; give the path of a file, or an array"),
+        ({"goal": None}, "goal is None; give the path"),
+        ({"goal": np.array([None])}, "got object of"),
+        ({"goal": np.zeros((2, 48, 48))}, "got float64 of"),
+        ({"goal": np.zeros((4, 48, 48), np.uint8)}, "got uint8 of"),
+        ({"goal": np.zeros((2, 48, 48), np.uint8), "seed": -1}, "seed is -1"),
+        ({"recordings": "a.npz"}, "give a list of files"),
+        ({"recordings": [3]}, "There is no file"),
+    ],
+)
+def test_what_is_given_wrongly_is_one_sentence_and_leaves_no_folder(
+    arguments: Any, told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(E2CError, match=told) as caught:
+        e2c.train(tmp_path / "run", **arguments)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_world_of_a_collection_takes_options() -> None:

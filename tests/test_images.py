@@ -51,6 +51,7 @@ def test_planes_lead_back_to_the_observation(shape: tuple[int, ...], lead: tuple
     assert planes.shape == (*lead, *layout.planes)
     assert planes.dtype == np.uint8
     np.testing.assert_array_equal(layout.from_planes(planes), observations)
+    np.testing.assert_array_equal(layout.frames_of(planes), layout.split(observations))
 
 
 @every_shape
