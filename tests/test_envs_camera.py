@@ -138,8 +138,8 @@ def test_a_seed_repeats_the_episodes_and_no_seed_does_not() -> None:
     world = slider(2)
     assert_same(episode(world, 5), episode(world, 5))
     assert (world.reset(seed=5)[0] != world.reset(seed=7)[0]).any()
-    fresh = slider(2).reset()[0]
-    assert (fresh[0] != fresh[1]).any(), "episodes differ from one another"
+    fresh = slider(9).reset()[0]  # two of them look alike once in 31 times
+    assert len(np.unique(fresh, axis=0)) > 2, "episodes differ from one another"
 
 
 def test_an_episode_does_not_depend_on_how_many_there_are() -> None:
