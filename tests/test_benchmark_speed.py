@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import CONFIG
+from tiny import CONFIG, leave_figures_undrawn
 
 from benchmarks.speed import Speed, newest_run
 from e2c.config import Recipe
@@ -18,6 +18,7 @@ def test_every_figure_is_measured_and_written(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(E2CError, match="no run under runs"):
         newest_run()
+    leave_figures_undrawn(monkeypatch)
     train(Recipe(CONFIG), tmp_path / "runs" / "tiny")
     Speed(json=Path("out/speed.json"), episodes=1, batch=2, training_steps=2)()
     figures = json.loads(Path("out/speed.json").read_text(encoding="utf-8"))
