@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import CONFIG
+from tiny import CONFIG, leave_figures_undrawn, shorten_episodes
 
-from benchmarks.speed import Speed, newest_run
+from benchmarks.speed import WARM_UP, Speed, newest_run
 from e2c.config import Recipe
 from e2c.errors import E2CError
 from e2c.learning.run import train
@@ -18,6 +18,8 @@ def test_every_figure_is_measured_and_written(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(E2CError, match="no run under runs"):
         newest_run()
+    shorten_episodes(monkeypatch, WARM_UP + 3)
+    leave_figures_undrawn(monkeypatch)
     train(Recipe(CONFIG), tmp_path / "runs" / "tiny")
     Speed(json=Path("out/speed.json"), episodes=1, batch=2, training_steps=2)()
     figures = json.loads(Path("out/speed.json").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny import leave_figures_undrawn
 
 from benchmarks import mutants, mutations
 from benchmarks.mutations import Case, run_here
@@ -27,7 +28,9 @@ COUNT = 150
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "material"
     folder.mkdir()
-    mutations.make_material(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        leave_figures_undrawn(patch)
+        mutations.make_material(folder)
     return folder
 
 

@@ -705,12 +705,20 @@ def test_films_and_pictures_arrive_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def launched() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip(f"none of these browsers is on the PATH: {', '.join(BROWSERS)}")
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=found, args=QUIET)
+
+
+@pytest.fixture
+def browser(launched: Browser) -> Iterator[Browser]:
+    """A browser whose pages are closed again: their films would play on and on."""
+    yield launched
+    for context in launched.contexts:
+        context.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
+from tiny import CONFIG, ENV, ROOT, python, shorten_episodes
 
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.agent import Agent
@@ -37,8 +37,6 @@ STILL = dataclasses.replace(
     evaluation=EvaluationConfig(episodes=0),
 )
 """Without own rounds and evaluation."""
-OPTIONS = [*TYPED, "--data.rounds", "0"]
-"""`STILL`, as it is typed, with seed 3."""
 PICTURES = {"losses", "open_loop_error", "latent_space", "reconstructions", "rollouts"}
 
 
@@ -145,19 +143,15 @@ def test_the_goal_and_the_task_travel_with_the_weights(run: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_another_process_trains_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
-    """One run by the command line, in a process of its own, and one here."""
-    commanded = tmp_path / "commanded"
-    done = python("train.py", "--out", str(commanded), *OPTIONS)
-    assert done.returncode == 0, done.stderr
-    assert "\x1b" not in done.stderr, "control codes in a log"
-    assert f"next: python evaluate.py {commanded}" in done.stdout
-    assert checkpoint.load(commanded)[1] == STILL
-    train(Recipe(STILL, seed=3), tmp_path / "here")
+def test_another_process_repeats_a_configuration_bit_for_bit(tmp_path: Path) -> None:
+    here, repeated = tmp_path / "here", tmp_path / "repeated"
+    train(Recipe(STILL, seed=3), here)
     train(Recipe(STILL, seed=4), tmp_path / "other")
+    done = python("train.py", "--config", str(here / runs.CONFIG), "--out", str(repeated))
+    assert done.returncode == 0, done.stderr
     for name in (checkpoint.NAME, "data/first.npz"):
-        same = (commanded / name).read_bytes()
-        assert (tmp_path / "here" / name).read_bytes() == same
+        same = (here / name).read_bytes()
+        assert (repeated / name).read_bytes() == same
         assert (tmp_path / "other" / name).read_bytes() != same
 
 

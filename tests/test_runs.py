@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, ROOT, TYPED, python, shorten_episodes
+from tiny import CONFIG, ENV, ROOT, TYPED, leave_figures_undrawn, python, shorten_episodes
 
 from benchmarks.kills import untimed
-from e2c.config import Config, Recipe, with_method
+from e2c.commands import train_command
+from e2c.config import Config, EvaluationConfig, Recipe, with_method
 from e2c.control.goals import content_hash
 from e2c.data import episodes as dataset
 from e2c.data.episodes import Episodes
@@ -39,9 +40,10 @@ RECIPE = Recipe(CONFIG, seed=3)
 
 @pytest.fixture(scope="module", autouse=True)
 def _short() -> Any:
-    """Short episodes; a state is kept and written at every second step."""
+    """Short episodes, no drawing; a state is kept and written at every second step."""
     with pytest.MonkeyPatch.context() as patch:
         shorten_episodes(patch, 12)
+        leave_figures_undrawn(patch)
         patch.setattr(learning, "KEEP_EVERY", 2)
         patch.setattr(learning, "LOG_EVERY", 2)
         patch.setattr(learning, "SAVE_SECONDS", 0.0)
@@ -432,6 +434,8 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "typed"
     done = python("train.py", "--out", str(folder), *TYPED)
     assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stderr, "control codes in a log"
+    assert f"next: python evaluate.py {folder}" in done.stdout
     return folder
 
 
@@ -440,16 +444,10 @@ def _listen_to_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
-)
-def test_a_process_that_is_stopped_goes_on(
-    number: int, status: int, typed: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    command = [sys.executable, "train.py", "--out", str(folder), *TYPED]
+def stopped(folder: Path, number: int) -> tuple[int, str]:
+    """Send a signal to a process that has just played; return its status and what it told."""
     process = subprocess.Popen(
-        command,
+        [sys.executable, "train.py", "--out", str(folder), *TYPED],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -460,18 +458,31 @@ def test_a_process_that_is_stopped_goes_on(
         time.sleep(0.01)
     process.send_signal(number)
     told = process.communicate(timeout=30)[1]
-    assert process.returncode == status
-    if number != signal.SIGKILL:
-        assert told.endswith("e2c: Stopped; the same command goes on from here.\n")
+    return process.returncode, told
+
+
+def test_a_process_that_is_killed_goes_on(typed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert stopped(folder, signal.SIGKILL)[0] == -signal.SIGKILL
     assert python("train.py", "--out", str(folder), *TYPED).returncode == 0
     assert untimed(folder) == untimed(typed)
-    again = python("train.py", "--out", str(folder), *TYPED)
-    assert again.returncode == 0
-    assert "this run has ended" in again.stdout
 
 
-def test_a_run_is_repeated_from_its_configuration(typed: Path, tmp_path: Path) -> None:
-    done = python("train.py", "--config", str(typed / "config.yaml"), "--out", str(tmp_path / "r"))
-    assert done.returncode == 0, done.stderr
-    assert untimed(tmp_path / "r") == untimed(typed)
-    assert dataset.load(tmp_path / "r" / "data" / "first.npz").transitions == 50
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_stopped_says_that_it_goes_on(number: int, tmp_path: Path) -> None:
+    status, told = stopped(tmp_path / "run", number)
+    assert status == 128 + number
+    assert told.endswith("e2c: Stopped; the same command goes on from here.\n")
+    assert (tmp_path / "run" / runs.STATE).exists()
+
+
+def test_the_command_of_a_run_that_has_ended_says_so(
+    typed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = dataclasses.replace(CONFIG, evaluation=EvaluationConfig(episodes=0))
+    assert runs.read_recipe(typed / runs.CONFIG) == Recipe(recipe, seed=3)
+    monkeypatch.setattr("sys.argv", ["train.py", "--out", str(typed), *TYPED])
+    with pytest.raises(SystemExit) as ended:
+        train_command()
+    assert ended.value.code == 0
+    assert "this run has ended" in capsys.readouterr().out

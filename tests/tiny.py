@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import envs
@@ -23,6 +26,7 @@ from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.methods import build_model
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
+from e2c.report import plots
 from envs.task import Task
 from envs.world import simulated
 
@@ -112,6 +116,29 @@ def shorten_episodes(patch: pytest.MonkeyPatch, steps: int) -> None:
         patch.setattr(gymnasium.spec(name), "max_episode_steps", steps)
 
 
+def leave_figures_undrawn(patch: pytest.MonkeyPatch) -> None:
+    """Save the hash of a figure's curves and images as its picture, as long as ``patch`` lasts.
+
+    To draw its figures takes longer than all the rest of a small run.
+    """
+
+    def save(figure: Figure, path: Path) -> None:
+        content = hashlib.sha256()
+        for axes in figure.axes:
+            curves = [line.get_xydata() for line in axes.lines]
+            for shown in (*curves, *(image.get_array() for image in axes.images)):
+                content.update(np.asarray(shown).tobytes())
+        assert cv2.imwrite(str(path), np.frombuffer(content.digest(), np.uint8))
+
+    patch.setattr(plots, "save_figure", save)
+
+
 def task_of(env_id: str, **options: Any) -> Task:
     """The mechanics, picture and score of a task of ours."""
     return simulated(envs.make(env_id, 1, **options), "The test").task
+
+
+def random_actions(task: Task, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Actions within the task's limits, ``[count, m]``."""
+    limits = task.action_space
+    return rng.uniform(limits.low, limits.high, (count, task.control_dim))

@@ -21,7 +21,6 @@ from e2c.files import arrays
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
 from e2c.models.base import ProblemSpec
-from e2c.report import plots
 from e2c.report.film import film_frames
 from e2c.report.video import write_video
 from envs.world import Simulated, World, name_of
@@ -168,6 +167,8 @@ def _draw_episodes(found: Assessment, path: Path) -> None:
     Raises:
         E2CError: when the world does not tell states.
     """
+    from e2c.report import plots  # see `e2c.report.style`
+
     system: Any = found.world.unwrapped
     played = found.agent.episodes
     if not isinstance(system, Simulated) or played.in_goal is None:

@@ -28,7 +28,7 @@ from e2c.files.provenance import provenance
 from e2c.files.tracking import Progress, Tracker, WandbMode
 from e2c.files.untrusted import shown
 from e2c.files.whole import write_json
-from e2c.learning import drawings, own
+from e2c.learning import own
 from e2c.learning.collect import collect_transitions, load_data
 from e2c.learning.state import RunState, load_state, save_state
 from e2c.learning.trainer import Phase, Trainer, TrainingState
@@ -335,6 +335,8 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _finish(run: Run) -> None:
     """Write the model, evaluate it, and tell of everything; then the run has ended."""
+    from e2c.learning import drawings  # see `e2c.report.style`
+
     checkpoint.save(run.folder / checkpoint.NAME, run.model, run.config, run.spec)
     if run.config.evaluation.episodes:
         _evaluate_run(run)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.ticker import Locator, LogLocator, MaxNLocator, MultipleLocator
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.ticker import Locator
 
 Floats = NDArray[np.float64]
 
@@ -75,6 +78,8 @@ class Axis:
 
     def _locator(self) -> Locator:
         """Return what chooses the ticks; a log axis of few decades gets some between them."""
+        from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator  # see `style`
+
         if self.kind == "turns":
             return MultipleLocator(math.pi)
         if self.kind == "log":

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import Normal, Stroke
@@ -25,7 +25,6 @@ from e2c.files.whole import write_whole
 from e2c.report.style import (
     AMBER,
     BLUE,
-    CYCLE,
     GREEN,
     INK,
     LINE,
@@ -38,6 +37,8 @@ from e2c.report.style import (
 from envs.quantity import Quantity
 
 _DPI = 110
+_CYCLE = LinearSegmentedColormap.from_list("angle", [BLUE, GREEN, AMBER, ROSE, BLUE])
+"""Of angles, which come round again."""
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -279,7 +280,7 @@ def _colouring(
 ) -> tuple[Colormap | str, float, float]:
     """Choose a colour map and its ends: cyclic for angles, diverging where 0 lies within."""
     if quantity.is_angle:
-        return CYCLE, -math.pi, math.pi
+        return _CYCLE, -math.pi, math.pi
     low, high = float(values.min()), float(values.max())
     if low < 0 < high:
         largest = max(-low, high)

@@ -1,12 +1,16 @@
 """What everything is drawn in: colours, and how axes look. Film, plots, page and benchmarks use it.
 
-The page's style sheet names the same colours for a light theme, and others for a dark one.
+The page's style sheet names the same colours for a light theme, and others for a dark one. Most
+commands draw nothing, so whoever needs matplotlib or av for its work imports them there and then:
+they take half a second.
 """
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, MUTED, LINE, GRID = "#0f172a", "#54637a", "#cbd5e1", "#e6ebf2"
 """Of text, of what is said beside it, of axes, and of the lines behind curves."""
@@ -16,8 +20,6 @@ BLUE, GREEN, AMBER, ROSE, VIOLET = "#2563eb", "#10b981", "#f59e0b", "#f43f5e", "
 """Of curves; green is the goal's."""
 TRAIL = "#38a0f8"
 """Of the earlier of two frames that are laid over one another."""
-CYCLE = LinearSegmentedColormap.from_list("angle", [BLUE, GREEN, AMBER, ROSE, BLUE])
-"""Of angles, which come round again."""
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""

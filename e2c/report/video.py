@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
 from e2c.files.whole import write_whole
@@ -37,6 +36,8 @@ def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
 
 def _encode(path: Path, frames: Iterable[Picture], fps: float) -> None:
     """Write the video at ``path``, in place."""
+    import av  # see `e2c.report.style`
+
     pictures = iter(frames)
     first = next(pictures, None)
     if first is None:
