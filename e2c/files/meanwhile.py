@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -93,7 +94,7 @@ def cores() -> int:
 def _end_with_the_first() -> None:
     """Wait until the first process closes its end, or is gone; then end at once."""
     os.read(sys.stdin.fileno(), 1)
-    os._exit(1)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:
