@@ -7,6 +7,7 @@ clockwise and lets torques turn counter-clockwise; here both turn counter-clockw
 seen as the mirror image of its namesake there, under the same torques.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -46,6 +47,18 @@ class MechanicalTask(Task):
     def _step(self, states: Floats, controls: Floats) -> Floats:
         after = self._simulator.step(states, controls, self._duration(states))
         return self._confine(after)
+
+    def _integrate(self, flow: Callable[[Floats], Floats], states: Floats) -> Floats:
+        """Follow ``states [N, n]`` along ``flow`` for a control step, as the engine integrates."""
+        h = self._simulator.timestep
+        with np.errstate(invalid="ignore"):  # what is not finite is found at the end
+            for _ in range(int(self._steps[0])):
+                a = flow(states)
+                b = flow(states + h / 2 * a)
+                c = flow(states + h / 2 * b)
+                d = flow(states + h * c)
+                states = states + h / 6 * (a + 2 * b + 2 * c + d)
+        return np.where(np.isfinite(states).all(axis=1, keepdims=True), states, np.nan)
 
     def _duration(self, states: Floats) -> NDArray[np.int64]:
         """Return how many of the engine's steps a control step from ``states [N, n]`` takes."""

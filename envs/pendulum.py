@@ -71,6 +71,9 @@ class PendulumSwingUp(Task):
     rod_radius = 2.75
     """Half the drawn rod's thickness [px]."""
 
+    gravity = 10.0
+    """g [m/s²], as in the asset."""
+
     def __init__(
         self,
         mass: float | None = None,
@@ -85,6 +88,31 @@ class PendulumSwingUp(Task):
 
     def _step(self, states: Floats, controls: Floats) -> Floats:
         return self._simulator.step(states, controls)
+
+    @property
+    def _gains(self) -> tuple[float, float]:
+        """What a control step adds to the velocity: by ``sin(angle)``, and by each N m."""
+        weight, inertia = self.mass * self.gravity * self.length / 2, self.mass * self.length**2 / 3
+        return self.dt * weight / inertia, self.dt / inertia
+
+    def predict(self, states: Floats, controls: Floats) -> Floats:
+        """Return the states ``[N, 2]`` after a step, by the equation of the mechanics."""
+        weight, torque = self._gains
+        after = np.empty_like(states)
+        after[:, 1] = states[:, 1] + weight * np.sin(states[:, 0]) + torque * controls[:, 0]
+        after[:, 0] = states[:, 0] + self.dt * after[:, 1]
+        after[~np.isfinite(after).all(axis=1)] = np.nan
+        return after
+
+    def linearize(self, states: Floats, controls: Floats) -> tuple[Floats, Floats]:
+        """Return the derivatives ``[N, 2, 2]`` and ``[N, 2, 1]`` of the equation; see `Task`."""
+        weight, torque = self._gains
+        fx, fu = np.empty((len(states), 2, 2)), np.empty((len(states), 2, 1))
+        fx[:, 1, 0], fx[:, 1, 1] = weight * np.cos(states[:, 0]), 1.0
+        fx[:, 0] = [1.0, 0.0] + self.dt * fx[:, 1]
+        fu[:, 1] = torque * (controls < self.action_space.high)
+        fu[:, 0] = self.dt * fu[:, 1]
+        return fx, fu
 
     def previous(self, states: Floats) -> Floats:
         """Return the states ``[N, 2]`` from which one unforced control step leads to ``states``.

@@ -64,16 +64,20 @@ class Simulator:
     ) -> NDArray[np.float64]:
         """Advance ``states [N, n]`` under ``controls [N, m]``, held constant.
 
-        Each row advances by its own number of ``steps [N]``, or all by the same. A state that is
-        not finite, or has diverged, becomes NaN and stays so.
+        Each row advances by its own number of ``steps [N]``, or all by the same. A state that has
+        diverged, and whatever is not finite, leads to NaN.
         """
         if len(states) == 0:  # which MuJoCo's roll-out does not survive
             return states.copy()
-        sound = (np.abs(states) < _DIVERGED).all(axis=1, keepdims=True)
+        sound = (np.abs(np.hstack([states, controls])) < _DIVERGED).all(axis=1, keepdims=True)
         full = np.zeros((len(states), 1 + self.state_dim))  # MuJoCo's: time, qpos, qvel
         np.copyto(full[:, 1:], states, where=sound)
         after, _ = self._rollout.rollout(
-            self.model, self._workspace, full, controls[:, None, :], nstep=int(np.max(steps))
+            self.model,
+            self._workspace,
+            full,
+            np.where(sound, controls, 0.0)[:, None, :],
+            nstep=int(np.max(steps)),
         )
         last = np.broadcast_to(steps, len(states)) - 1
         return np.where(sound, after[np.arange(len(states)), last, 1:], np.nan)

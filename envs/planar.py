@@ -79,7 +79,7 @@ class PlanarNavigation(Task):
         after[:, :2] = self._inside(states[:, :2] + controls)
         stays = self._blocked(after[:, :2])
         after[stays] = states[stays]
-        after[~np.isfinite(states).all(axis=1)] = np.nan
+        after[~np.isfinite(np.hstack([states, controls])).all(axis=1)] = np.nan
         return after
 
     def _inside(self, positions: Floats) -> Floats:
@@ -172,3 +172,7 @@ class PlanarNavigation(Task):
         """Map ``coordinates [..., 2]`` back to states ``[..., 4]`` that ask for the first goal."""
         goals = np.broadcast_to(self.goals[0], coordinates.shape)
         return np.concatenate([coordinates, goals], axis=-1)
+
+    def coordinates_jacobian(self, states: Floats) -> Floats:
+        """Return the derivative ``[N, 2, 4]`` of `coordinates` at ``states [N, 4]``."""
+        return np.tile(np.eye(2, 4), (len(states), 1, 1))

@@ -49,6 +49,20 @@ class StrongPendulum(MechanicalTask):
     rod_radius = 2.25
     """Half its thickness [px]."""
 
+    mass, length, gravity = 0.1, 0.5, 9.81
+    """m [kg], l [m] and g [m/s²], as the asset has them."""
+
+    def predict(self, states: Floats, controls: Floats) -> Floats:
+        """Return the states ``[N, 2]`` after a step, by the published equation."""
+        inertia = self.mass * self.length**2 / 3
+        weight, torque = self.mass * self.gravity * self.length, controls[:, 0]
+
+        def flow(states: Floats) -> Floats:
+            acceleration = (weight * np.sin(states[:, 0]) + torque) / inertia
+            return np.stack([states[:, 1], acceleration], axis=1)
+
+        return self._confine(self._integrate(flow, states))
+
     def draw(self, states: Floats) -> Frames:
         """Return the frames ``[N, 48, 48]`` of ``states [N, 2]``."""
         return raster.rods(

@@ -11,6 +11,7 @@ so a dataset, a goal image and a closed loop see the same pictures of the same d
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import gymnasium
@@ -23,6 +24,9 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Frames = NDArray[np.uint8]
 Actions = NDArray[np.float32]
+
+DIFFERENCE = 1e-7
+"""Width of a forward difference, in the unit of each component: half the digits are left."""
 
 
 class Task(ABC):
@@ -144,6 +148,31 @@ class Task(ABC):
         states = self.sample_states(rng, n)
         return self.observe(states), states
 
+    def predict(self, states: Floats, controls: Floats) -> Floats:
+        """Return the states ``[N, n]`` after a control step under ``controls [N, m]``, unlimited.
+
+        This is the step of the simulator, unless the task has its equation in closed form, which
+        gives the same step to rounding, and sooner. A planner plans with it; the world never does.
+        What is not finite leads to NaN.
+        """
+        return self._step(states, controls)
+
+    def linearize(self, states: Floats, controls: Floats) -> tuple[Floats, Floats]:
+        """Return the derivatives ``[N, n, n]`` and ``[N, n, m]`` of a step by states and controls.
+
+        They are forward differences of `predict`, unless the task has them in closed form; either
+        way towards larger controls, which are limited: at its upper limit a control has no effect.
+        """
+        n, N = self.state_dim, len(states)
+        width = DIFFERENCE * np.eye(n + self.control_dim)
+        around = np.concatenate([np.hstack([states, controls]) + row for row in width])
+        limited = np.clip(around[:, n:], self.action_space.low, self.action_space.high)
+        after = self.predict(around[:, :n], limited).reshape(-1, N, n)
+        changes = after - self.predict(states, controls)
+        changes[..., self._angles] = wrap(changes[..., self._angles])
+        jacobian = changes.transpose(1, 2, 0) / DIFFERENCE
+        return jacobian[..., :n], jacobian[..., n:]
+
     def coordinates(self, states: Floats) -> Floats:
         """Map ``states [..., n]`` to coordinates ``[..., k]`` that are smooth all around.
 
@@ -155,12 +184,24 @@ class Task(ABC):
     def from_coordinates(self, coordinates: Floats) -> Floats:
         """Map ``coordinates [..., k]`` back to states ``[..., n]``, angles within ±pi."""
         count = int(self._angles.sum())
-        cosines, sines, others = np.split(coordinates, [count, 2 * count], axis=-1)
+        cosines, sines = coordinates[..., :count], coordinates[..., count : 2 * count]
         states = np.empty((*coordinates.shape[:-1], self.state_dim))
-        states[..., self._angles], states[..., ~self._angles] = np.arctan2(sines, cosines), others
+        states[..., self._angles] = np.arctan2(sines, cosines)
+        states[..., ~self._angles] = coordinates[..., 2 * count :]
         return states
 
-    @property
+    def coordinates_jacobian(self, states: Floats) -> Floats:
+        """Return the derivative ``[N, k, n]`` of `coordinates` at ``states [N, n]``.
+
+        Its columns are orthonormal, so its transpose is the derivative of `from_coordinates`.
+        """
+        unit = np.eye(self.state_dim)
+        turning, others = unit[self._angles], unit[~self._angles]
+        angles = states[:, self._angles, None]
+        still = np.broadcast_to(others, (len(states), *others.shape))
+        return np.concatenate([-np.sin(angles) * turning, np.cos(angles) * turning, still], axis=1)
+
+    @cached_property
     def _angles(self) -> Bools:
         return np.array([component.is_angle for component in self.components])
 

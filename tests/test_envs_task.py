@@ -150,6 +150,53 @@ def test_coordinates_lead_back_to_the_state(env: Task, rng: np.random.Generator)
     np.testing.assert_allclose(again, coordinates, atol=1e-12)
 
 
+def test_the_coordinates_derivative_is_theirs(env: Task, rng: np.random.Generator) -> None:
+    states = env.sample_states(rng, 5)
+    found = env.coordinates_jacobian(states)
+    for i, shift in enumerate(1e-5 * np.eye(env.state_dim)):
+        change = env.coordinates(states + shift) - env.coordinates(states - shift)
+        np.testing.assert_allclose(found[..., i], change / 2e-5, rtol=0, atol=1e-9)
+    moved = found[:, :, found.any(axis=(0, 1))]
+    identity = np.eye(moved.shape[2])
+    np.testing.assert_allclose(moved.mT @ moved, [identity] * 5, rtol=0, atol=1e-15)
+
+
+def test_what_is_predicted_is_what_the_world_does(env: Task, rng: np.random.Generator) -> None:
+    states, actions = env.sample_states(rng, 300), random_actions(env, rng, 300)
+    found = env.predict(states, actions)
+    np.testing.assert_allclose(found, env.advance(states, actions), rtol=0, atol=1e-11)
+
+
+def test_only_what_is_not_finite_is_predicted_as_nan(env: Task) -> None:
+    states, actions = np.tile(env.goal_state(), (5, 1)), np.zeros((5, env.control_dim))
+    expected = env.predict(states, actions)
+    states[0, -1], states[1], actions[2, 0], actions[3] = np.inf, np.nan, np.nan, np.inf
+    found = env.predict(states, actions)
+    assert np.isnan(found[:4]).all()
+    np.testing.assert_array_equal(found[4:], expected[4:])
+
+
+def test_derivatives_are_those_of_a_limited_step(env: Task, rng: np.random.Generator) -> None:
+    """Towards larger controls: at its upper limit a control has no effect."""
+    states, actions = env.sample_states(rng, 60), random_actions(env, rng, 60)
+    actions[:20], actions[20:40] = env.action_space.low, env.action_space.high
+    fx, fu = env.linearize(states, actions)
+    assert fx.shape == (60, env.state_dim, env.state_dim)
+    assert fu.shape == (60, env.state_dim, env.control_dim)
+    differences = Task.linearize(env, states, actions)
+    np.testing.assert_allclose(fx, differences[0], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(fu, differences[1], rtol=0, atol=2e-6)
+    assert not fu[20:40].any()
+    width, largest = 1e-4, env.action_space.high - 1e-3
+    for i, shift in enumerate(width * np.eye(env.control_dim)):
+        inner = np.clip(actions, -largest, largest)
+        change = env.predict(states, inner + shift) - env.predict(states, inner - shift)
+        usual = env.linearize(states, inner)[1][..., i]
+        smooth = np.abs(change).max(axis=1) < 1e-3  # neither wrapped nor clipped on the way
+        np.testing.assert_allclose(usual[smooth], change[smooth] / 2 / width, rtol=0, atol=1e-4)
+        assert smooth.sum() > 40
+
+
 def test_actions_are_limited_and_the_world_is_not(env: Task, rng: np.random.Generator) -> None:
     states, high = env.sample_states(rng, 4), np.tile(env.action_space.high, (4, 1))
     full = env.advance(states, high)

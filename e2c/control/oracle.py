@@ -26,14 +26,20 @@ Floats = NDArray[np.float64]
 class TrueSystem(Protocol):
     """What the oracle needs of an environment; all of it is hidden from the agent."""
 
-    def advance(self, states: Floats, actions: Floats) -> Floats:
-        """Simulate one control step of N states ``[N, n]``."""
+    def predict(self, states: Floats, controls: Floats) -> Floats:
+        """Return N states ``[N, n]`` after one control step under ``controls [N, m]``."""
+
+    def linearize(self, states: Floats, controls: Floats) -> tuple[Floats, Floats]:
+        """Return its derivatives ``[N, n, n]`` by the states and ``[N, n, m]`` by the controls."""
 
     def coordinates(self, states: Floats) -> Floats:
         """Map states to smooth coordinates ``[..., k]``."""
 
     def from_coordinates(self, coordinates: Floats) -> Floats:
         """Map coordinates back to states."""
+
+    def coordinates_jacobian(self, states: Floats) -> Floats:
+        """Return the derivative ``[N, k, n]`` of `coordinates`, with orthonormal columns."""
 
     def goal_states(self, states: Floats) -> Floats:
         """Return the states that the episodes at ``states [N, n]`` are to reach."""
@@ -43,7 +49,7 @@ class TrueSystem(Protocol):
 
 
 class TrueDynamics:
-    """The simulator in whitened coordinates, differentiated by forward differences.
+    """The true mechanics in whitened coordinates.
 
     Each coordinate is divided by its standard deviation over random restarts, as the prior does
     with latent coordinates; so one set of cost weights fits both.
@@ -68,21 +74,27 @@ class TrueDynamics:
 
         What is not finite leads to NaN.
         """
-        rows = x.reshape(-1, self.state_dim).numpy() * self.scale
-        controls = u.reshape(-1, self.control_dim).numpy()
-        rows[~np.isfinite(controls).all(1)] = np.nan
-        states = self.system.from_coordinates(rows)
-        following = self.system.advance(states, np.nan_to_num(controls))
-        return self.whiten(following).reshape(x.shape)
+        return self.whiten(self.system.predict(*self._rows(x, u))).reshape(x.shape)
 
-    def linearize(self, x: Tensor, u: Tensor, eps: float = 1e-7) -> tuple[Tensor, Tensor]:
-        """Return ``[..., k, k]`` and ``[..., k, m]``, by forward differences of width ``eps``."""
-        k = self.state_dim
-        xu = torch.cat((x, u), -1).unsqueeze(-2)
-        around = torch.cat((xu, xu + eps * torch.eye(xu.shape[-1], dtype=x.dtype)), -2)
-        y = self.step(around[..., :k], around[..., k:])
-        jacobian = ((y[..., 1:, :] - y[..., :1, :]) / eps).mT
-        return jacobian[..., :k], jacobian[..., k:]
+    def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the derivatives ``[..., k, k]`` and ``[..., k, m]``, by the chain rule."""
+        states, controls = self._rows(x, u)
+        after = self.system.predict(states, controls)
+        fx, fu = map(torch.from_numpy, self.system.linearize(states, controls))
+        begun, ended = (self._tangents(moments) for moments in (states, after))
+        scale = torch.from_numpy(self.scale)[:, None]
+        ended = ended / scale
+        by_state, by_control = ended @ fx @ (begun * scale).mT, ended @ fu
+        return by_state.reshape(*x.shape, -1), by_control.reshape(*x.shape, -1)
+
+    def _tangents(self, states: Floats) -> Tensor:
+        """Return the derivative ``[N, k, n]`` of the coordinates, not whitened."""
+        return torch.from_numpy(self.system.coordinates_jacobian(states))
+
+    def _rows(self, x: Tensor, u: Tensor) -> tuple[Floats, Floats]:
+        """Return the states ``[N, n]`` and controls ``[N, m]`` of any leading dimensions."""
+        coordinates = x.reshape(-1, self.state_dim).numpy() * self.scale
+        return self.system.from_coordinates(coordinates), u.reshape(-1, self.control_dim).numpy()
 
 
 class Oracle:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2c.control.agent import Agent, check_task
+from e2c.control.agent import Agent, PlannerConfig, check_task
 from e2c.control.base import Frames, make_world_of, problem_spec
 from e2c.control.oracle import Oracle
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.evaluate import Evaluation, evaluate
+from e2c.evaluation.scores import Scores
 from e2c.evaluation.watch import watch
 from e2c.files import arrays
+from e2c.files.meanwhile import Meanwhile
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
 from e2c.models.base import ProblemSpec
@@ -27,6 +31,9 @@ from envs.world import Simulated, World, name_of
 
 EPISODES_SCHEMA = "e2c-evaluation-1"
 """Of the file that keeps the states and controls of an evaluation."""
+
+MANY = 20
+"""Episodes from which on it is worth starting a process for the oracle."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,23 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class Ideal:
+    """What the oracle does from the starts of an evaluation; no agent is needed to know it.
+
+    Attributes:
+        scores: a row for each episode.
+        states: ``[E, T + 1, n]``.
+        cost: mean of what it minimises.
+        seconds: wall-clock of all episodes [s].
+    """
+
+    scores: Scores
+    states: NDArray[np.float64]
+    cost: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Assessment:
     """What an agent does, and what the oracle does from the same starts.
 
@@ -56,8 +80,54 @@ class Assessment:
 
     world: World
     agent: Evaluation
-    oracle: Evaluation | None
+    oracle: Ideal | None
     results: dict[str, Any]
+
+
+def play_oracle(
+    spec: ProblemSpec, options: PlannerConfig, episodes: int, seed: int, disturbance: Disturbance
+) -> Ideal:
+    """Let the oracle act in a simulated world, all episodes in one batch.
+
+    Args:
+        spec: the task.
+        options: the agent's planner.
+        episodes: E.
+        seed: of the starts.
+        disturbance: what the world does besides.
+    """
+    world = disturbance.world(spec, episodes, seed)
+    oracle = Oracle(world, options)
+    played = evaluate(world, oracle, seed, steps=spec.episode_steps, name="oracle")
+    states = _by_episode(played.episodes.states, played.episodes)
+    cost = float(oracle.price(played.episodes).mean())
+    return Ideal(played.scores, states, cost, played.seconds)
+
+
+OracleMeanwhile = Meanwhile[Ideal] | None
+"""What the oracle does, found out in a second process; None where none was begun."""
+
+
+@contextlib.contextmanager
+def oracle_meanwhile(
+    world: World, spec: ProblemSpec, options: PlannerConfig, episodes: int, seed: int, threads: int
+) -> Iterator[OracleMeanwhile]:
+    """Let the oracle act in an undisturbed world while this process does other things, if it can.
+
+    Args:
+        world: of the task; nothing is begun where it is not simulated.
+        spec: the task.
+        options: the agent's planner.
+        episodes: E; if there are not `MANY`, a second process would only take longer to start.
+        seed: of the starts.
+        threads: see `Meanwhile`.
+    """
+    if episodes < MANY or not isinstance(world.unwrapped, Simulated):
+        yield None
+        return
+    asked = (spec, options, episodes, seed, Disturbance())
+    with contextlib.closing(Meanwhile(threads, play_oracle, *asked)) as ideal:
+        yield ideal
 
 
 def assess(
@@ -67,6 +137,7 @@ def assess(
     disturbance: Disturbance | None = None,
     oracle: bool = True,
     goal: Frames | None = None,
+    ideal: OracleMeanwhile = None,
 ) -> Assessment:
     """Run the closed loop, and the oracle on the same starts, all episodes in one batch.
 
@@ -77,6 +148,7 @@ def assess(
         disturbance: what the world does besides; nothing by default.
         oracle: whether to run the oracle, where the world is simulated.
         goal: an observation to reach, in place of the world's own goals.
+        ideal: from `oracle_meanwhile`; the oracle acts here by default.
 
     Raises:
         E2CError: when there is no such disturbance of the agent's task.
@@ -85,24 +157,32 @@ def assess(
     check_task(agent, problem_spec(make_world_of(agent.spec), agent.spec.options))
     world = disturbance.world(agent.spec, episodes, seed)
     goals = None if goal is None else np.repeat(goal[None], episodes, 0)
-    steps = agent.spec.episode_steps
-    played = evaluate(world, agent, seed, goals, steps)
+    played = evaluate(world, agent, seed, goals, agent.spec.episode_steps)
     results = {
         **played.scores.summary(),
         "faults": {kind: int(counts.sum()) for kind, counts in agent.faults.items()},
         "episodes": played.scores.rows(**agent.faults),
         "seconds": played.seconds,
     }
-    ideal = None
+    best = None
     if isinstance(world.unwrapped, Simulated):
-        expert = Oracle(world, agent.options)
-        results["cost_mean"] = float(expert.price(played.episodes).mean())
+        results["cost_mean"] = float(Oracle(world, agent.options).price(played.episodes).mean())
         if oracle:
-            ideal = evaluate(world, expert, seed, steps=steps, name="oracle")
-            best = ideal.scores.summary()
-            results |= {f"oracle_{key}": best[key] for key in ("success_rate", "time_in_goal")}
-            results["oracle_cost_mean"] = float(expert.price(ideal.episodes).mean())
-    return Assessment(world, played, ideal, results)
+            best = (
+                play_oracle(agent.spec, agent.options, episodes, seed, disturbance)
+                if ideal is None
+                else ideal()
+            )
+            results |= _oracle_results(best)
+    return Assessment(world, played, best, results)
+
+
+def _oracle_results(best: Ideal) -> dict[str, float | None]:
+    """Return the figures of the oracle that stand beside the agent's."""
+    summary = best.scores.summary()
+    shown = {key: summary[key] for key in ("success_rate", "time_in_goal")}
+    told = {f"oracle_{key}": value for key, value in shown.items()}
+    return {**told, "oracle_cost_mean": best.cost, "oracle_seconds": best.seconds}
 
 
 def assess_and_film(
@@ -113,8 +193,11 @@ def assess_and_film(
     oracle: bool,
     outputs: Outputs,
     goal: Frames | None = None,
+    ideal: OracleMeanwhile = None,
 ) -> dict[str, Any]:
     """Assess an agent; time and film the first start alone; write what is asked for.
+
+    All but ``outputs`` is as in `assess`.
 
     Returns:
         The results, as they are written to JSON.
@@ -122,7 +205,7 @@ def assess_and_film(
     Raises:
         E2CError: when there is no such disturbance of the agent's task.
     """
-    found = assess(agent, episodes, seed, disturbance, oracle, goal)
+    found = assess(agent, episodes, seed, disturbance, oracle, goal, ideal)
     alone = make_world_of(agent.spec, 1, render_mode=_render_mode(found.world))
     goals = None if goal is None else goal[None]
     sighting = watch(agent, alone, seed, _title(found), goals)
@@ -186,13 +269,10 @@ def _write_trajectories(path: Path, spec: ProblemSpec, found: Assessment) -> Non
     system: Any = found.world.unwrapped
     task, played = system.task, found.agent.episodes
     states = _by_episode(played.states, played)
-    ideal = states[:0]
-    if found.oracle is not None:
-        ideal = _by_episode(found.oracle.episodes.states, found.oracle.episodes)
     kept: dict[str, NDArray[Any]] = {
         "states": states,
         "actions": played.actions.reshape(len(played), -1, played.actions.shape[1]),
-        "oracle_states": ideal,
+        "oracle_states": states[:0] if found.oracle is None else found.oracle.states,
     }
     header = {
         "schema": EPISODES_SCHEMA,

@@ -21,7 +21,12 @@ from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.data.windows import Windows
 from e2c.errors import E2CError
-from e2c.evaluation.assessment import Outputs, assess_and_film
+from e2c.evaluation.assessment import (
+    OracleMeanwhile,
+    Outputs,
+    assess_and_film,
+    oracle_meanwhile,
+)
 from e2c.evaluation.disturbances import Disturbance
 from e2c.files import runs
 from e2c.files.provenance import provenance
@@ -133,8 +138,9 @@ def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
     with runs.claimed(folder, recipe):
         run = _begin(recipe, folder, world, place, wandb_mode)
         try:
-            _learn(run)
-            _finish(run)
+            with _oracle(run, world) as ideal:
+                _learn(run)
+                _finish(run, ideal)
         except BaseException:
             run.tracker.abandon()
             raise
@@ -333,13 +339,13 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-def _finish(run: Run) -> None:
+def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     """Write the model, evaluate it, and tell of everything; then the run has ended."""
     from e2c.learning import drawings  # see `e2c.report.style`
 
     checkpoint.save(run.folder / checkpoint.NAME, run.model, run.config, run.spec)
     if run.config.evaluation.episodes:
-        _evaluate_run(run)
+        _evaluate_run(run, ideal)
     with run.timed("pictures"):
         error = drawings.draw(
             run.folder,
@@ -358,16 +364,22 @@ def _finish(run: Run) -> None:
     run.tracker.close({key: summary[key] for key in ("transitions", "steps", "seconds")})
 
 
-def _evaluate_run(run: Run) -> None:
+def _evaluate_run(run: Run, ideal: OracleMeanwhile) -> None:
     """Evaluate and film the agent into the run folder."""
     options, folder = run.config.evaluation, run.folder
     outputs = Outputs(folder / runs.EVALUATION, folder / runs.VIDEO, None, folder / runs.EPISODES)
+    asked = (options.episodes, options.seed, Disturbance(), True, outputs, run.given_goal)
     with run.timed("evaluate"):
-        results = assess_and_film(
-            run.agent, options.episodes, options.seed, Disturbance(), True, outputs, run.given_goal
-        )
+        results = assess_and_film(run.agent, *asked, ideal)
     run.tracker.video("episode", folder / runs.VIDEO)
     run.tracker.table("episodes", results["episodes"])
+
+
+def _oracle(run: Run, world: World) -> contextlib.AbstractContextManager[OracleMeanwhile]:
+    """Let the oracle act while the agent learns: it needs no agent."""
+    options = run.config.evaluation
+    asked = (run.spec, run.config.planner, options.episodes, options.seed)
+    return oracle_meanwhile(world, *asked, run.recipe.threads)
 
 
 def _summary(run: Run) -> dict[str, Any]:

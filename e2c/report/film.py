@@ -158,6 +158,7 @@ def _page(film: Film) -> Picture:
     """Draw what never changes, except for the charts: ``[720, 1280, 3]``."""
     page = np.full((_HEIGHT, _WIDTH, 3), rgb(PAGE), np.uint8)
     write(page, film.title, (MARGIN, 47), 25, INK, weight=600)
+    card(page, _SCENE)
     pixels = " × ".join(str(length) for length in film.goal.shape)
     for box, heading, remark in (
         (_SEES, "What the agent sees", f"{pixels} pixels, nothing else"),
@@ -217,7 +218,6 @@ def _tiles(box: Box, count: int, shape: tuple[int, ...]) -> list[Box]:
 
 def _place_scene(picture: Picture, scene: Picture) -> None:
     """Put the system's picture ``[h, w, 3]`` on its card, as large as it fits."""
-    card(picture, _SCENE)
     left, top, width, height = _SCENE
     h, w = scene.shape[:2]
     scale = min((width - 2) / w, (height - 2) / h)
