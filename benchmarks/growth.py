@@ -100,7 +100,7 @@ class Growth:
     def __call__(self) -> None:
         """Measure what is missing, then draw."""
         if self.cell:
-            measure(*self.cell.split(":"))
+            measure(*named(self.cell))
             return
         failed = compute("benchmarks.growth", [] if self.draw_only else self.missing(), 1)
         show(read_finished())
@@ -122,6 +122,18 @@ class Growth:
         ]
 
 
+def named(cell: str) -> tuple[str, int]:
+    """Return axis and size of the cell called ``AXIS:SIZE``.
+
+    Raises:
+        E2CError: when there is no such cell.
+    """
+    cells = {f"{name}:{size}": (name, size) for name, axis in AXES.items() for size in axis.sizes}
+    if cell not in cells:
+        raise E2CError(f"There is no cell {cell!r}; choose AXIS:SIZE, like {next(iter(cells))}.")
+    return cells[cell]
+
+
 def path(axis: str, size: int) -> Path:
     """Return the file of a cell."""
     return RESULTS / axis / f"{size}.json"
@@ -130,15 +142,13 @@ def path(axis: str, size: int) -> Path:
 # ---------------------------------------------------------------------------------------- measure
 
 
-def measure(axis: str, size: str) -> None:
+def measure(axis: str, size: int) -> None:
     """Measure a cell and write its file."""
     before = peak_memory()
     with threads(1):
-        seconds = dict(AXES[axis].measure(int(size)))
+        seconds = dict(AXES[axis].measure(size))
         found = {"seconds": seconds, "MiB": peak_memory() - before, "MiB_before": before}
-        write_json(
-            path(axis, int(size)), {"axis": axis, "size": int(size), **found, **provenance()}
-        )
+        write_json(path(axis, size), {"axis": axis, "size": size, **found, **provenance()})
 
 
 def seconds_of(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 import tyro
 from gymnasium.wrappers import AddRenderObservation, ResizeObservation
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks import peer_planners
@@ -120,7 +121,7 @@ class Peers:
         """Measure, tell, write."""
         with threads(1):
             if self.alone:
-                print(json.dumps(memory_here(*self.alone.split(":"))))
+                print(json.dumps(memory_here(*side_of(self.alone))))
                 return
             names = self.chosen()
             missing = tell_missing(names)
@@ -149,6 +150,18 @@ class Peers:
             if name not in WORKS:
                 raise E2CError(f"There is no work {name!r}; choose among: {', '.join(WORKS)}, all.")
         return names
+
+
+def side_of(alone: str) -> tuple[str, str]:
+    """Return work and side of ``WORK:SIDE``.
+
+    Raises:
+        E2CError: when there is no such side.
+    """
+    name, _, side = alone.partition(":")
+    if name not in WORKS or side not in SIDES:
+        raise E2CError(f"--alone is {alone!r}; it must be WORK:ours or WORK:peer, like train:ours.")
+    return name, side
 
 
 def tell_missing(names: Sequence[str]) -> dict[str, str]:
@@ -374,12 +387,17 @@ def frames_of_gymnasium() -> Side:
     worlds.action_space.seed(0)
 
     def run(number: int) -> None:
-        frames = [worlds.reset(seed=number)[0]]
-        for _ in range(LENGTH + 1):
-            frames.append(worlds.step(worlds.action_space.sample())[0].copy())
-        np.stack(frames)
+        record(worlds, number)
 
     return run
+
+
+def record(worlds: gymnasium.vector.VectorEnv[Any, Any, Any], seed: int) -> NDArray[np.uint8]:
+    """Act at random; return as many frames as our episodes have, ``[T + 2, B, 48, 48, 3]``."""
+    frames = [worlds.reset(seed=seed)[0]]
+    for _ in range(LENGTH + 1):
+        frames.append(worlds.step(worlds.action_space.sample())[0].copy())
+    return np.stack(frames)
 
 
 # ------------------------------------------------------------------------------------------ table
