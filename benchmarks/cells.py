@@ -68,6 +68,17 @@ def compute(module: str, names: Sequence[str], jobs: int, *options: str) -> list
     return [name for name, good in zip(names, done, strict=True) if not good]
 
 
+def peak_memory() -> float:
+    """Return the most memory that this process has held [MiB].
+
+    Linux tells it of the program that runs. `resource.getrusage` would not do: there, a process
+    that was started by a larger one begins with the memory of that one.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kibibytes) / 1024
+
+
 def complain(failed: Sequence[str]) -> None:
     """Raise an E2CError that names the cells that failed, if any did."""
     if failed:

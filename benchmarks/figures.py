@@ -68,7 +68,7 @@ def scores(
     """
     methods = _in_order(method for shares in measured.values() for method in shares)
     columns = min(4, len(measured) + 1)
-    figure, panels = _grid(len(measured) + 1, columns, 2.9, 1.0 + 0.36 * len(methods))
+    figure, panels = grid(len(measured) + 1, columns, 2.9, 1.0 + 0.36 * len(methods))
     for place, (axes, title) in enumerate(zip(panels, measured, strict=False)):
         below = place + columns > len(measured)
         style(axes, title, "steps in the goal [%]" if below else "")
@@ -129,7 +129,7 @@ def noise(
         measured: task -> method -> standard deviation of the noise -> share of such episodes.
         published: the same, by others.
     """
-    figure, panels = _grid(len(measured), 2, 4.6, 3.6)
+    figure, panels = grid(len(measured), 2, 4.6, 3.6)
     for axes, task in zip(panels, measured, strict=False):
         style(axes, f"{task}: reaches the goal [%]", "noise on the state, standard deviation")
         for place, (method, by_noise) in enumerate(measured[task].items()):
@@ -162,7 +162,7 @@ def open_loop(errors: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure
         errors: task -> method -> ``[T]``, squared error after 1 .. T steps over the variance of the
             encodings.
     """
-    figure, panels = _grid(len(errors), 3, 3.5, 2.7)
+    figure, panels = grid(len(errors), 3, 3.5, 2.7)
     for place, (axes, task) in enumerate(zip(panels, errors, strict=False)):
         style(axes, task, "steps ahead" if place + 3 >= len(errors) else "")
         axes.axhline(1.0, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
@@ -257,7 +257,7 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout=layout, facecolor=PAPER)
 
 
-def _grid(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def grid(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Return a figure with room for ``count`` panels of a size in inches; the rest is blank."""
     columns = min(columns, count)
     rows = math.ceil(count / columns)
