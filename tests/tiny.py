@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 import envs
 from e2c.config import Config, DataConfig, EvaluationConfig
 from e2c.control.agent import PlannerConfig
 from e2c.data.episodes import Episodes
-from e2c.learning.trainer import OptimiserConfig
+from e2c.learning.schedule import OptimiserConfig
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.methods import build_model
-from e2c.models.objectives import ObjectiveConfig
+from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.options import ModelConfig
 from envs.task import Task
 from envs.world import simulated
@@ -92,6 +94,11 @@ def noise_data(lengths: tuple[int, ...], spec: ProblemSpec = SPEC, seed: int = 0
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def batch_of(x: Tensor, u: Tensor, times: Sequence[int]) -> Batch:
+    """A batch whose times are a list."""
+    return Batch(x, u, torch.tensor(times))
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
