@@ -41,7 +41,8 @@ from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
 from e2c.learning import run as learning
-from e2c.learning.trainer import OptimiserConfig, Trainer
+from e2c.learning.schedule import OptimiserConfig, Schedule
+from e2c.learning.trainer import Trainer
 from e2c.models.base import ProblemSpec
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
@@ -193,15 +194,16 @@ class Struck(Trainer):
         for parameter in self.model.parameters():
             parameter.register_hook(lambda gradient: gradient * self.gradient_factor)
 
-    def _update(
-        self, windows: Windows, latent_weight: float, learning_rate: float
-    ) -> dict[str, float]:
+    def _update(self, windows: Windows, schedule: Schedule) -> dict[str, float]:
         self.spoil_batch, self.gradient_factor, self.rate_factor = False, 1.0, 1.0
         if self.fault.strikes(self.updates):
             TRAINING[self.fault.kind](self)
         self.updates += 1
-        with mock.patch.object(windows, "sample", self._spoilt(windows)):
-            return super()._update(windows, latent_weight, self.rate_factor * learning_rate)
+        with (
+            mock.patch.object(windows, "sample", self._spoilt(windows)),
+            mock.patch.object(self, "scale", self.rate_factor * self.scale),
+        ):
+            return super()._update(windows, schedule)
 
     def _spoilt(self, windows: Windows) -> Callable[..., tuple[Tensor, Tensor]]:
         sample = windows.sample

@@ -46,7 +46,8 @@ from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json, write_whole
 from e2c.learning.collect import collect_transitions
-from e2c.learning.trainer import Phase, Trainer
+from e2c.learning.schedule import Phase
+from e2c.learning.trainer import Trainer
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.methods import build_model
 from e2c.report.plots import save_figure

@@ -47,7 +47,7 @@ from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
 from e2c.learning import run
 from e2c.learning.collect import collect_transitions
-from e2c.learning.trainer import OptimiserConfig
+from e2c.learning.schedule import OptimiserConfig
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
 from e2c.options import to_dict

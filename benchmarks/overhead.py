@@ -28,10 +28,11 @@ from e2c.files import runs, tracking
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
 from e2c.learning import run
+from e2c.learning.begin import Run
 from e2c.learning.trainer import Trainer
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
-    "resume": [(run.Run, "save_state"), (Trainer, "keep")],
+    "resume": [(Run, "save_state"), (Trainer, "keep")],
     "tell": [(tracking.Tracker, "log"), (tracking.Progress, "__call__"), (run, "_progress_text")],
     "report": [(run, "write_report")],
 }

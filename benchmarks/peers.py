@@ -47,7 +47,8 @@ from e2c.files.provenance import provenance
 from e2c.files.runs import TRAINED
 from e2c.files.whole import write_json
 from e2c.learning.collect import collect, collect_transitions
-from e2c.learning.trainer import Phase, Trainer
+from e2c.learning.schedule import Phase
+from e2c.learning.trainer import Trainer
 from e2c.models.methods import build_model
 from e2c.presets import HEADLINE, preset
 from envs.world import simulated

@@ -36,7 +36,8 @@ from e2c.evaluation.scores import score
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
 from e2c.learning.collect import collect, collect_transitions
-from e2c.learning.trainer import Phase, Trainer
+from e2c.learning.schedule import Phase
+from e2c.learning.trainer import Trainer
 from e2c.models import checkpoint
 from e2c.models.methods import build_model
 from envs.world import settle_steps, simulated

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from e2c.control.agent import PlannerConfig, find_planner
 from e2c.errors import E2CError
 from e2c.files.untrusted import parse_json, shown
-from e2c.learning.trainer import OptimiserConfig
+from e2c.learning.schedule import OptimiserConfig
 from e2c.models.methods import find_method
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 import e2c
-from e2c.models.base import LatentModel
+from e2c.models.base import LatentModel, Weight
 from e2c.models.decoders import Decoder
+from e2c.models.draws import Draws
 from e2c.models.methods import METHODS
 from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.options import option
@@ -40,14 +40,12 @@ class JointAutoencoder(LatentModel[JointObjective]):
         "norm": "Squared norm of the encodings",
     }
 
-    def terms(
-        self, batch: Batch, generator: torch.Generator, objective: JointObjective
-    ) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, draws: Draws, objective: JointObjective) -> dict[str, Tensor]:
         """Evaluate the four terms on a batch of windows."""
         x, u, times = batch
         z = self.encoder(x).mean
-        predicted = self.roll_out(z[:, 0], u[:, : times[-1]])[:, list(times)]
-        nll = self.decoder.negative_log_likelihood(predicted, x, generator)
+        predicted = self.roll_out(z[:, 0], u).index_select(1, times)
+        nll = self.decoder.negative_log_likelihood(predicted, x, draws)
         return {
             "reconstruction": nll[:, 0].mean(),
             "prediction": nll[:, 1:].mean(),
@@ -55,7 +53,7 @@ class JointAutoencoder(LatentModel[JointObjective]):
             "norm": z.square().sum(-1).mean(),
         }
 
-    def weights(self, objective: JointObjective, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: JointObjective, latent_weight: Weight) -> Mapping[str, Weight]:
         """Return lambda for the consistency, and the own knob for the norm."""
         others = {"consistency": latent_weight, "norm": objective.norm_weight}
         return {"reconstruction": 1, "prediction": 1, **others}

@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 import torch
-from tiny import MODEL, SPEC, generator, images, tiny_model
+from tiny import MODEL, SPEC, batch_of, generator, images, tiny_model
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
 
 from e2c.models.base import LatentModel
-from e2c.models.objectives import Batch, ObjectiveConfig
+from e2c.models.draws import Generators
+from e2c.models.objectives import ObjectiveConfig
 
 B = 5
 FULL = dataclasses.replace(MODEL, lattices=1)
@@ -45,7 +46,7 @@ def gradients(model: LatentModel, term: Tensor, part: str) -> list[Tensor | None
 
 def test_the_autoencoder_draws_its_means_and_fits_the_rest() -> None:
     model, (x, u) = lively("ae"), windows()
-    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
+    terms = model.terms(batch_of(x, u, TIMES), Generators(4), OBJECTIVE)
     mu = model.encoder(x).mean
     torch.testing.assert_close(terms["reconstruction"], -log_p(model, x, mu).mean())
     z, errors = mu[:, 0], []
@@ -62,9 +63,9 @@ def test_the_autoencoder_draws_its_means_and_fits_the_rest() -> None:
 @pytest.mark.parametrize("method", ["vae", "slow_vae"])
 def test_the_vae_is_the_elbo_of_every_observation(method: str) -> None:
     model, (x, u) = lively(method), windows()
-    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
+    terms = model.terms(batch_of(x, u, TIMES), Generators(4), OBJECTIVE)
     q = model.encoder(x)
-    z = q.sample(generator(4))
+    z = q.sample(Generators(4))
     kl = kl_divergence(Normal(q.mean, q.std), Normal(torch.zeros_like(z), torch.ones_like(z)))
     torch.testing.assert_close(terms["reconstruction"], -log_p(model, x, z).mean())
     torch.testing.assert_close(terms["prior_kl"], kl.sum(-1).mean())
@@ -72,7 +73,7 @@ def test_the_vae_is_the_elbo_of_every_observation(method: str) -> None:
 
 def test_slowness_is_the_kl_of_the_next_encoding_to_this_one() -> None:
     model, (x, u) = lively("slow_vae"), windows()
-    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
+    terms = model.terms(batch_of(x, u, TIMES), Generators(4), OBJECTIVE)
     q = model.encoder(x)
     now, following = Normal(q.mean[:, :-1], q.std[:, :-1]), Normal(q.mean[:, 1:], q.std[:, 1:])
     expected = kl_divergence(following, now).sum(-1).mean()
@@ -85,7 +86,7 @@ def test_slowness_is_the_kl_of_the_next_encoding_to_this_one() -> None:
 @pytest.mark.parametrize("method", ["ae", "vae", "slow_vae"])
 def test_the_fit_trains_the_transition_alone(method: str) -> None:
     model, (x, u) = lively(method), windows()
-    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
+    terms = model.terms(batch_of(x, u, TIMES), Generators(4), OBJECTIVE)
     assert all(
         g is not None and g.abs().max() > 0 for g in gradients(model, terms["fit"], "transition")
     )
@@ -97,16 +98,16 @@ def test_the_fit_trains_the_transition_alone(method: str) -> None:
 def test_without_the_latent_kl_it_is_looked_at_but_not_weighed() -> None:
     model, (x, u) = lively("no_latent_kl"), windows()
     assert model.weights(OBJECTIVE, 50.0).keys() == {"reconstruction", "prediction", "prior_kl"}
-    whole = lively("e2c").terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
-    torch.testing.assert_close(model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE), whole)
+    whole = lively("e2c").terms(batch_of(x, u, TIMES), Generators(4), OBJECTIVE)
+    torch.testing.assert_close(model.terms(batch_of(x, u, TIMES), Generators(4), OBJECTIVE), whole)
 
 
 @pytest.mark.parametrize("method", ["nonlinear", "global"])
 def test_another_transition_carries_the_belief_by_its_own_jacobian(method: str) -> None:
     model, (x, u) = lively(method), windows()
-    terms = model.terms(Batch(x, u, TIMES), generator(4), OBJECTIVE)
+    terms = model.terms(batch_of(x, u, TIMES), Generators(4), OBJECTIVE)
     q = model.encoder(x)
-    z, mean = q[:, 0].sample(generator(4)), q.mean[:, 0]
+    z, mean = q[:, 0].sample(Generators(4)), q.mean[:, 0]
     covariance, kl, nll = torch.diag_embed(q.variance[:, 0]), [], [-log_p(model, x[:, 0], z)]
     jacobian = torch.func.vmap(torch.func.jacrev(model.transition.step))
     for t in range(TIMES[-1]):

@@ -21,6 +21,7 @@ from benchmarks.peers import WARM_UP, WORKS, Peers, Side, Work, compare
 from benchmarks.plain_e2c import PlainE2C
 from e2c.control.base import make_world, problem_spec
 from e2c.errors import E2CError
+from e2c.models.draws import Generators
 from e2c.models.methods import build_model
 from e2c.models.objectives import Batch
 from e2c.presets import HEADLINE, preset
@@ -225,12 +226,11 @@ def test_the_plain_loss_is_ours() -> None:
         for mine, theirs in zip(ours, plain.parameters(), strict=True):
             theirs.copy_(mine + 0.01 * torch.randn_like(mine))
             mine.copy_(theirs)
-        for kind in (plain.transition[4].weight, plain.transition[4].bias):
+        for kind in plain.transition[4].parameters():
             kind[9:] /= spec.control_scale  # B, in the unit of the controls
     x, u = torch.rand(5, 2, 2, 6, 4), torch.randn(5, 1, 1)
-    terms = model.terms(
-        Batch(x, u, (0, 1)), torch.Generator().manual_seed(7), preset("paper").objective
-    )
+    batch = Batch(x, u, torch.arange(2))
+    terms = model.terms(batch, Generators(7), preset("paper").objective)
     weights = model.weights(preset("paper").objective, 0.25)
     torch.manual_seed(7)
     loss = plain.loss(x[:, 0].flatten(1), u[:, 0], x[:, 1].flatten(1))

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CONFIG, MODEL, SPEC, generator, images, noise_data, tiny_model
+from tiny import CONFIG, MODEL, SPEC, batch_of, generator, images, noise_data, tiny_model
 from torch import Tensor
 
 from e2c.config import with_method
 from e2c.data.windows import Windows
 from e2c.errors import E2CError
-from e2c.learning.trainer import OptimiserConfig, Phase, Trainer
+from e2c.learning.schedule import OptimiserConfig, Phase
+from e2c.learning.trainer import Trainer
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
+from e2c.models.draws import Generators
 from e2c.models.methods import METHODS
-from e2c.models.objectives import Batch, ObjectiveConfig
+from e2c.models.objectives import ObjectiveConfig
 from e2c.presets import PRESETS, preset
 
 B = 6
@@ -42,7 +44,7 @@ def pairs() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_is_made_of_named_finite_terms(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
-    terms = model.terms(Batch(x, u, [0, 1]), generator(4), objective_of(method))
+    terms = model.terms(batch_of(x, u, [0, 1]), Generators(4), objective_of(method))
     weights = model.weights(objective_of(method), 0.25)
     assert weights.keys() <= terms.keys()
     assert all(value.shape == () and value.isfinite() for value in terms.values())
@@ -54,7 +56,7 @@ def test_the_loss_is_made_of_named_finite_terms(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_trains_every_weight_of_the_encoder_and_the_transition(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
-    terms = model.terms(Batch(x, u, [0, 1]), generator(4), objective_of(method))
+    terms = model.terms(batch_of(x, u, [0, 1]), Generators(4), objective_of(method))
     weights = model.weights(objective_of(method), 0.25)
     torch.stack([share * terms[name] for name, share in weights.items()]).sum().backward()
     for part in (model.encoder, model.transition):
@@ -67,7 +69,7 @@ def test_the_loss_trains_every_weight_of_the_encoder_and_the_transition(method: 
 def test_the_generator_decides_the_loss(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
     once, again = (
-        model.terms(Batch(x, u, [0, 1]), generator(3), objective_of(method)) for _ in range(2)
+        model.terms(batch_of(x, u, [0, 1]), Generators(3), objective_of(method)) for _ in range(2)
     )
     assert all(torch.equal(once[name], again[name]) for name in once)
 
@@ -108,7 +110,7 @@ def test_a_state_of_training_holds_all_of_it(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_one_pair_is_a_batch(method: str) -> None:
     model, (x, u) = model_of(method), pairs()
-    terms = model.terms(Batch(x[:1], u[:1], [0, 1]), generator(4), objective_of(method))
+    terms = model.terms(batch_of(x[:1], u[:1], [0, 1]), Generators(4), objective_of(method))
     assert all(value.isfinite() for value in terms.values())
 
 

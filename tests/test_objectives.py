@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
+from unittest import mock
 
 import pytest
 import torch
-from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, noise_data, tiny_model
+from tiny import MODEL, ONE_CONTROL, SPEC, batch_of, generator, images, noise_data, tiny_model
 from torch import Tensor
 from torch.distributions import Bernoulli, MultivariateNormal, kl_divergence
 
 from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.draws import Generators
 from e2c.models.objectives import Batch, ObjectiveConfig, draw_times
 from e2c.models.options import ModelConfig
 
@@ -37,8 +39,8 @@ def lively(config: ModelConfig = FULL, spec: ProblemSpec = SPEC) -> LatentModel:
     return model
 
 
-def terms_of(model: LatentModel, batch: Batch, seed: int) -> dict[str, Tensor]:
-    return model.terms(batch, generator(seed), ObjectiveConfig())
+def terms_of(model: LatentModel, x: Batch, seed: int) -> dict[str, Tensor]:
+    return model.terms(x, Generators(seed), ObjectiveConfig())
 
 
 def total(model: LatentModel, terms: Mapping[str, Tensor], latent_weight: float) -> Tensor:
@@ -74,14 +76,14 @@ def published(model: LatentModel, x: Tensor, u: Tensor, latent_weight: float, se
 @pytest.mark.parametrize("spec", [SPEC, ONE_CONTROL], ids=["m=2", "m=1"])
 def test_one_step_is_the_published_loss(batch: int, spec: ProblemSpec) -> None:
     model, (x, u) = lively(spec=spec), windows(2, 1, batch, spec)
-    terms = terms_of(model, Batch(x, u, [0, 1]), 4)
+    terms = terms_of(model, batch_of(x, u, [0, 1]), 4)
     for latent_weight in (0.25, 50.0):
         expected = published(model, x, u, latent_weight, seed=4)
         torch.testing.assert_close(total(model, terms, latent_weight), expected)
 
 
 def test_no_term_of_that_comparison_was_small() -> None:
-    terms = terms_of(lively(), Batch(*windows(2, 1), [0, 1]), 4)
+    terms = terms_of(lively(), batch_of(*windows(2, 1), [0, 1]), 4)
     assert min(value.item() for value in terms.values()) > 0.3
 
 
@@ -95,7 +97,7 @@ def test_a_longer_roll_out_carries_sample_and_belief_along() -> None:
     times, model = [0, 2, 3, 6], lively()
     x, u = windows(len(times), 7)
     q = model.encoder(x)
-    z, mean = q[:, 0].sample(generator(4)), q.mean[:, 0]
+    z, mean = q[:, 0].sample(Generators(4)), q.mean[:, 0]
     covariance = torch.diag_embed(q.variance[:, 0])
     nll = [-Bernoulli(logits=model.decoder(z), validate_args=False).log_prob(x[:, 0])]
     kl = []
@@ -111,7 +113,7 @@ def test_a_longer_roll_out_carries_sample_and_belief_along() -> None:
             nll.append(-drawn.log_prob(x[:, s]))
             target = MultivariateNormal(q.mean[:, s], torch.diag_embed(q.variance[:, s]))
             kl.append(kl_divergence(MultivariateNormal(mean, covariance), target))
-    terms = terms_of(model, Batch(x, u, times), 4)
+    terms = terms_of(model, batch_of(x, u, times), 4)
     per_observation = torch.stack(nll).sum((2, 3, 4)).mean(1)
     torch.testing.assert_close(terms["reconstruction"], per_observation[0])
     torch.testing.assert_close(terms["prediction"], per_observation[1:].mean())
@@ -122,18 +124,14 @@ def test_a_longer_roll_out_carries_sample_and_belief_along() -> None:
 def test_one_lattice_estimates_the_likelihood_without_bias(lattices: int) -> None:
     model = lively(dataclasses.replace(MODEL, lattices=lattices))
     x, u = windows(2, 1)
-    found: dict[float, dict[str, Tensor]] = {}
-    for seed in range(200):
-        noise = generator(seed)
-        model.encoder(x)[:, 0].sample(noise)
-        lattice = int(torch.randint(lattices**2, (1,), generator=noise))
-        if lattice not in found:
-            found[lattice] = terms_of(_quiet(model), Batch(x, u, [0, 1]), seed)
-        if len(found) == lattices**2:
-            break
+    drawn = _quiet(model)
+    found = []
+    for lattice in range(lattices**2):
+        with mock.patch.object(Generators, "choice", lambda *_, chosen=lattice: chosen):
+            found.append(terms_of(drawn, batch_of(x, u, [0, 1]), 0))
     q = _quiet(model).encoder(x[:, 0])
     whole = Bernoulli(logits=model.decoder(q.mean), validate_args=False).log_prob(x[:, 0])
-    estimates = torch.stack([terms["reconstruction"] for terms in found.values()])
+    estimates = torch.stack([terms["reconstruction"] for terms in found])
     assert estimates.std() > 1e-3, "every lattice is another estimate"
     torch.testing.assert_close(estimates.mean(), -whole.sum((1, 2, 3)).mean(), rtol=0.01, atol=0)
 
@@ -149,11 +147,12 @@ def _quiet(model: LatentModel) -> LatentModel:
 
 @pytest.mark.parametrize(("horizon", "targets"), [(1, 1), (8, 3), (8, 8), (7, 2), (5, 1), (10, 4)])
 def test_times_are_one_in_each_part(horizon: int, targets: int) -> None:
-    drawn = [draw_times(horizon, targets, generator(seed)) for seed in range(300)]
+    draws = Generators(0)
+    drawn = [draw_times(horizon, targets, draws) for _ in range(300)]
     assert all(times[0] == 0 and len(times) == targets + 1 for times in drawn)
     assert all(sorted(set(times)) == times for times in drawn), "ascending, each once"
     assert {t for times in drawn for t in times} == set(range(horizon + 1)), "all are drawn"
-    assert draw_times(horizon, targets, generator(1)) == drawn[1]
+    assert draw_times(horizon, targets, Generators(1)) == drawn[0], "the same for every seed"
 
 
 def test_the_gradient_reaches_every_weight() -> None:
@@ -161,7 +160,7 @@ def test_the_gradient_reaches_every_weight() -> None:
     data = noise_data((9,))
     x = torch.from_numpy(data.planes()[:3]).float()[None] / 255
     u = torch.from_numpy(data.actions[:4])[None]
-    terms = terms_of(model, Batch(x, u, [0, 2, 4]), 0)
+    terms = terms_of(model, batch_of(x, u, [0, 2, 4]), 0)
     for name in ("prediction", "latent_kl"):
         model.zero_grad()
         terms[name].backward(retain_graph=True)
@@ -175,7 +174,7 @@ def test_the_gradient_reaches_every_weight() -> None:
 
 def test_the_generator_decides_the_loss() -> None:
     model, (x, u) = lively(), windows(2, 1)
-    one, again, other = (terms_of(model, Batch(x, u, [0, 1]), s) for s in (1, 1, 2))
+    one, again, other = (terms_of(model, batch_of(x, u, [0, 1]), s) for s in (1, 1, 2))
     assert torch.equal(total(model, one, 1.0), total(model, again, 1.0))
     assert not torch.equal(total(model, one, 1.0), total(model, other, 1.0))
 
@@ -184,5 +183,5 @@ def test_extreme_logits_leave_the_loss_finite() -> None:
     model, (x, u) = lively(), windows(2, 1)
     with torch.no_grad():
         model.get_parameter("decoder.heads.0.0.bias").fill_(1e4)
-    terms = terms_of(model, Batch(x.round(), u, [0, 1]), 0)
+    terms = terms_of(model, batch_of(x.round(), u, [0, 1]), 0)
     assert total(model, terms, 1.0).isfinite()

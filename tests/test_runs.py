@@ -383,7 +383,7 @@ def test_a_state_in_which_no_run_can_be_is_refused(
     [
         ("model/goal", None),
         ("model/latent_variance", torch.ones(3)),
-        ("generator/noise", torch.zeros(7, dtype=torch.uint8)),
+        ("generator/normals", torch.zeros(7, dtype=torch.uint8)),
         ("generator/batches", torch.full((5056,), 255, dtype=torch.uint8)),
         ("adam/exp_avg/encoder.net.0.bias", torch.zeros(3)),
         ("adam/exp_avg_sq/encoder.net.0.bias", None),

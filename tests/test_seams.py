@@ -14,6 +14,7 @@ from torch import Tensor
 from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.decoders import DECODERS, Decoder
+from e2c.models.draws import Generators
 from e2c.models.encoders import ENCODERS, Encoder
 from e2c.models.likelihoods import LIKELIHOODS
 from e2c.models.methods import build_model
@@ -92,7 +93,7 @@ def test_decoders_draw_observations(
     drawn = decoder.draw(z)
     assert drawn.shape == (*lead, *shape)
     assert drawn.dtype == torch.uint8
-    nll = decoder.negative_log_likelihood(z, images(*lead, *shape), generator())
+    nll = decoder.negative_log_likelihood(z, images(*lead, *shape), Generators(0))
     assert nll.shape == lead
     assert nll.isfinite().all()
     assert (nll >= 0).all()
@@ -103,8 +104,8 @@ def test_the_likelihood_is_estimated_without_bias(name: str, likelihood: str) ->
     decoder, z, x = decoder_of(name, likelihood), latents(5, 2), images(5, 2, *SHAPES[0])
     whole = decoder.likelihood.negative_log(decoder(z), x).sum((-3, -2, -1))
     estimates = {
-        tuple(decoder.negative_log_likelihood(z, x, generator(seed)).flatten().tolist())
-        for seed in range(100)
+        tuple(decoder.negative_log_likelihood(z, x, draws).flatten().tolist())
+        for draws in [Generators(0)] * 100
     }
     mean = torch.tensor(sorted(estimates)).mean(0)
     torch.testing.assert_close(mean, whole.flatten().detach(), rtol=1e-4, atol=1e-3)
@@ -113,7 +114,7 @@ def test_the_likelihood_is_estimated_without_bias(name: str, likelihood: str) ->
 @pytest.mark.parametrize(("name", "likelihood"), DRAWING)
 def test_the_generator_decides_the_estimate(name: str, likelihood: str) -> None:
     decoder, z, x = decoder_of(name, likelihood), latents(5), images(5, *SHAPES[0])
-    one, again = (decoder.negative_log_likelihood(z, x, generator(3)) for _ in range(2))
+    one, again = (decoder.negative_log_likelihood(z, x, Generators(3)) for _ in range(2))
     assert torch.equal(one, again)
 
 
@@ -133,8 +134,9 @@ def test_an_untrained_decoder_draws_the_mean_image(
 @pytest.mark.parametrize(("name", "likelihood"), DRAWING)
 def test_every_weight_of_a_decoder_is_trained(name: str, likelihood: str) -> None:
     decoder, z, x = decoder_of(name, likelihood), latents(5), images(5, *SHAPES[0])
-    for seed in range(30):
-        decoder.negative_log_likelihood(z, x, generator(seed)).sum().backward()
+    draws = Generators(0)
+    for _ in range(30):
+        decoder.negative_log_likelihood(z, x, draws).sum().backward()
     assert_trains(decoder)
 
 

@@ -13,7 +13,8 @@ from tiny import MODEL, SPEC, images, noise_data, tiny_model
 from e2c.data.windows import Windows
 from e2c.errors import E2CError
 from e2c.learning import trainer as training
-from e2c.learning.trainer import RECOVERY, OptimiserConfig, Phase, Trainer
+from e2c.learning.schedule import OptimiserConfig, Phase
+from e2c.learning.trainer import RECOVERY, Trainer
 from e2c.models.base import LatentModel
 from e2c.models.e2c import E2C
 from e2c.models.methods import build_model
@@ -64,8 +65,8 @@ def test_batches_and_samples_are_both_drawn_by_the_seed() -> None:
     first: dict[int, tuple[torch.Tensor, float]] = {}
     for seed in (0, 1):
         trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, seed)
-        u = windows().sample(5, [0], trainer.generators["batches"])[1]
-        first[seed] = u, torch.rand(1, generator=trainer.generators["noise"]).item()
+        u = windows().sample(5, [0], trainer.generators.batches)[1]
+        first[seed] = u, torch.rand(1, generator=trainer.generators.normals).item()
     assert not torch.equal(first[0][0], first[1][0])
     assert first[0][1] != first[1][1]
 
@@ -269,7 +270,7 @@ def test_a_last_step_that_spoils_the_model_is_taken_back(value: float) -> None:
             with torch.no_grad():
                 next(trainer.model.decoder.parameters()).fill_(value)
 
-    trainer.adam.step = spoil  # type: ignore[assignment, method-assign]
+    trainer.adam.step = spoil
     rows = list(trainer.run(windows(), Phase(5, 1e-3, ramp=False)))
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 1, 2, 3, 4, 5]
     assert weights(trainer.model).abs().max() < 10

@@ -1,5 +1,6 @@
 """Transitions: one function in three forms, exact derivatives; the bound of the locally linear."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tiny import generator
 from torch import Tensor
 
+from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian
 from e2c.models.options import ModelConfig
 from e2c.models.transitions import GlobalLinear, LocallyLinear, NonLinear, Stepper, Transition
 
@@ -64,7 +66,56 @@ def test_step_is_that_of_the_linearisation(
     torch.testing.assert_close(local.step(z, u), by_hand)
     torch.testing.assert_close(model.step(z, u), by_hand)
     torch.testing.assert_close(model.stepper()(z, u), by_hand)
-    torch.testing.assert_close(local.log_det_A, local.A.slogdet().logabsdet)
+    torch.testing.assert_close(model.log_det(local.A), local.A.slogdet().logabsdet)
+
+
+@pytest.mark.parametrize("lead", [(), (B,), (B, 2), (1,)])
+@pytest.mark.parametrize(("n", "m", "T"), [(3, 2, 7), (1, 1, 1), (4, 1, 2)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_belief_that_is_carried_is_the_dense_one(
+    lead: tuple[int, ...], n: int, m: int, T: int, kind: str
+) -> None:
+    model, z, u = another(kind, n, m), draw(*lead, n), draw(*lead, T, m, seed=1)
+    for parameter in model.parameters():
+        parameter.data *= 0.2
+    q = DiagonalGaussian(draw(*lead, n, seed=2), draw(*lead, n, seed=3))
+    path, beliefs = model.carry(z, FactoredGaussian.from_diagonal(q), u)
+    mean, covariance = q.mean, torch.diag_embed(q.variance)
+    for t in range(T + 1):
+        torch.testing.assert_close(path[..., t, :], z)
+        torch.testing.assert_close(beliefs.mean[..., t, :], mean)
+        torch.testing.assert_close(beliefs.covariance[..., t, :, :], covariance)
+        log_det = 0.5 * covariance.slogdet().logabsdet
+        torch.testing.assert_close(beliefs.log_det[..., t], log_det)
+        if t < T:
+            local = model(z, u[..., t, :])
+            offset = local.offset(u[..., t, :])
+            z = local.step(z, u[..., t, :])
+            mean = (local.A @ mean[..., None])[..., 0] + offset
+            covariance = local.A @ covariance @ local.A.mT
+
+
+@pytest.mark.parametrize("activation", ["silu", "relu"])
+@pytest.mark.parametrize("bound", [0.0, 0.95])
+@pytest.mark.parametrize(("n", "m", "T", "count"), [(3, 2, 7, 5), (1, 1, 1, 1), (4, 1, 2, 3)])
+def test_the_derivative_by_hand_is_that_of_autograd(
+    activation: str, bound: float, n: int, m: int, T: int, count: int
+) -> None:
+    torch.manual_seed(0)
+    kind = config(n, activation=activation, transition_bound=bound)
+    model = LocallyLinear(kind, torch.tensor(SCALE[m])).double()
+    z, u = draw(count, n).requires_grad_(), draw(count, T, m, seed=1)
+    q = DiagonalGaussian(draw(count, n, seed=2).requires_grad_(), draw(count, n, seed=3))
+    by = [z, q.mean, *model.parameters()]
+    found = []
+    for carry in (model.carry, functools.partial(Transition.carry, model)):
+        path, beliefs = carry(z, FactoredGaussian.from_diagonal(q), u)
+        parts = (path, beliefs.mean, beliefs.factor, beliefs.log_det)
+        total = sum((part * draw(*part.shape, seed=9)).sum() for part in parts)
+        assert isinstance(total, Tensor)
+        found.append((*parts, *torch.autograd.grad(total, by)))
+    for by_hand, by_autograd in zip(*found, strict=True):
+        torch.testing.assert_close(by_hand, by_autograd)
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,16 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import Tensor
 
 import envs
 from e2c.config import Config, DataConfig, EvaluationConfig
 from e2c.control.agent import PlannerConfig
 from e2c.data.episodes import Episodes
-from e2c.learning.trainer import OptimiserConfig
+from e2c.learning.schedule import OptimiserConfig
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.methods import build_model
-from e2c.models.objectives import ObjectiveConfig
+from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.options import ModelConfig
 from e2c.report import plots
 from envs.task import Task
@@ -96,6 +98,11 @@ def noise_data(lengths: tuple[int, ...], spec: ProblemSpec = SPEC, seed: int = 0
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def batch_of(x: Tensor, u: Tensor, times: Sequence[int]) -> Batch:
+    """A batch whose times are a list."""
+    return Batch(x, u, torch.tensor(times))
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

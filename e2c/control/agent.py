@@ -23,7 +23,7 @@ from e2c.options import look_up, option
 from planners import PLANNERS, Builder, Dynamics, GoalCost, Plan, Planner, RecedingOptions, Status
 
 CHUNK = 20
-"""Problems linearised at once: with horizon 50, their tangents just fit into a core's cache."""
+"""Problems linearised at once on a CPU: with horizon 50, their tangents just fit into its cache."""
 
 TROUBLES = (Status.NO_IMPROVEMENT, Status.NOT_FINITE, Status.NOT_POSITIVE_DEFINITE)
 """Ends of an optimisation that are counted."""
@@ -69,7 +69,8 @@ class LatentDynamics:
     def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``[..., n, n]`` and ``[..., n, m]``, the derivatives by state and control."""
         if self.jacobian == "true":
-            parts = zip(x.split(CHUNK), u.split(CHUNK), strict=True)
+            count = CHUNK if x.device.type == "cpu" else len(x)
+            parts = zip(x.split(count), u.split(count), strict=True)
             fx, fu = zip(*(self.transition.jacobian(*part) for part in parts), strict=True)
             return torch.cat(fx), torch.cat(fu)
         local = self.transition(x, u)

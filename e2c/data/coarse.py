@@ -26,17 +26,19 @@ class Lens:
     """
 
     mean: Tensor
-    sigma: float
+    sigma: float | Tensor
 
     @property
     def is_sharp(self) -> bool:
         """Whether it changes nothing."""
-        return self.sigma < SHARP
+        return bool(self.sigma < SHARP)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Blur observations ``x [..., C, H, W]`` in [0, 1]; the result is in [0, 1] too."""
-        if self.is_sharp:
-            return x
+        """Return observations ``x [..., C, H, W]`` in [0, 1] as they are seen through the lens."""
+        return x if self.is_sharp else self.blur(x)
+
+    def blur(self, x: Tensor) -> Tensor:
+        """Blur ``x [..., C, H, W]`` in [0, 1], however little; the result is in [0, 1] too."""
         H, W = self.mean.shape[-2:]
         moving = x - self.mean
         blurred = self._kernel(H) @ moving @ self._kernel(W)

@@ -73,19 +73,37 @@ class Windows:
         Returns:
             Observations ``[B, S, C, H, W]`` in [0, 1] and controls ``[B, T, m]``.
         """
+        frames, actions = self.rows(self.draw(batch_size, generator), times)
+        x = observations(self.frames, frames)
+        return x.to(self.device).float().div_(255), self.actions[actions].to(self.device)
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Draw ``batch_size`` windows: the first frame and the first action of each, ``[B, 2]``."""
         own = int(batch_size * self.own_share) if len(self.own) else 0
-        index = torch.cat(
+        pools = ((self.all, batch_size - own), (self.own, own))
+        return torch.cat(
             [
                 pool[torch.randint(len(pool), (count,), generator=generator)]
-                for pool, count in ((self.all, batch_size - own), (self.own, own))
+                for pool, count in pools
                 if count
             ]
         )
+
+    def rows(self, windows: Tensor, times: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return where the contents of ``windows [..., 2]`` lie.
+
+        Returns:
+            The rows of `frames` at the S times, ``[..., S, F]``, and of `actions`, ``[..., T]``.
+        """
         offsets = torch.tensor(times)[:, None] + torch.arange(self.frames_per_observation)
-        wanted = index[:, :1, None] + offsets
-        x = self.frames.index_select(0, wanted.flatten()).unflatten(0, wanted.shape).flatten(2, 3)
-        u = self.actions[index[:, 1:] + torch.arange(self.horizon)]
-        return x.to(self.device).float().div_(255), u.to(self.device)
+        frame, action = windows.unbind(-1)
+        return frame[..., None, None] + offsets, action[..., None] + torch.arange(self.horizon)
+
+
+def observations(frames: Tensor, rows: Tensor) -> Tensor:
+    """Return the observations ``[..., C, H, W]`` whose ``rows [..., F]`` of ``frames`` are told."""
+    chosen = frames.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+    return chosen.flatten(-4, -3)
 
 
 def _window_starts(data: Episodes, horizon: int) -> Tensor:

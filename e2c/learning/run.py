@@ -6,21 +6,16 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from e2c.config import Config, Recipe, check_recipe
-from e2c.control.agent import Agent
-from e2c.control.base import Frames, make_world, problem_spec
-from e2c.control.goals import content_hash, read_goal
-from e2c.data import episodes as recorded
-from e2c.data.episodes import Episodes
+from e2c.config import Recipe, check_recipe
+from e2c.control.base import make_world
 from e2c.data.windows import Windows
-from e2c.errors import E2CError
 from e2c.evaluation.assessment import (
     OracleMeanwhile,
     Outputs,
@@ -29,18 +24,15 @@ from e2c.evaluation.assessment import (
 )
 from e2c.evaluation.disturbances import Disturbance
 from e2c.files import runs
-from e2c.files.provenance import provenance
-from e2c.files.tracking import Progress, Tracker, WandbMode
-from e2c.files.untrusted import shown
+from e2c.files.tracking import Progress, WandbMode
 from e2c.files.whole import write_json
 from e2c.learning import own
-from e2c.learning.collect import collect_transitions, load_data
-from e2c.learning.state import RunState, load_state, save_state
-from e2c.learning.trainer import Phase, Trainer, TrainingState
+from e2c.learning.begin import Run, begin
+from e2c.learning.schedule import Phase
+from e2c.learning.together import train_together
+from e2c.learning.trainer import Trainer
 from e2c.models import checkpoint
-from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.devices import find_device
-from e2c.models.methods import build_model
 from e2c.options import to_dict
 from e2c.report import write_report
 from envs.world import World
@@ -51,66 +43,6 @@ KEEP_EVERY = 200
 """Optimiser steps between states that training can go back to, or on from."""
 SAVE_SECONDS = 5.0
 """Such a state is written at most this often, and at the end of each phase."""
-
-
-@dataclass
-class Run:
-    """A training run: what it is made of, how far it is, and where it writes."""
-
-    recipe: Recipe
-    folder: Path
-    spec: ProblemSpec
-    model: LatentModel
-    trainer: Trainer
-    tracker: Tracker
-    data: list[Episodes]
-    seconds: dict[str, float]
-    sessions: list[Mapping[str, Any]]
-    phase: int = 0
-    """0 while training on the first data, k in round k, and one more once training is over."""
-    kept: dict[str, Any] = field(default_factory=dict)
-    """After which round the model was kept, and the distances to the goal that decided."""
-    resumed_at: float = field(default_factory=time.perf_counter)
-    saved_at: float = field(default_factory=time.perf_counter)
-
-    @property
-    def config(self) -> Config:
-        """What is learned."""
-        return self.recipe.config
-
-    @property
-    def transitions(self) -> int:
-        """Transitions used so far, own episodes included."""
-        return sum(d.transitions for d in self.data)
-
-    @property
-    def given_goal(self) -> Frames | None:
-        """The observation that the user wants to reach, in place of the world's own goals."""
-        if not self.recipe.goal:
-            return None
-        return self.spec.layout.from_planes(self.model.goal.cpu().numpy())
-
-    @property
-    def agent(self) -> Agent:
-        """The agent as it is now."""
-        return Agent(self.model, self.spec, self.config.planner)
-
-    @contextlib.contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the wall-clock of what is done inside to that of a part of the run [s]."""
-        started = time.perf_counter()
-        yield
-        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
-
-    def save_state(self, state: TrainingState) -> None:
-        """Write where the run stands, so that it can go on from there."""
-        self.saved_at = time.perf_counter()
-        self.seconds["total"] = self.seconds.get("total", 0.0) + self.saved_at - self.resumed_at
-        self.resumed_at = self.saved_at
-        hashes = [d.content_hash for d in self.data]
-        rows = self.tracker.rows
-        stands = RunState(state, self.phase, rows, self.seconds, hashes, self.sessions)
-        save_state(self.folder, stands)
 
 
 def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
@@ -127,149 +59,80 @@ def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
     Raises:
         E2CError: for anything that the user can put right.
     """
-    recipe = replace(
-        check_recipe(recipe),
-        goal=os.path.abspath(recipe.goal) if recipe.goal else "",
-        data=tuple(map(os.path.abspath, recipe.data)),
-    )
-    options = recipe.config.world_options()
-    world, place = make_world(recipe.config.env, **options), find_device(recipe.device)
-    torch.set_num_threads(recipe.threads)
-    with runs.claimed(folder, recipe):
-        run = _begin(recipe, folder, world, place, wandb_mode)
-        try:
-            with _oracle(run, world) as ideal:
-                _learn(run)
-                _finish(run, ideal)
-        except BaseException:
-            run.tracker.abandon()
-            raise
+    (run,) = train_side_by_side([recipe], [folder], wandb_mode)
     return run
 
 
-def _begin(
-    recipe: Recipe, folder: Path, world: World, place: torch.device, wandb_mode: WandbMode
-) -> Run:
-    """Take the run up where it stands, or begin it: the first data, the untrained model."""
-    started, config, state = time.perf_counter(), recipe.config, load_state(folder)
-    spec = problem_spec(world, config.world_options())
-    goal = np.zeros(spec.layout.shape, np.uint8)  # a state holds the goal
-    if state is None:
-        goal, recipe = _goal(recipe, world, spec)
-    planes = spec.layout.to_planes(goal)
-    model = build_model(config.model, spec, planes, recipe.seed).to(place)
-    trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
-    if state is None:
-        data, recipe = _first_data(recipe, spec)
-    else:
-        data, recipe = _data_so_far(folder, state), runs.read_recipe(folder / runs.CONFIG)
-    Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
-    mean = torch.from_numpy(data[0].planes().mean(0, dtype=np.float32) / 255)
-    model.decoder.start_at(mean.to(place))
-    if state is None:
-        runs.write_recipe(folder, recipe)
-        data[0].save(own.data_file(folder, 0))
-    tracker = Tracker(folder, wandb_mode, to_dict(recipe), state.rows if state else 0)
-    run = Run(recipe, folder, spec, model, trainer, tracker, data, {}, [provenance()])
-    run.resumed_at = started
-    if state is None:
-        run.seconds["collect"] = time.perf_counter() - started
-    else:
-        _restore(trainer, state.training, folder)
-        run.phase, run.seconds = state.phase, dict(state.seconds)
-        run.sessions = [*state.sessions, *run.sessions]
-    run.save_state(trainer.state())
-    return run
+def train_side_by_side(
+    recipes: Sequence[Recipe], folders: Sequence[Path], wandb_mode: WandbMode = "off"
+) -> list[Run]:
+    """Train recipes that differ in their seed alone, each as `train` does.
 
+    On a GPU, a training step of all takes little longer than a step of one; see
+    `e2c.learning.together`.
 
-def _goal(recipe: Recipe, world: World, spec: ProblemSpec) -> tuple[Frames, Recipe]:
-    """Return the observation to reach, given or the world's own; and the recipe with its hash.
+    Args:
+        recipes: E of them.
+        folders: a run folder for each.
+        wandb_mode: whether to report to wandb too.
 
     Raises:
-        E2CError: when there is neither, or the recipe knows another hash of what is given.
+        E2CError: for anything that the user can put right.
     """
-    if recipe.goal:
-        given = read_goal(recipe.goal, spec)
-        found = content_hash(given)
-        if recipe.goal_sha256 not in ("", found):
-            raise _changed(recipe.goal, recipe.goal_sha256, found, "--goal")
-        return given, replace(recipe, goal_sha256=found)
-    goal: Any = getattr(world.unwrapped, "goal", None)
-    if goal is None:
-        told = world.reset(seed=0)[1].get("goal")
-        goal = None if told is None else told[0]
-    if goal is None:
-        raise E2CError(
-            f"{spec.env} does not tell its goal; give a picture of it: --goal goal.png (or an info "
-            "'goal' at the reset of the environment, which is the observation to reach)."
+    recipes = [
+        replace(
+            check_recipe(recipe),
+            goal=os.path.abspath(recipe.goal) if recipe.goal else "",
+            data=tuple(map(os.path.abspath, recipe.data)),
         )
-    return np.asarray(goal), recipe
+        for recipe in recipes
+    ]
+    config, place = recipes[0].config, find_device(recipes[0].device)
+    world = make_world(config.env, **config.world_options())
+    torch.set_num_threads(recipes[0].threads)
+    begun: list[Run] = []
+    with contextlib.ExitStack() as claims:
+        for recipe, folder in zip(recipes, folders, strict=True):
+            claims.enter_context(runs.claimed(folder, recipe))
+        try:
+            for recipe, folder in zip(recipes, folders, strict=True):
+                begun.append(begin(recipe, folder, world, place, wandb_mode))
+            with _oracle(begun[0], world) as ideal:
+                _learn(begun)
+                for run in begun:
+                    _finish(run, ideal)
+        except BaseException:
+            for run in begun:
+                run.tracker.abandon()
+            raise
+    return begun
 
 
-def _changed(path: str, known: str, found: str, option: str) -> E2CError:
-    """Say that a file is no longer what a configuration was trained on."""
-    return E2CError(
-        f"{path} is not what this configuration was trained on: its hash is {found[:16]}, not "
-        f"{known[:16]}; put the file back, or give this one under another name with {option}."
-    )
-
-
-def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
-    """Let training go on from ``state``, or say that it is not of this run."""
-    try:
-        trainer.restore(state)
-    except (ValueError, RuntimeError) as error:
-        raise E2CError(
-            f"{folder / runs.STATE} is not the state of this run ({shown(error)}); remove {folder} "
-            "and train again."
-        ) from None
-
-
-def _first_data(recipe: Recipe, spec: ProblemSpec) -> tuple[list[Episodes], Recipe]:
-    """Return the data given, or random transitions; and the recipe, which knows the data's hashes.
-
-    Raises:
-        E2CError: when the recipe knows other hashes: the files were changed since.
-    """
-    options = recipe.config.data
-    if not recipe.data:
-        count, length = options.transitions, options.episode_length
-        return [collect_transitions(spec.env, count, length, recipe.seed, **spec.options)], recipe
-    parts = load_data([Path(path) for path in recipe.data], spec)
-    hashes = tuple(part.content_hash for part in parts)
-    for path, known, found in zip(recipe.data, recipe.data_sha256, hashes, strict=False):
-        if known != found:
-            raise _changed(path, known, found, "--data")
-    return [recorded.join(parts)], replace(recipe, data_sha256=hashes)
-
-
-def _data_so_far(folder: Path, state: RunState) -> list[Episodes]:
-    """The data that an interrupted run has used."""
-    paths = [own.data_file(folder, number) for number in range(len(state.data))]
-    data = [recorded.load(path) for path in paths]
-    for path, found, known in zip(paths, data, state.data, strict=True):
-        if found.content_hash != known:
-            raise E2CError(
-                f"{path} is not what this run was trained on; remove {folder} and train again."
-            )
-    return data
-
-
-def _learn(run: Run) -> None:
+def _learn(side_by_side: Sequence[Run]) -> None:
     """Train on the first data, then in rounds: act, keep what was seen, train on."""
-    options = run.config.optimiser
-    while run.phase <= run.config.data.rounds:
-        if run.phase == 0:
-            _fit(run, Phase(options.steps, options.learning_rate, True), "train")
-        else:
+    rounds = side_by_side[0].config.data.rounds
+    for number in range(rounds + 1):
+        if here := [run for run in side_by_side if run.phase == number]:
+            _learn_phase(here, number)
+    for run in side_by_side:
+        if run.config.data.keep == "best" and rounds:
+            _keep_best(run)
+
+
+def _learn_phase(side_by_side: Sequence[Run], number: int) -> None:
+    """Train on the first data (phase 0), or play round ``number`` and train on."""
+    options = side_by_side[0].config.optimiser
+    phase, name = Phase(options.steps, options.learning_rate, True), "train"
+    if number:
+        phase = Phase(options.steps_per_round, options.learning_rate_own, False)
+        name = f"train, round {number}"
+        for run in side_by_side:
             if run.trainer.done == 0:
                 _play(run)
-            phase = Phase(options.steps_per_round, options.learning_rate_own, False)
-            _fit(run, phase, f"train, round {run.phase}")
+    _fit(side_by_side, phase, name)
+    for run in side_by_side:
         run.phase += 1
         run.save_state(run.trainer.state())
-    if run.config.data.keep == "best" and run.config.data.rounds:
-        _keep_best(run)
 
 
 def _play(run: Run) -> None:
@@ -296,31 +159,58 @@ def _keep_best(run: Run) -> None:
     run.kept = {"after_round": best.after_round, "distances_to_goal": distances}
 
 
-def _fit(run: Run, phase: Phase, name: str) -> None:
+def _fit(side_by_side: Sequence[Run], phase: Phase, name: str) -> None:
     """Optimise to the end of a phase, telling and keeping its metrics; then measure the space."""
-    config, trainer = run.config, run.trainer
-    place = run.model.goal.device
-    rows: list[dict[str, float]] = []
-    with run.timed("train"):
-        windows = Windows(run.data, config.objective.horizon, config.data.own_share, place)
-        run.model.train()
-        with Progress(name, phase.steps, "steps", begun=trainer.done) as progress:
-            for row in trainer.run(windows, phase):
-                if rows and row["step"] <= rows[-1]["step"]:
-                    rows.clear()  # training went back
-                rows.append(row)
-                progress(trainer.done, _progress_text(run, row))
-                if trainer.done % LOG_EVERY == 0:
-                    run.tracker.log(_mean(rows))
-                    rows.clear()
-                due = trainer.done % KEEP_EVERY == 0 and trainer.keep(windows)
-                if due and time.perf_counter() - run.saved_at > SAVE_SECONDS:
-                    run.save_state(trainer.kept)
-        if rows:
-            run.tracker.log(_mean(rows))
-        run.model.eval()
-        seen = run.data[0].planes()
-        run.model.measure(seen[:: min(7, len(seen) // 2)])
+    data, place = side_by_side[0].config, side_by_side[0].trainer.device
+    with contextlib.ExitStack() as timed:
+        for run in side_by_side:
+            timed.enter_context(run.timed("train"))
+        windows = [
+            Windows(run.data, data.objective.horizon, data.data.own_share, place)
+            for run in side_by_side
+        ]
+        pending: list[list[dict[str, float]]] = [[] for _ in side_by_side]
+        for run in side_by_side:
+            run.model.train()
+        begun = min(run.trainer.done for run in side_by_side)
+        with Progress(name, phase.steps, "steps", begun=begun) as progress:
+            for rows in _steps([run.trainer for run in side_by_side], windows, phase):
+                for run, w, mine, row in zip(side_by_side, windows, pending, rows, strict=True):
+                    if row:
+                        _keep(run, w, mine, row)
+                        progress(run.trainer.done, _progress_text(run, row))
+        for run, mine in zip(side_by_side, pending, strict=True):
+            if mine:
+                run.tracker.log(_mean(mine))
+            run.model.eval()
+            seen = run.data[0].planes()
+            run.model.measure(seen[:: min(7, len(seen) // 2)])
+
+
+def _steps(
+    trainers: Sequence[Trainer], windows: Sequence[Windows], phase: Phase
+) -> Iterator[Sequence[dict[str, float]]]:
+    """Optimise all to the end of a phase; yield a row for each."""
+    if trainers[0].device.type != "cpu":
+        yield from train_together(trainers, windows, phase)
+        return
+    for e, (trainer, mine) in enumerate(zip(trainers, windows, strict=True)):
+        for row in trainer.run(mine, phase):
+            yield [row if other == e else {} for other in range(len(trainers))]
+
+
+def _keep(run: Run, windows: Windows, rows: list[dict[str, float]], row: dict[str, float]) -> None:
+    """Log a step's row, with the others of its hundred; save the state where it is due."""
+    trainer = run.trainer
+    if rows and row["step"] <= rows[-1]["step"]:
+        rows.clear()  # training went back
+    rows.append(row)
+    if trainer.done % LOG_EVERY == 0:
+        run.tracker.log(_mean(rows))
+        rows.clear()
+    due = trainer.done % KEEP_EVERY == 0 and trainer.keep(windows)
+    if due and time.perf_counter() - run.saved_at > SAVE_SECONDS:
+        run.save_state(trainer.kept)
 
 
 def _progress_text(run: Run, row: Mapping[str, float]) -> str:
@@ -349,7 +239,7 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     with run.timed("pictures"):
         error = drawings.draw(
             run.folder,
-            run.model,
+            run.agent.model,
             run.spec,
             run.data,
             run.recipe.seed,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from e2c.models.decoders import DECODERS, Drawer
+from e2c.models.draws import Draws
 from e2c.models.encoders import ENCODERS
 from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.objectives import Batch, ObjectiveConfig
@@ -23,6 +24,8 @@ from envs.images import ImageLayout
 
 Options = TypeVar("Options", bound=ObjectiveConfig)
 """The options of a method's objective."""
+Weight = float | Tensor
+"""Of a term in the loss."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +113,12 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         return decoder(spec.planes, config)
 
     @abstractmethod
-    def terms(
-        self, batch: Batch, generator: torch.Generator, objective: Options
-    ) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, draws: Draws, objective: Options) -> dict[str, Tensor]:
         """Evaluate the named terms of the objective on a batch of windows.
 
         Args:
             batch: the windows.
-            generator: of every random number; on the device of the windows.
+            draws: every random number.
             objective: its options.
 
         Returns:
@@ -125,8 +126,17 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         """
 
     @abstractmethod
-    def weights(self, objective: Options, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: Options, latent_weight: Weight) -> Mapping[str, Weight]:
         """Tell the weights of the terms in the loss; ``latent_weight`` is lambda, on its ramp."""
+
+    def forward(
+        self, batch: Batch, draws: Draws, objective: Options, latent_weight: Weight
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch, and the terms that it is the weighted sum of; see `terms`."""
+        terms = self.terms(batch, draws, objective)
+        weights = self.weights(objective, latent_weight)
+        loss = torch.stack([share * terms[name] for name, share in weights.items()]).sum()
+        return loss, terms
 
     def encode(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
         """Encode uint8 observations ``[..., C, H, W]`` to ``q(z|x)`` over ``[..., n]``."""

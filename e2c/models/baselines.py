@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from e2c.models.base import LatentModel
+from e2c.models.base import LatentModel, Weight
 from e2c.models.decoders import Decoder
+from e2c.models.draws import Draws
 from e2c.models.e2c import E2C
 from e2c.models.gaussians import (
     DiagonalGaussian,
@@ -40,21 +40,19 @@ class AE(LatentModel[ObjectiveConfig]):
     }
     tracked: ClassVar[tuple[str, ...]] = ("reconstruction",)
 
-    def terms(
-        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
-    ) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, draws: Draws, objective: ObjectiveConfig) -> dict[str, Tensor]:
         """Evaluate the objective; see `LatentModel.terms`."""
         x, u, times = batch
         mu = self.encoder(x).mean
         seen = mu.detach()
-        path = self.roll_out(seen[:, 0], u[:, : times[-1]])[:, list(times)]
+        path = self.roll_out(seen[:, 0], u).index_select(1, times)
         error = (path - seen).square().sum(-1)[:, 1:].mean()
         return {
-            "reconstruction": self.decoder.negative_log_likelihood(mu, x, generator).mean(),
+            "reconstruction": self.decoder.negative_log_likelihood(mu, x, draws).mean(),
             "fit": error / seen.flatten(0, -2).var(0).sum(),
         }
 
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: ObjectiveConfig, latent_weight: Weight) -> Mapping[str, Weight]:
         """Return 1 for both: they train different weights."""
         return {"reconstruction": 1, "fit": 1}
 
@@ -74,23 +72,21 @@ class VAE(LatentModel[ObjectiveConfig]):
     }
     tracked: ClassVar[tuple[str, ...]] = ("reconstruction",)
 
-    def terms(
-        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
-    ) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, draws: Draws, objective: ObjectiveConfig) -> dict[str, Tensor]:
         """Evaluate the objective; see `LatentModel.terms`."""
         x, u, times = batch
         q = self.encoder(x)
-        z = q.sample(generator)
+        z = q.sample(draws)
         seen = DiagonalGaussian(q.mean.detach(), q.log_variance.detach())
-        _, latent_kl = sample_path(self.transition, seen, u, times, generator)
+        _, latent_kl = sample_path(self.transition, seen, u, times, draws)
         return {
-            "reconstruction": self.decoder.negative_log_likelihood(z, x, generator).mean(),
+            "reconstruction": self.decoder.negative_log_likelihood(z, x, draws).mean(),
             "prior_kl": kl_to_standard_normal(q).mean(),
             "fit": latent_kl.mean(),
             **self.more_terms(q),
         }
 
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: ObjectiveConfig, latent_weight: Weight) -> Mapping[str, Weight]:
         """Return 1 for all: the fit trains other weights than the ELBO."""
         return {"reconstruction": 1, "prior_kl": 1, "fit": 1}
 
@@ -107,7 +103,7 @@ class SlowVAE(VAE):
         "slowness": "KL of the next encoding to this [nats]",
     }
 
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: ObjectiveConfig, latent_weight: Weight) -> Mapping[str, Weight]:
         """Weigh slowness as E2C weighs its latent KL."""
         return {**super().weights(objective, latent_weight), "slowness": latent_weight}
 
@@ -120,7 +116,7 @@ class SlowVAE(VAE):
 class E2CWithoutLatentKL(E2C):
     """E2C without its latent KL: only the predicted images tie the dynamics to the embedding."""
 
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: ObjectiveConfig, latent_weight: Weight) -> Mapping[str, Weight]:
         """Leave the latent KL out of the loss; it is evaluated all the same, for the pictures."""
         weights = dict(super().weights(objective, latent_weight))
         del weights["latent_kl"]

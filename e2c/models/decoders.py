@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
 
 from e2c.errors import E2CError
+from e2c.models.draws import Draws
 from e2c.models.layers import ACTIVATIONS, check_divides, mlp, orthogonal
 from e2c.models.likelihoods import LIKELIHOODS
 from e2c.models.options import ModelConfig
@@ -103,13 +104,13 @@ class Decoder(Drawer):
             mean_observation: ``[C, H, W]`` in [0, 1].
         """
 
-    def negative_log_likelihood(self, z: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+    def negative_log_likelihood(self, z: Tensor, x: Tensor, draws: Draws) -> Tensor:
         """``-log p(x|z)`` ``[...]`` in nats, or an estimate without bias.
 
         Args:
             z: ``[..., n]``.
             x: ``[..., C, H, W]`` in [0, 1].
-            generator: of what an estimate draws.
+            draws: what an estimate draws.
         """
         return self.likelihood.negative_log(self(z), x).sum((-3, -2, -1))
 
@@ -150,10 +151,10 @@ class MLPDecoder(Decoder):
         drawn = [head(h).reshape(-1, C, H // r, W // r) for head in self.heads]
         return pixel_shuffle(torch.stack(drawn, 2).flatten(1, 2), r).reshape(*z.shape[:-1], C, H, W)
 
-    def negative_log_likelihood(self, z: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+    def negative_log_likelihood(self, z: Tensor, x: Tensor, draws: Draws) -> Tensor:
         """Estimate it from one lattice; see `Decoder.negative_log_likelihood`."""
         count = self.lattices**2
-        lattice = int(torch.randint(count, (1,), generator=generator, device=generator.device))
+        lattice = draws.choice(count)
         y, pixels = self.draw_lattice(z, lattice), self.take_lattice(x, lattice)
         return count * self.likelihood.negative_log(y, pixels).sum(-1)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from e2c.models.base import LatentModel
+from e2c.models.base import LatentModel, Weight
 from e2c.models.decoders import Decoder
+from e2c.models.draws import Draws
 from e2c.models.gaussians import kl_to_standard_normal
 from e2c.models.objectives import Batch, ObjectiveConfig, sample_path
 
@@ -35,9 +35,7 @@ class E2C(LatentModel[ObjectiveConfig]):
         "latent_kl": "KL of prediction to encoding [nats]",
     }
 
-    def terms(
-        self, batch: Batch, generator: torch.Generator, objective: ObjectiveConfig
-    ) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, draws: Draws, objective: ObjectiveConfig) -> dict[str, Tensor]:
         """Evaluate the objective's four terms on a batch of windows.
 
         Returns:
@@ -47,8 +45,8 @@ class E2C(LatentModel[ObjectiveConfig]):
         """
         x, u, times = batch
         q = self.encoder(x)
-        path, latent_kl = sample_path(self.transition, q, u, times, generator)
-        nll = self.decoder.negative_log_likelihood(path, x, generator)
+        path, latent_kl = sample_path(self.transition, q, u, times, draws)
+        nll = self.decoder.negative_log_likelihood(path, x, draws)
         return {
             "reconstruction": nll[:, 0].mean(),
             "prediction": nll[:, 1:].mean(),
@@ -56,6 +54,6 @@ class E2C(LatentModel[ObjectiveConfig]):
             "latent_kl": latent_kl.mean(),
         }
 
-    def weights(self, objective: ObjectiveConfig, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: ObjectiveConfig, latent_weight: Weight) -> Mapping[str, Weight]:
         """Return 1 for all but the latent KL (Watter et al. 2015, section 2.4)."""
         return {"reconstruction": 1, "prediction": 1, "prior_kl": 1, "latent_kl": latent_weight}

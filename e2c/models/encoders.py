@@ -6,12 +6,12 @@ An own encoder is a subclass of `Encoder` with one method, `Encoder.features`, a
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from e2c.models.gaussians import LOG_VARIANCE_RANGE, DiagonalGaussian
 from e2c.models.layers import ACTIVATIONS, check_divides, mlp, orthogonal
@@ -54,10 +54,20 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor) -> DiagonalGaussian:
         """Encode observations ``x [..., C, H, W]`` in [0, 1] to ``[..., n]``."""
         images = x.reshape(-1, *x.shape[-3:])
-        pooled = avg_pool2d(images, self.pool) if self.pool > 1 else images
-        y = self.features(pooled).reshape(*x.shape[:-3], -1)
+        y = self.features(block_mean(images, self.pool)).reshape(*x.shape[:-3], -1)
         mean, log_variance = y.chunk(2, dim=-1)
         return DiagonalGaussian(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+
+
+def block_mean(images: Tensor, size: int) -> Tensor:
+    """Average blocks of ``size x size`` pixels: ``[..., H, W]`` to ``[..., H/size, W/size]``.
+
+    torch's average pooling takes four times as long on a CPU.
+    """
+    corners = itertools.product(range(size), repeat=2)
+    total = sum(images[..., i::size, j::size] for i, j in corners)
+    assert isinstance(total, Tensor)
+    return total / size**2
 
 
 class MLPEncoder(Encoder):

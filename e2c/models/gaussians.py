@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from e2c.models.draws import Draws
+
 LOG_VARIANCE_RANGE = (-12.0, 4.0)
 """Networks' log variances are clamped to this range; those of a healthy model are far inside."""
 
@@ -44,12 +46,9 @@ class DiagonalGaussian:
         """``sigma``, shape ``[..., n]``."""
         return (0.5 * self.log_variance).exp()
 
-    def sample(self, generator: torch.Generator | None) -> Tensor:
+    def sample(self, draws: Draws) -> Tensor:
         """Draw ``mean + std * eps`` with ``eps ~ N(0, I)`` (reparameterised), ``[..., n]``."""
-        eps = torch.randn(
-            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
-        )
-        return self.mean + self.std * eps
+        return self.mean + self.std * draws.normal(self.mean)
 
     def log_density(self, z: Tensor) -> Tensor:
         """``log N(z; mean, diag sigma^2)`` in nats, ``[...]``, for ``z [..., n]``."""
@@ -89,19 +88,10 @@ class FactoredGaussian:
         """``L L^T``, shape ``[..., n, n]``."""
         return self.factor @ self.factor.mT
 
-    def propagate(self, A: Tensor, offset: Tensor, log_det_A: Tensor) -> FactoredGaussian:
-        """Push the belief through ``z' = A z + offset`` (Watter et al. 2015, section 2.3).
-
-        Args:
-            A: ``[..., n, n]``.
-            offset: ``B u + o``, ``[..., n]``.
-            log_det_A: ``log |det A|``, ``[...]``; for ``A = I + v r^T`` it is ``log |1 + v^T r|``.
-
-        Returns:
-            ``N(A m + offset, A L L^T A^T)``.
-        """
-        mean = (A @ self.mean.unsqueeze(-1)).squeeze(-1) + offset
-        return FactoredGaussian(mean, A @ self.factor, self.log_det + log_det_A)
+    def index_select(self, dim: int, index: Tensor) -> FactoredGaussian:
+        """Select ``index [S] int64`` along a leading dimension, counted from the front."""
+        parts = (self.mean, self.factor, self.log_det)
+        return FactoredGaussian(*(part.index_select(dim, index) for part in parts))
 
 
 def kl_to_standard_normal(q: DiagonalGaussian) -> Tensor:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from e2c.models.draws import Draws
 from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian, kl_to_diagonal
 from e2c.models.transitions import Transition
 from e2c.options import option
@@ -37,24 +36,24 @@ class Batch(NamedTuple):
     x: Tensor
     """``[B, S, C, H, W]`` in [0, 1]: the observations at ``times``."""
     u: Tensor
-    """``[B, T, m]``: the controls."""
-    times: Sequence[int]
-    """The S times: 0 first, ascending, at most T."""
+    """``[B, T, m]``: the controls, to the last of ``times`` or beyond."""
+    times: Tensor
+    """``[S] int64``, on the device: 0 first, ascending, at most T."""
 
 
-def draw_times(horizon: int, targets: int, generator: torch.Generator) -> list[int]:
-    """Draw the times to compare at: 0, and one in each of ``targets`` parts of 1 .. horizon."""
+def draw_times(horizon: int, targets: int, draws: Draws) -> list[int]:
+    """Choose the times to compare at: 0, and one in each of ``targets`` parts of 1 .. horizon."""
     edges = [round(i * horizon / targets) for i in range(targets + 1)]
     parts = itertools.pairwise(edges)
-    return [0] + [int(torch.randint(a, b, (1,), generator=generator)) + 1 for a, b in parts]
+    return [0] + [a + 1 + draws.choice(b - a) for a, b in parts]
 
 
 def sample_path(
     transition: Transition,
     q: DiagonalGaussian,
     u: Tensor,
-    times: Sequence[int],
-    generator: torch.Generator,
+    times: Tensor,
+    draws: Draws,
 ) -> tuple[Tensor, Tensor]:
     """Sample a latent path and carry the belief along it, open loop.
 
@@ -62,21 +61,14 @@ def sample_path(
         transition: the latent dynamics.
         q: the encodings at the S ``times``, ``[B, S, n]``; the first is where the path begins.
         u: ``[B, T, m]``, the controls.
-        times: 0 first, ascending, at most T.
-        generator: draws ``z_t``.
+        times: ``[S] int64``: 0 first, ascending, at most T.
+        draws: draws ``z_t``.
 
     Returns:
         The path at ``times``, ``[B, S, n]``, and the latent KL at all but the first,
-        ``[S - 1, B]``.
+        ``[B, S - 1]``.
     """
-    z = q[:, 0].sample(generator)
-    belief = FactoredGaussian.from_diagonal(q[:, 0])
-    path, latent_kl = [z], []
-    for t in range(times[-1]):
-        local = transition(z, u[:, t])
-        belief = belief.propagate(local.A, local.offset(u[:, t]), local.log_det_A)
-        z = local.step(z, u[:, t])
-        if t + 1 in times:
-            latent_kl.append(kl_to_diagonal(belief, q[:, len(path)]))
-            path.append(z)
-    return torch.stack(path, 1), torch.stack(latent_kl)
+    z, belief = q[:, 0].sample(draws), FactoredGaussian.from_diagonal(q[:, 0])
+    path, beliefs = transition.carry(z, belief, u)
+    path, beliefs = path.index_select(1, times), beliefs.index_select(1, times[1:])
+    return path, kl_to_diagonal(beliefs, q[:, 1:])

@@ -24,8 +24,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.base import LatentModel, ProblemSpec, Weight
 from e2c.models.decoders import Decoder, Gallery
+from e2c.models.draws import Draws
 from e2c.models.gaussians import (
     LOG_VARIANCE_RANGE,
     DiagonalGaussian,
@@ -116,27 +117,25 @@ class RCE(LatentModel[RCEObjective]):
         super().__init__(config, spec, goal)
         self.backward_encoder = BackwardEncoder(config, len(spec.control_low))
 
-    def terms(
-        self, batch: Batch, generator: torch.Generator, objective: RCEObjective
-    ) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, draws: Draws, objective: RCEObjective) -> dict[str, Tensor]:
         """Evaluate the bound in its parts, ``prediction`` and ``consistency``, and ``prior_kl``."""
         x, u, _ = batch
         q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
-        successor = following.sample(generator)
+        successor = following.sample(draws)
         posterior = self.backward_encoder(now, u / self.transition.control_scale, successor)
-        local = self.transition(posterior.sample(generator), u)
+        local = self.transition(posterior.sample(draws), u)
         z = torch.linalg.solve_ex(local.A, successor - local.offset(u)).result
-        log_density = now.log_density(z) - local.log_det_A
+        log_density = now.log_density(z) - self.transition.log_det(local.A)
         consistency = _kl(posterior, now) - following.entropy() - log_density
-        nll = self.decoder.negative_log_likelihood(successor.unsqueeze(1), x[:, 1:], generator)
+        nll = self.decoder.negative_log_likelihood(successor.unsqueeze(1), x[:, 1:], draws)
         return {
             "prediction": nll.mean(),
             "consistency": consistency.mean(),
             "prior_kl": kl_to_standard_normal(now).mean(),
         }
 
-    def weights(self, objective: RCEObjective, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: RCEObjective, latent_weight: Weight) -> Mapping[str, Weight]:
         """With ``latent_weight = 1`` the first two terms are the published bound."""
         return {
             "prediction": 1,
@@ -182,13 +181,10 @@ class LowCurvature(LatentModel[CurvatureObjective]):
         log_variance = self.noise(inputs).clamp(*LOG_VARIANCE_RANGE)
         return DiagonalGaussian(self.transition.step(z, u), log_variance)
 
-    def curvature(self, z: Tensor, u: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    def curvature(self, z: Tensor, u: Tensor, std: float, draws: Draws) -> Tensor:
         """Return the squared error of the expansion, ``[...]``, over steps of ``std`` a number."""
         z, scale = z.detach(), self.transition.control_scale
-        dz, du = (
-            std * torch.randn(v.shape, generator=generator, device=v.device, dtype=v.dtype)
-            for v in (z, u)
-        )
+        dz, du = (std * draws.normal(v) for v in (z, u))
         return taylor_remainder(self.transition, z, u, dz, scale * du).square().sum(-1)
 
 
@@ -218,30 +214,26 @@ class PCC(LowCurvature):
         super().__init__(config, spec, goal)
         self.backward_encoder = BackwardEncoder(config, len(spec.control_low))
 
-    def terms(
-        self, batch: Batch, generator: torch.Generator, objective: CurvatureObjective
-    ) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, draws: Draws, objective: CurvatureObjective) -> dict[str, Tensor]:
         """Evaluate ``prediction``, ``consistency``, ``curvature``, ``deterministic``, ``vae``."""
         x, u, _ = batch
         q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
-        z, successor = now.sample(generator), following.sample(generator)
+        z, successor = now.sample(draws), following.sample(draws)
         posterior = self.backward_encoder(now, u / self.transition.control_scale, successor)
-        log_density = self.predict(posterior.sample(generator), u).log_density(successor)
+        log_density = self.predict(posterior.sample(draws), u).log_density(successor)
         consistency = _kl(posterior, now) - following.entropy() - log_density
-        nll = self.decoder.negative_log_likelihood(torch.stack((z, successor), 1), x, generator)
+        nll = self.decoder.negative_log_likelihood(torch.stack((z, successor), 1), x, draws)
         expected = self.transition.step(now.mean, u).unsqueeze(1)
         return {
             "prediction": nll[:, 1].mean(),
             "consistency": consistency.mean(),
-            "curvature": self.curvature(z, u, objective.curvature_noise, generator).mean(),
-            "deterministic": self.decoder.negative_log_likelihood(
-                expected, x[:, 1:], generator
-            ).mean(),
+            "curvature": self.curvature(z, u, objective.curvature_noise, draws).mean(),
+            "deterministic": self.decoder.negative_log_likelihood(expected, x[:, 1:], draws).mean(),
             "vae": (nll[:, 0] + kl_to_standard_normal(now)).mean(),
         }
 
-    def weights(self, objective: CurvatureObjective, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: CurvatureObjective, latent_weight: Weight) -> Mapping[str, Weight]:
         """Return 1 for the likelihood and lambda for all of the consistency (9 as published)."""
         return {
             "prediction": 1,
@@ -270,13 +262,13 @@ class AmortisedJacobian(NonLinear):
         A, B = self.jacobian(z, u)
         Az, Bu = (A @ z.unsqueeze(-1)).squeeze(-1), (B @ u.unsqueeze(-1)).squeeze(-1)
         o = self.step(z, u) - Az - Bu
-        return LocalLinearisation(A, B, o, torch.linalg.slogdet(A).logabsdet)
+        return LocalLinearisation(A, B, o)
 
     def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """``A [..., n, n]`` and ``B [..., n, m]``, as learned."""
         slopes = self.slopes(self._inputs(z, u)).unflatten(-1, (self.n, self.n + self.m))
         A, B = slopes.split_with_sizes([self.n, self.m], -1)
-        return torch.eye(self.n, device=z.device, dtype=z.dtype) + A, B / self.control_scale
+        return self.identity + A, B / self.control_scale
 
 
 class AmortisedPCC(PCC):
@@ -314,24 +306,22 @@ class PC3(LowCurvature):
         """Build a gallery, which learns nothing and only draws."""
         return Gallery(spec.planes, config.latent_dim)
 
-    def terms(
-        self, batch: Batch, generator: torch.Generator, objective: CurvatureObjective
-    ) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, draws: Draws, objective: CurvatureObjective) -> dict[str, Tensor]:
         """Evaluate ``prediction`` (InfoNCE), ``consistency``, ``curvature`` and ``centre``."""
         x, u, _ = batch
         z, following = self.encoder(x).mean.unbind(1)
         u = u[:, 0]
         noise = torch.full_like(following, 2 * math.log(self.latent_noise))
-        successor = DiagonalGaussian(following, noise).sample(generator)
+        successor = DiagonalGaussian(following, noise).sample(draws)
         log_densities = self.predict(z, u)[None].log_density(successor.unsqueeze(1))
         return {
             "prediction": info_nce(log_densities),
             "consistency": -log_densities.diagonal().mean(),
-            "curvature": self.curvature(z, u, objective.curvature_noise, generator).mean(),
+            "curvature": self.curvature(z, u, objective.curvature_noise, draws).mean(),
             "centre": z.mean(0).square().sum(),
         }
 
-    def weights(self, objective: CurvatureObjective, latent_weight: float) -> Mapping[str, float]:
+    def weights(self, objective: CurvatureObjective, latent_weight: Weight) -> Mapping[str, Weight]:
         """Return lambda for the consistency (1 as published)."""
         return {
             "prediction": 1,

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu, silu
+from torch.nn.functional import pad, relu, silu
 
+from e2c.models.carry import Carry
+from e2c.models.gaussians import FactoredGaussian
 from e2c.models.layers import mlp, value_and_jacobian
 from e2c.models.options import ModelConfig
 
@@ -25,13 +27,11 @@ class LocalLinearisation:
         A: ``[..., n, n]``.
         B: ``[..., n, m]``, latent units per unit of control.
         o: ``[..., n]``.
-        log_det_A: ``log |det A|``, ``[...]``.
     """
 
     A: Tensor
     B: Tensor
     o: Tensor
-    log_det_A: Tensor
 
     def offset(self, u: Tensor) -> Tensor:
         """``B u + o`` for controls ``u [..., m]``, shape ``[..., n]``."""
@@ -55,11 +55,18 @@ class Transition(nn.Module, ABC):
     """
 
     control_scale: Tensor
+    identity: Tensor
+    is_point: Tensor
 
     def __init__(self, config: ModelConfig, control_scale: Tensor) -> None:
         super().__init__()
         self.n, self.m = config.latent_dim, len(control_scale)
         self.register_buffer("control_scale", control_scale)
+        # Constants are no part of a checkpoint, so they are made on the CPU even where a checkpoint
+        # is read, which builds its model without contents first.
+        self.register_buffer("identity", torch.eye(self.n, device="cpu"), persistent=False)
+        is_point = torch.tensor([0.0] * self.n + [1.0, 1.0], device="cpu")
+        self.register_buffer("is_point", is_point, persistent=False)
 
     @abstractmethod
     def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
@@ -72,6 +79,36 @@ class Transition(nn.Module, ABC):
     @abstractmethod
     def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """``df/dz [..., n, n]`` and ``df/du [..., n, m]``."""
+
+    def log_det(self, A: Tensor) -> Tensor:
+        """``log |det A|``, ``[...]``, of the ``A [..., n, n]`` that `forward` returns."""
+        return torch.linalg.slogdet(A).logabsdet
+
+    def carry(
+        self, z: Tensor, belief: FactoredGaussian, u: Tensor
+    ) -> tuple[Tensor, FactoredGaussian]:
+        """Carry a state and a belief open loop, through the linearisations along the state's path.
+
+        Mean, state and the factor's columns all go through the same A, so they are carried as the
+        columns of one matrix.
+
+        Args:
+            z: the first state, ``[..., n]``.
+            belief: over ``[..., n]``.
+            u: ``[..., T, m]``, the controls.
+
+        Returns:
+            The path ``[..., T + 1, n]``, and the beliefs at its T + 1 times.
+        """
+        columns = as_columns(z, belief)
+        carried, steps = [columns], []
+        for control in u.unbind(-2):
+            local = self(columns[..., -1], control)
+            columns = local.A @ columns + local.offset(control).unsqueeze(-1) * self.is_point
+            carried.append(columns)
+            steps.append(local.A)
+        growth = self.log_det(torch.stack(steps, -3))
+        return from_columns(torch.stack(carried, -3), belief.log_det, growth)
 
     def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Return `step` for the many calls of a plan; it may work on a copy of the weights."""
@@ -94,8 +131,12 @@ class LocallyLinear(Transition):
     def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
         """Return the A(z), B(z) and o(z) of the paper for ``z [..., n]``, whatever ``u`` is."""
         v, r, o, B = self._parts(self.net(z))
-        A = torch.eye(self.n, device=z.device, dtype=z.dtype) + v.unsqueeze(-1) * r.unsqueeze(-2)
-        return LocalLinearisation(A, B, o, (1.0 + (v * r).sum(-1)).abs().log())
+        A = torch.addcmul(self.identity, v.unsqueeze(-1), r.unsqueeze(-2))
+        return LocalLinearisation(A, B, o)
+
+    def log_det(self, A: Tensor) -> Tensor:
+        """``log |1 + v^T r|``, the matrix determinant lemma; the trace of A holds ``v^T r``."""
+        return (A.diagonal(dim1=-2, dim2=-1).sum(-1) + (1 - self.n)).abs().log()
 
     def step(self, z: Tensor, u: Tensor) -> Tensor:
         """``f(z, u) = A(z) z + B(z) u + o(z)``, shape ``[..., n]``."""
@@ -125,7 +166,28 @@ class LocallyLinear(Transition):
         d_rz = r + (dr @ z.unsqueeze(-1)).squeeze(-1)
         by_z = dv * rz + d_rz.unsqueeze(-1) * v.unsqueeze(-2) + do
         by_z = by_z + (dB @ u[..., None, :, None]).squeeze(-1)
-        return torch.eye(self.n, device=z.device, dtype=z.dtype) + by_z.mT, B
+        return self.identity + by_z.mT, B
+
+    def carry(
+        self, z: Tensor, belief: FactoredGaussian, u: Tensor
+    ) -> tuple[Tensor, FactoredGaussian]:
+        """See `Transition.carry`, which gives the same more slowly."""
+        lead, columns = z.shape[:-1], as_columns(z, belief)
+        controls = (u / self.control_scale).reshape(-1, *u.shape[-2:]).transpose(0, 1)
+        linears = [layer for layer in self.net if isinstance(layer, nn.Linear)]
+        carried, outputs, *_ = Carry.apply(
+            columns.reshape(-1, *columns.shape[-2:]),
+            controls,
+            self.is_point,
+            self.scale**2 or 1.0,
+            self.scale > 0,
+            not any(isinstance(layer, nn.ReLU) for layer in self.net),
+            *(weight for layer in linears for weight in (layer.weight, layer.bias)),
+        )
+        v, r = outputs[..., : 2 * self.n].split_with_sizes([self.n] * 2, -1)
+        growth = (1 + (self.scale**2 or 1.0) * (v * r).sum(-1)).abs().log()
+        carried = carried.transpose(0, 1).reshape(*lead, *carried.shape[:1], *carried.shape[2:])
+        return from_columns(carried, belief.log_det, growth.mT.reshape(*lead, -1))
 
     def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Return a `Stepper`."""
@@ -133,10 +195,29 @@ class LocallyLinear(Transition):
 
     def _parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Cut the network's output into ``v, r, o [..., n]`` and ``B [..., n, m]``."""
-        v, r, o, B = y.split_with_sizes([self.n, self.n, self.n, self.n * self.m], -1)
-        if self.scale:
-            v, r = self.scale * v.tanh(), self.scale * r.tanh()
+        vr, o, B = y.split_with_sizes([2 * self.n, self.n, self.n * self.m], -1)
+        v, r = (self.scale * vr.tanh() if self.scale else vr).split_with_sizes([self.n] * 2, -1)
         return v, r, o, B.unflatten(-1, (self.n, self.m)) / self.control_scale
+
+
+def as_columns(z: Tensor, belief: FactoredGaussian) -> Tensor:
+    """Write a belief and a state as the columns of one matrix, ``[..., n, n + 2]``."""
+    return torch.cat((belief.factor, belief.mean.unsqueeze(-1), z.unsqueeze(-1)), -1)
+
+
+def from_columns(
+    columns: Tensor, log_det: Tensor, growth: Tensor
+) -> tuple[Tensor, FactoredGaussian]:
+    """Read a path and its beliefs from what was carried.
+
+    Args:
+        columns: ``[..., T + 1, n, n + 2]``, as `as_columns` writes them.
+        log_det: of the first belief, ``[...]``.
+        growth: what each step adds to it, ``[..., T]``.
+    """
+    factor, mean, path = columns.split_with_sizes([columns.shape[-2], 1, 1], -1)
+    log_dets = log_det.unsqueeze(-1) + pad(growth.cumsum(-1), (1, 0))
+    return path.squeeze(-1), FactoredGaussian(mean.squeeze(-1), factor, log_dets)
 
 
 class Stepper:
@@ -190,7 +271,7 @@ class NonLinear(Transition):
         """Return the first-order Taylor expansion at ``z [..., n]``, ``u [..., m]``."""
         g, A, B = self._expand(z, u)
         Az, Bu = (A @ z.unsqueeze(-1)).squeeze(-1), (B @ u.unsqueeze(-1)).squeeze(-1)
-        return LocalLinearisation(A, B, z + g - Az - Bu, torch.linalg.slogdet(A).logabsdet)
+        return LocalLinearisation(A, B, z + g - Az - Bu)
 
     def step(self, z: Tensor, u: Tensor) -> Tensor:
         """``f(z, u)``, shape ``[..., n]``."""
@@ -205,8 +286,7 @@ class NonLinear(Transition):
         """``g [..., n]``, ``df/dz`` and ``df/du``."""
         g, transposed = value_and_jacobian(self.net, self._inputs(z, u))
         by_z, by_u = transposed.mT.split_with_sizes([self.n, self.m], -1)
-        identity = torch.eye(self.n, device=z.device, dtype=z.dtype)
-        return g, identity + by_z, by_u / self.control_scale
+        return g, self.identity + by_z, by_u / self.control_scale
 
     def _inputs(self, z: Tensor, u: Tensor) -> Tensor:
         return torch.cat((z, u / self.control_scale), -1)
@@ -225,8 +305,7 @@ class GlobalLinear(Transition):
         """Return A, B and o, for each of ``z [..., n]``."""
         shape = z.shape[:-1]
         A, B = self.jacobian(z, u)
-        log_det = torch.linalg.slogdet(self.A).logabsdet.expand(shape)
-        return LocalLinearisation(A, B, self.o.expand(*shape, -1), log_det)
+        return LocalLinearisation(A, B, self.o.expand(*shape, -1))
 
     def step(self, z: Tensor, u: Tensor) -> Tensor:
         """``A z + B u + o``, shape ``[..., n]``."""

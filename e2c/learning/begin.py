@@ -1,0 +1,209 @@
+"""How a run begins, or is taken up where it stands."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from e2c.config import Config, Recipe
+from e2c.control.agent import Agent
+from e2c.control.base import Frames, problem_spec
+from e2c.control.goals import content_hash, read_goal
+from e2c.data import episodes as recorded
+from e2c.data.episodes import Episodes
+from e2c.data.windows import Windows
+from e2c.errors import E2CError
+from e2c.files import runs
+from e2c.files.provenance import provenance
+from e2c.files.tracking import Tracker, WandbMode
+from e2c.files.untrusted import shown
+from e2c.learning import own
+from e2c.learning.collect import collect_transitions, load_data
+from e2c.learning.state import RunState, load_state, save_state
+from e2c.learning.trainer import Trainer, TrainingState
+from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.methods import build_model
+from e2c.options import to_dict
+from envs.world import World
+
+
+@dataclass
+class Run:
+    """A training run: what it is made of, how far it is, and where it writes."""
+
+    recipe: Recipe
+    folder: Path
+    spec: ProblemSpec
+    model: LatentModel
+    trainer: Trainer
+    tracker: Tracker
+    data: list[Episodes]
+    seconds: dict[str, float]
+    sessions: list[Mapping[str, Any]]
+    phase: int = 0
+    """0 while training on the first data, k in round k, and one more once training is over."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """After which round the model was kept, and the distances to the goal that decided."""
+    resumed_at: float = field(default_factory=time.perf_counter)
+    saved_at: float = field(default_factory=time.perf_counter)
+
+    @property
+    def config(self) -> Config:
+        """What is learned."""
+        return self.recipe.config
+
+    @property
+    def transitions(self) -> int:
+        """Transitions used so far, own episodes included."""
+        return sum(d.transitions for d in self.data)
+
+    @property
+    def given_goal(self) -> Frames | None:
+        """The observation that the user wants to reach, in place of the world's own goals."""
+        if not self.recipe.goal:
+            return None
+        return self.spec.layout.from_planes(self.model.goal.cpu().numpy())
+
+    @property
+    def agent(self) -> Agent:
+        """The agent as it is now, on the CPU: a few episodes side by side are played faster there.
+
+        Its model is a copy where training is on another device.
+        """
+        model = self.model
+        if model.goal.device.type != "cpu":
+            model = copy.deepcopy(model).cpu()
+        return Agent(model, self.spec, self.config.planner)
+
+    @contextlib.contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the wall-clock of what is done inside to that of a part of the run [s]."""
+        started = time.perf_counter()
+        yield
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
+
+    def save_state(self, state: TrainingState) -> None:
+        """Write where the run stands, so that it can go on from there."""
+        self.saved_at = time.perf_counter()
+        self.seconds["total"] = self.seconds.get("total", 0.0) + self.saved_at - self.resumed_at
+        self.resumed_at = self.saved_at
+        hashes = [d.content_hash for d in self.data]
+        rows = self.tracker.rows
+        stands = RunState(state, self.phase, rows, self.seconds, hashes, self.sessions)
+        save_state(self.folder, stands)
+
+
+def begin(
+    recipe: Recipe, folder: Path, world: World, place: torch.device, wandb_mode: WandbMode
+) -> Run:
+    """Take the run up where it stands, or begin it: the first data, the untrained model."""
+    started, config, state = time.perf_counter(), recipe.config, load_state(folder)
+    spec = problem_spec(world, config.world_options())
+    goal = np.zeros(spec.layout.shape, np.uint8)  # a state holds the goal
+    if state is None:
+        goal, recipe = _goal(recipe, world, spec)
+    planes = spec.layout.to_planes(goal)
+    model = build_model(config.model, spec, planes, recipe.seed).to(place)
+    trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
+    if state is None:
+        data, recipe = _first_data(recipe, spec)
+    else:
+        data, recipe = _data_so_far(folder, state), runs.read_recipe(folder / runs.CONFIG)
+    Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
+    mean = torch.from_numpy(data[0].planes().mean(0, dtype=np.float32) / 255)
+    model.decoder.start_at(mean.to(place))
+    if state is None:
+        runs.write_recipe(folder, recipe)
+        data[0].save(own.data_file(folder, 0))
+    tracker = Tracker(folder, wandb_mode, to_dict(recipe), state.rows if state else 0)
+    run = Run(recipe, folder, spec, model, trainer, tracker, data, {}, [provenance()])
+    run.resumed_at = started
+    if state is None:
+        run.seconds["collect"] = time.perf_counter() - started
+    else:
+        _restore(trainer, state.training, folder)
+        run.phase, run.seconds = state.phase, dict(state.seconds)
+        run.sessions = [*state.sessions, *run.sessions]
+    run.save_state(trainer.state())
+    return run
+
+
+def _goal(recipe: Recipe, world: World, spec: ProblemSpec) -> tuple[Frames, Recipe]:
+    """Return the observation to reach, given or the world's own; and the recipe with its hash.
+
+    Raises:
+        E2CError: when there is neither, or the recipe knows another hash of what is given.
+    """
+    if recipe.goal:
+        given = read_goal(recipe.goal, spec)
+        found = content_hash(given)
+        if recipe.goal_sha256 not in ("", found):
+            raise _changed(recipe.goal, recipe.goal_sha256, found, "--goal")
+        return given, replace(recipe, goal_sha256=found)
+    goal: Any = getattr(world.unwrapped, "goal", None)
+    if goal is None:
+        told = world.reset(seed=0)[1].get("goal")
+        goal = None if told is None else told[0]
+    if goal is None:
+        raise E2CError(
+            f"{spec.env} does not tell its goal; give a picture of it: --goal goal.png (or an info "
+            "'goal' at the reset of the environment, which is the observation to reach)."
+        )
+    return np.asarray(goal), recipe
+
+
+def _changed(path: str, known: str, found: str, option: str) -> E2CError:
+    """Say that a file is no longer what a configuration was trained on."""
+    return E2CError(
+        f"{path} is not what this configuration was trained on: its hash is {found[:16]}, not "
+        f"{known[:16]}; put the file back, or give this one under another name with {option}."
+    )
+
+
+def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
+    """Let training go on from ``state``, or say that it is not of this run."""
+    try:
+        trainer.restore(state)
+    except (ValueError, RuntimeError) as error:
+        raise E2CError(
+            f"{folder / runs.STATE} is not the state of this run ({shown(error)}); remove {folder} "
+            "and train again."
+        ) from None
+
+
+def _first_data(recipe: Recipe, spec: ProblemSpec) -> tuple[list[Episodes], Recipe]:
+    """Return the data given, or random transitions; and the recipe, which knows the data's hashes.
+
+    Raises:
+        E2CError: when the recipe knows other hashes: the files were changed since.
+    """
+    options = recipe.config.data
+    if not recipe.data:
+        count, length = options.transitions, options.episode_length
+        return [collect_transitions(spec.env, count, length, recipe.seed, **spec.options)], recipe
+    parts = load_data([Path(path) for path in recipe.data], spec)
+    hashes = tuple(part.content_hash for part in parts)
+    for path, known, found in zip(recipe.data, recipe.data_sha256, hashes, strict=False):
+        if known != found:
+            raise _changed(path, known, found, "--data")
+    return [recorded.join(parts)], replace(recipe, data_sha256=hashes)
+
+
+def _data_so_far(folder: Path, state: RunState) -> list[Episodes]:
+    """The data that an interrupted run has used."""
+    paths = [own.data_file(folder, number) for number in range(len(state.data))]
+    data = [recorded.load(path) for path in paths]
+    for path, found, known in zip(paths, data, state.data, strict=True):
+        if found.content_hash != known:
+            raise E2CError(
+                f"{path} is not what this run was trained on; remove {folder} and train again."
+            )
+    return data

@@ -1,0 +1,139 @@
+"""Several seeds together: each is trained as it would be alone; counts, divergence and blur too."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from tiny import CONFIG, noise_data, tiny_model
+
+from e2c.config import Recipe, with_method
+from e2c.data.windows import Windows
+from e2c.learning.run import train, train_side_by_side
+from e2c.learning.schedule import OptimiserConfig, Phase
+from e2c.learning.together import CHUNK, train_together
+from e2c.learning.trainer import Trainer
+from e2c.models.draws import Ahead, Asked, Generators
+from e2c.models.methods import METHODS, find_method
+from e2c.models.objectives import ObjectiveConfig
+
+PHASE = Phase(CHUNK + 7, 1e-2, ramp=True)
+SEEDS = (3, 0, 5)
+
+
+def pair(
+    seed: int, method: str = "e2c", length: int = 7, **options: Any
+) -> tuple[Trainer, Windows]:
+    """A trainer, and data whose amount depends on the seed."""
+    one_step = find_method(method).one_step
+    config = dataclasses.replace(CONFIG, objective=ObjectiveConfig(horizon=4, targets=2))
+    if one_step:
+        config = dataclasses.replace(config, objective=ObjectiveConfig(horizon=1, targets=1))
+    config = with_method(config, method)
+    model = tiny_model(dataclasses.replace(tiny_config(), method=method), seed=seed)
+    trainer = Trainer(model, config.objective, OptimiserConfig(batch_size=5, **options), seed)
+    data = noise_data((length, 9 + seed), seed=seed)
+    return trainer, Windows([data], config.objective.horizon, 0.0, torch.device("cpu"))
+
+
+def tiny_config() -> Any:
+    return dataclasses.replace(CONFIG.model, latent_dim=4, pool=3)
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+@pytest.mark.parametrize("blur", [0.0, 4.0])
+@pytest.mark.parametrize("method", METHODS)
+def test_each_seed_is_trained_as_it_would_be_alone(method: str, blur: float) -> None:
+    if blur and method != "e2c":
+        return
+    alone = [pair(seed, method, blur=blur) for seed in SEEDS]
+    rows_alone = [list(trainer.run(windows, PHASE)) for trainer, windows in alone]
+    trainers, windows = zip(*(pair(seed, method, blur=blur) for seed in SEEDS), strict=True)
+    rows = list(train_together(trainers, windows, PHASE))
+    for e, trainer in enumerate(trainers):
+        torch.testing.assert_close(weights(trainer), weights(alone[e][0]), rtol=1e-3, atol=1e-4)
+        for told, expected in zip(rows, rows_alone[e], strict=True):
+            assert told[e] == pytest.approx(expected, rel=1e-2, abs=1e-3)
+        assert (trainer.step, trainer.done, trainer.skipped) == (PHASE.steps, 0, 0)
+        for name, at in trainer.generators.states().items():
+            assert torch.equal(at, alone[e][0].generators.states()[name])
+
+
+def test_at_the_end_of_a_chunk_the_state_is_that_of_training_alone() -> None:
+    (alone, own), (trainer, windows), (other, others) = pair(3), pair(3), pair(1)
+    states = {}
+    for name, rows in (
+        ("alone", alone.run(own, PHASE)),
+        ("together", train_together([trainer, other], [windows, others], PHASE)),
+    ):
+        for _ in range(CHUNK):
+            next(iter(rows))
+        states[name] = (alone if name == "alone" else trainer).state()
+    found, expected = states["together"], states["alone"]
+    assert (found.step, found.done) == (expected.step, expected.done) == (CHUNK, CHUNK)
+    assert found.tensors.keys() == expected.tensors.keys()
+    for name, value in expected.tensors.items():
+        torch.testing.assert_close(found.tensors[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_one_that_diverges_goes_back_and_the_others_are_not_held_up() -> None:
+    """The last seed's data are spoilt until it has gone back; all reach the end of the phase."""
+    trainers, windows = map(list, zip(*(pair(seed) for seed in SEEDS), strict=True))
+    expected = [pair(seed) for seed in SEEDS]
+    for trainer, own in expected[:2]:
+        list(trainer.run(own, PHASE))
+    actions = windows[2].actions.clone()
+    windows[2].actions.fill_(torch.nan)
+    told = []
+    for rows in train_together(trainers, windows, PHASE):
+        told.append(rows)
+        if trainers[2].recoveries:
+            windows[2].actions.copy_(actions)
+    assert [len(trainer.recoveries) for trainer in trainers] == [0, 0, 2], "one after the mending"
+    assert [len([row for row in column if row]) for column in zip(*told, strict=True)] == [
+        PHASE.steps
+    ] * 3
+    for trainer, (alone, _) in zip(trainers[:2], expected[:2], strict=True):
+        torch.testing.assert_close(weights(trainer), weights(alone), rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_without_a_gradient_is_skipped_by_its_seed_alone() -> None:
+    """One seed's data hold a step that gives no finite loss; Adam does not take it."""
+    pairs = (pair(seed, length=200) for seed in SEEDS)
+    trainers, windows = map(list, zip(*pairs, strict=True))
+    windows[1].actions[2] = torch.nan
+    alone, own = pair(SEEDS[1], length=200)
+    own.actions[2] = torch.nan
+    list(alone.run(own, PHASE))
+    list(train_together(trainers, windows, PHASE))
+    assert alone.skipped > 0
+    assert [trainer.skipped for trainer in trainers] == [0, alone.skipped, 0]
+    torch.testing.assert_close(weights(trainers[1]), weights(alone), rtol=1e-3, atol=1e-4)
+
+
+def test_runs_side_by_side_are_the_runs_alone(tmp_path: Any) -> None:
+    recipes = [Recipe(CONFIG, seed=seed) for seed in (1, 2)]
+    folders = [tmp_path / f"{recipe.seed}" for recipe in recipes]
+    together = train_side_by_side(recipes, folders)
+    for run, recipe in zip(together, recipes, strict=True):
+        alone = train(recipe, tmp_path / f"alone_{recipe.seed}")
+        assert torch.equal(weights(run.trainer), weights(alone.trainer))
+        assert (run.folder / "report.html").exists()
+
+
+def test_what_is_drawn_ahead_is_what_would_be_drawn() -> None:
+    like = [torch.empty(2, 3), torch.empty(()), torch.empty(4)]
+
+    def take(draws: Any) -> list[Any]:
+        normals = [draws.normal(like[0]), draws.normal(like[1])]
+        return [*normals, draws.choice(7), draws.normal(like[2]), draws.choice(3)]
+
+    asked = Asked()
+    take(asked)
+    normals, choices = asked.drawn(Generators(2))
+    found, expected = take(Ahead(asked.shapes, normals, choices)), take(Generators(2))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
