@@ -18,7 +18,7 @@ from e2c.control.base import problem_spec
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from envs.world import World, simulated
-from planners import GoalCost
+from planners import GoalCost, holding_control
 
 Floats = NDArray[np.float64]
 
@@ -135,4 +135,6 @@ class Oracle:
         """Return the cost of episodes that begin at ``starts [B, n]``."""
         goal = self.dynamics.whiten(self.world.task.goal_states(starts))
         variance = torch.tensor(float(self.dynamics.state_dim))
-        return goal_cost(goal, variance, self.spec, self.options)
+        low, high = torch.tensor(self.spec.control_low), torch.tensor(self.spec.control_high)
+        holding = holding_control(self.dynamics, goal, low, high)
+        return goal_cost(goal, variance, self.spec, self.options, holding)
