@@ -194,7 +194,8 @@ def latent(n: int) -> Parts:
     model = _model(config, spec)
     with torch.no_grad():
         states = model.encode(data.planes()[:1]).mean
-    cost = goal_cost(states[0] + 1, torch.tensor(float(n)), spec, config.planner)
+    holding = torch.zeros(len(spec.control_low))
+    cost = goal_cost(states[0] + 1, torch.tensor(float(n)), spec, config.planner, holding)
     yield "plan: iLQG", seconds_of(_replanning(LatentDynamics(model.transition), states, cost))
 
 

@@ -15,6 +15,7 @@ tensor([[1., 1.]])
 
 from planners.base import Cost, Dynamics, Plan, Planner, QuadraticCost, Status, System
 from planners.costs import GoalCost
+from planners.equilibrium import holding_control
 from planners.functional import FunctionDynamics
 from planners.ilqg import ILQG, ILQGOptions
 from planners.receding import RecedingHorizon, RecedingOptions
@@ -41,4 +42,5 @@ __all__ = [
     "RecedingOptions",
     "Status",
     "System",
+    "holding_control",
 ]

@@ -138,6 +138,18 @@ def test_jacobian_takes_any_leading_dimensions(lead: tuple[int, ...], kind: str)
     torch.testing.assert_close(fu, flat[1].reshape(*lead, 3, 2))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shifted_transition_leads_further_and_the_learned_one_stays(kind: str) -> None:
+    model, drift = another(kind, 3, 2).double(), torch.tensor([0.5, -2.0, 0.125]).double()
+    z, u = torch.randn(B, 3, generator=generator()).double(), torch.ones(B, 2).double()
+    before, jacobians = model.step(z, u), model.jacobian(z, u)
+    shifted = model.shifted(drift)
+    torch.testing.assert_close(shifted.step(z, u), before + drift)
+    torch.testing.assert_close(shifted.stepper()(z, u), before + drift)
+    torch.testing.assert_close(shifted.jacobian(z, u), jacobians)
+    torch.testing.assert_close(model.step(z, u), before)
+
+
 def test_the_true_jacobian_is_not_A() -> None:
     model, z, u = transition(), draw(B, 3), draw(B, 2)
     assert (model.jacobian(z, u)[0] - model(z, u).A).abs().max() > 0.1

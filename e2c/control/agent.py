@@ -20,10 +20,25 @@ from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.transitions import Transition
 from e2c.options import look_up, option
-from planners import PLANNERS, Builder, Dynamics, GoalCost, Plan, Planner, RecedingOptions, Status
+from planners import (
+    PLANNERS,
+    Builder,
+    Dynamics,
+    GoalCost,
+    Plan,
+    Planner,
+    RecedingOptions,
+    Status,
+    holding_control,
+)
 
 CHUNK = 20
 """Problems linearised at once on a CPU: with horizon 50, their tangents just fit into its cache."""
+
+NEAR = 0.05
+"""A goal is near that is at most this far, in the unit of `Agent.distance_to_goal`."""
+INTEGRAL_RATE = 0.03
+"""Share of the control beyond the holding one that is added for good at each step near a goal."""
 
 TROUBLES = (Status.NO_IMPROVEMENT, Status.NOT_FINITE, Status.NOT_POSITIVE_DEFINITE)
 """Ends of an optimisation that are counted."""
@@ -61,10 +76,15 @@ class LatentDynamics:
     """
 
     def __init__(self, transition: Transition, jacobian: str = "true") -> None:
-        self.transition, self.jacobian = transition, jacobian
-        self.step = transition.stepper()
-        """The next latent state ``[..., n]`` of ``x [..., n]`` under ``u [..., m]``."""
+        self.learned, self.jacobian = transition, jacobian
         self.state_dim, self.control_dim = transition.n, transition.m
+        self.shift(torch.zeros(()))
+
+    def shift(self, drift: Tensor) -> None:
+        """Let every step lead ``drift [n]`` further than was learned."""
+        self.transition = self.learned.shifted(drift.to(self.learned.control_scale))
+        self.step = self.transition.stepper()
+        """The next latent state ``[..., n]`` of ``x [..., n]`` under ``u [..., m]``."""
 
     def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``[..., n, n]`` and ``[..., n, m]``, the derivatives by state and control."""
@@ -108,17 +128,18 @@ def find_planner(name: str) -> Builder:
 
 
 def goal_cost(
-    goal: Tensor, variance: Tensor, spec: ProblemSpec, options: PlannerConfig
+    goal: Tensor, variance: Tensor, spec: ProblemSpec, options: PlannerConfig, holding: Tensor
 ) -> GoalCost:
     """Build the cost of being away from a goal, in a unit that does not depend on the space.
 
-    ``goal`` is ``[n]``, or ``[B, n]`` with one for each problem.
-    A state as far from the goal as the data spread (``variance``: their summed variance) costs 1 a
-    step, and full control costs ``options.control_weight`` a step.
+    ``goal`` is ``[n]``, or ``[B, n]`` with one for each problem; ``holding``, the control that
+    holds it, is ``[m]`` or ``[B, m]``. A state as far from the goal as the data spread
+    (``variance``: their summed variance) costs 1 a step, and a control as far from the holding one
+    as full control is from none costs ``options.control_weight`` a step.
     """
     Q = goal.new_ones(goal.shape[-1:]) / variance
     R = options.control_weight / spec.control_scale.to(goal).square()
-    return GoalCost(goal, Q, R, options.terminal_weight * Q)
+    return GoalCost(goal, Q, R, options.terminal_weight * Q, holding)
 
 
 def blank(images: Tensor) -> Tensor:
@@ -136,6 +157,18 @@ class Agent:
     from where its last plan expects to be by now. A blank one at the first step of an episode,
     before any plan, is encoded all the same.
 
+    A goal may take a force to hold, and the learned dynamics are not exact. So three things keep
+    the agent from standing beside its goal:
+
+    * Control costs from the *holding control*, under which the model best stays at the goal.
+    * What the model still moves there is subtracted from all its steps. A batch has one model, so
+      this is left out where its episodes have different goals.
+    * Near the goal, the control beyond the holding one is summed, and the sum added to the actions
+      (integral action): a holding control that was learned wrongly is put right.
+
+    Source: offset-free model predictive control (Muske & Badgwell 2002; Pannocchia & Rawlings
+    2003), whose disturbance is the second of these in the states and the third in the controls.
+
     Args:
         model: a trained model.
         spec: its task.
@@ -144,8 +177,10 @@ class Agent:
 
     def __init__(self, model: LatentModel, spec: ProblemSpec, options: PlannerConfig) -> None:
         self.model, self.spec, self.options = model, spec, options
-        dynamics = LatentDynamics(model.transition, options.jacobian)
-        self.planner = build_planner(dynamics, spec, options)
+        self.dynamics = LatentDynamics(model.transition, options.jacobian)
+        self.planner = build_planner(self.dynamics, spec, options)
+        limits = (spec.control_low, spec.control_high)
+        self._low, self._high = (torch.tensor(limit).to(model.goal.device) for limit in limits)
         self.plan: Plan | None = None
         """The last plan, of every episode in the batch."""
         self.reset()
@@ -169,10 +204,23 @@ class Agent:
         alone = images.reshape(-1, *images.shape[-3:])  # so that no goal depends on its neighbours
         z = torch.stack([self.model.encode(image).mean for image in alone])
         self._goals = None if images.dim() == 3 else len(z)
-        z = z[0] if images.dim() == 3 else z
-        self.cost = goal_cost(z, self.model.latent_variance, self.spec, self.options)
+        holding = self._hold(z)
+        if images.dim() == 3:
+            z, holding = z[0], holding[0]
+        self.cost = goal_cost(z, self.model.latent_variance, self.spec, self.options, holding)
         self.planner.reset()
         self._begin(0)
+
+    def _hold(self, z: Tensor) -> Tensor:
+        """Return the controls ``[G, m]`` that hold the goals ``z [G, n]``.
+
+        Where these are one goal, the dynamics stay there under its control from now on.
+        """
+        self.dynamics.shift(torch.zeros(()))
+        holding = holding_control(self.dynamics, z, self._low, self._high)
+        if bool((z == z[0]).all()):
+            self.dynamics.shift((z - self.dynamics.step(z, holding))[0])
+        return holding
 
     @property
     def faults(self) -> dict[str, NDArray[np.int64]]:
@@ -197,15 +245,19 @@ class Agent:
         """
         if self.plan is None:
             raise E2CError("There is no plan yet; call act(observation) first.")
-        away = self.plan.states[:, 0] - self.cost.goal
-        distance = away.square().sum(-1) / self.model.latent_variance
-        return distance.double().cpu().numpy()
+        return self._distance(self.plan).double().cpu().numpy()
+
+    def _distance(self, plan: Plan) -> Tensor:
+        """Return `distance_to_goal` of the states that ``plan`` begins with, ``[B]``."""
+        away = plan.states[:, 0] - self.cost.goal
+        return away.square().sum(-1) / self.model.latent_variance
 
     def _begin(self, batch: int) -> None:
         """Forget the last plan, and count anew for ``batch`` episodes."""
         self.plan = None
         self._blind = torch.zeros(batch, dtype=torch.int64, device=self.model.goal.device)
         self._ended = self._blind.new_zeros(batch, len(Status))
+        self._integral = self._low.new_zeros(batch, len(self._low))
 
     @torch.inference_mode()
     def act(self, observation: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -227,8 +279,19 @@ class Agent:
         z = self._latent_states(images[None] if single else images)
         self.plan = self.planner.plan(z, self.cost)
         self._ended = self._ended + one_hot(self.plan.status, len(Status))
-        action: NDArray[np.float32] = self.plan.controls[:, 0].float().cpu().numpy()
+        action: NDArray[np.float32] = self._control(self.plan).float().cpu().numpy()
         return action[0] if single else action
+
+    def _control(self, plan: Plan) -> Tensor:
+        """Return the controls ``[B, m]`` to give now: the plan's, and the integral.
+
+        Only what acts, which is within the limits, is integrated.
+        """
+        control = (plan.controls[:, 0] + self._integral).clamp(self._low, self._high)
+        beyond = control - self._integral - self.cost.reference
+        near = (self._distance(plan) < NEAR)[:, None]
+        self._integral = self._integral + INTEGRAL_RATE * near * beyond
+        return control
 
     @torch.inference_mode()
     def imagine(self, steps: Sequence[int]) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from e2c.control.base import problem_spec
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from envs.world import World, simulated
-from planners import GoalCost
+from planners import GoalCost, holding_control
 
 Floats = NDArray[np.float64]
 
@@ -103,22 +103,23 @@ class Oracle:
     Args:
         world: what it acts in.
         options: the agent's planner.
+        goal: a state ``[n]`` to reach, in place of the task's own.
 
     Raises:
         E2CError: when the world's states cannot be read.
     """
 
-    def __init__(self, world: World, options: PlannerConfig) -> None:
+    def __init__(self, world: World, options: PlannerConfig, goal: Floats | None = None) -> None:
         try:
             self.world = simulated(world, "The oracle")
         except ValueError as error:
             raise E2CError(str(error)) from None
-        self.spec, self.options = problem_spec(world), options
+        self.spec, self.options, self.goal = problem_spec(world), options, goal
         self.dynamics = TrueDynamics(self.world.task, len(self.spec.control_low))
         self.planner = build_planner(self.dynamics, self.spec, options)
 
     def reset(self, goals: NDArray[np.uint8] | None = None, /) -> None:
-        """Begin the episodes at whose starts the world stands; their goals are the task's own."""
+        """Begin the episodes at whose starts the world stands; their goals are states."""
         self.cost = self._cost(self.world.states)
         self.planner.reset()
 
@@ -145,6 +146,9 @@ class Oracle:
 
     def _cost(self, starts: Floats) -> GoalCost:
         """Return the cost of episodes that begin at ``starts [B, n]``."""
-        goal = self.dynamics.whiten(self.world.task.goal_states(starts))
+        goals = self.world.task.goal_states(starts)
+        goal = self.dynamics.whiten(goals if self.goal is None else goals * 0 + self.goal)
         variance = torch.tensor(float(self.dynamics.state_dim))
-        return goal_cost(goal, variance, self.spec, self.options)
+        low, high = torch.tensor(self.spec.control_low), torch.tensor(self.spec.control_high)
+        holding = holding_control(self.dynamics, goal, low, high)
+        return goal_cost(goal, variance, self.spec, self.options, holding)

@@ -5,9 +5,11 @@ An own transition is a subclass of `Transition`; a method says which it takes (`
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +112,17 @@ class Transition(nn.Module, ABC):
         growth = self.log_det(torch.stack(steps, -3))
         return from_columns(torch.stack(carried, -3), belief.log_det, growth)
 
+    @abstractmethod
+    def constant(self) -> Tensor:
+        """Return the parameters ``[n]`` that are added to every next state, as a view."""
+
+    @torch.no_grad()
+    def shifted(self, drift: Tensor) -> Self:
+        """Return a copy in which every step leads ``drift [n]`` further: ``f(z, u) + drift``."""
+        moved = copy.deepcopy(self)
+        moved.constant().add_(drift)
+        return moved
+
     def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Return `step` for the many calls of a plan; it may work on a copy of the weights."""
         return self.step
@@ -188,6 +201,10 @@ class LocallyLinear(Transition):
         growth = (1 + (self.scale**2 or 1.0) * (v * r).sum(-1)).abs().log()
         carried = carried.transpose(0, 1).reshape(*lead, *carried.shape[:1], *carried.shape[2:])
         return from_columns(carried, belief.log_det, growth.mT.reshape(*lead, -1))
+
+    def constant(self) -> Tensor:
+        """Return the part ``[n]`` of the last bias that is o(z)'s."""
+        return _last_bias(self.net)[2 * self.n : 3 * self.n]
 
     def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Return a `Stepper`."""
@@ -282,6 +299,10 @@ class NonLinear(Transition):
         """``df/dz [..., n, n]`` and ``df/du [..., n, m]``."""
         return self._expand(z, u)[1:]
 
+    def constant(self) -> Tensor:
+        """Return the last bias ``[n]``."""
+        return _last_bias(self.net)
+
     def _expand(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``g [..., n]``, ``df/dz`` and ``df/du``."""
         g, transposed = value_and_jacobian(self.net, self._inputs(z, u))
@@ -315,3 +336,14 @@ class GlobalLinear(Transition):
         """``A [..., n, n]`` and ``B [..., n, m]``."""
         shape, B = z.shape[:-1], self.B / self.control_scale
         return self.A.expand(*shape, -1, -1), B.expand(*shape, -1, -1)
+
+    def constant(self) -> Tensor:
+        """Return o ``[n]``."""
+        return self.o
+
+
+def _last_bias(net: nn.Sequential) -> Tensor:
+    """Return the bias of the last layer of an `mlp`."""
+    last = net[-1]
+    assert isinstance(last, nn.Linear)
+    return last.bias
