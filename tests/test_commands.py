@@ -25,11 +25,13 @@ from e2c.data import episodes as dataset
 from e2c.learning.collect import collect_transitions
 from e2c.learning.run import train
 from e2c.models import checkpoint
+from e2c.report.video import write_video
 from envs.pendulum import PendulumSwingUp
 
 Command = Callable[[], NoReturn]
 COMMANDS: dict[str, Command] = {
     "collect": commands.collect_command,
+    "import": commands.import_command,
     "train": commands.train_command,
     "evaluate": commands.evaluate_command,
     "demo": commands.demo_command,
@@ -129,6 +131,15 @@ OWN = [
     ("collect", ["--out", "new.npz", "--exploration", "inf"], "--exploration is inf; it must be"),
     ("collect", ["--out", "new.npz", "--env", "Pendulum-v9"], "valid are: E2C/Pendulum"),
     ("collect", ["--out", "new.npz", "--agent", "none"], "The run folder none does not exist"),
+    ("import", ["run", "--out", "new.txt"], "--out is new.txt; its name must end in .npz."),
+    ("import", ["run", "--out", "new.npz"], "run holds no videos (.mp4, "),
+    ("import", ["run", "--out", "new.npz", "--dt", "0"], "--dt is 0.0; it must be at least 1e-06"),
+    ("import", ["data.npz", "--out", "new.npz", "--camera.repeat", "2"], "A recording has its own"),
+    (
+        "import",
+        ["data.npz", "--out", "new.npz", "--camera.crop", "9", "3", "0", "9"],
+        "The crop [9",
+    ),
     ("evaluate", ["none"], "The run folder none does not exist (checkpoint.safetensors); train o"),
     ("evaluate", ["run/data"], "The run folder run/data holds no checkpoint"),
     ("evaluate", ["broken"], "checkpoint.safetensors was refused: "),
@@ -443,7 +454,7 @@ ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 """The environment of a system that knows no letters but these."""
 
 
-@pytest.mark.parametrize("name", ["collect", "train", "evaluate", "demo", "report"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_works_in_an_ascii_locale(name: str) -> None:
     program = f"import sys; sys.argv = ['x', '--help']; from e2c import commands; commands.{name}"
     done = python("-c", f"{program}_command()", **ASCII)
@@ -511,6 +522,9 @@ def test_a_goal_may_be_a_picture_an_array_or_a_moment(
         ("goal.mp4", "is not of a known kind; give a picture"),
         ("none.png", "cannot be read (it is not an ordinary file)"),
         ("torn.png", "is not a picture that can be read"),
+        ("video.png", "is not a picture that can be read"),
+        ("black.png", "shows nothing: every pixel is 0; give a picture of what is to be reached"),
+        ("planes.npy", "or an observation, uint8 of [2, 48, 48]; got uint8 of [3, 9, 9]"),
         ("data.npz:9:0", "no step 0 of episode 9"),
         ("data.npz:0:99", "no step 99 of episode 0"),
         ("none.npy", "cannot be read"),
@@ -522,6 +536,11 @@ def test_what_is_no_goal_is_one_sentence(
 ) -> None:
     (here / "torn.png").write_bytes(b"\x89PNG\r\n")
     np.save(here / "float.npy", np.zeros((2, 48, 48)))
+    np.save(here / "planes.npy", np.zeros((3, 9, 9), np.uint8))
+    cv2.imwrite(str(here / "black.png"), np.zeros((48, 48, 3), np.uint8))
+    film = here / "run" / "video.mp4"
+    write_video(film, np.zeros((2, 8, 8, 3), np.uint8), 5)
+    film.rename(here / "video.png")
     for name, arguments in (("train", ["--out", "new"]), ("evaluate", ["run"])):
         outcome = command(name, *arguments, "--goal", text)
         assert outcome.status == 2

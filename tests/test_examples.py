@@ -39,7 +39,7 @@ def test_an_own_environment_takes_few_lines_besides_itself() -> None:
     assert lines_of_code(text) - lines_of_code(environment) <= ADAPTED
 
 
-@pytest.mark.parametrize("name", [*LINES, "own_environment"])
+@pytest.mark.parametrize("name", [*LINES, "own_environment", "own_videos"])
 def test_an_example_trains_in_seconds(name: str, tmp_path: Path) -> None:
     example = ROOT / "examples" / f"{name}.py"
     done = subprocess.run(

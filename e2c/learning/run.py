@@ -15,7 +15,7 @@ import torch
 
 from e2c.config import Config, Recipe, check_recipe
 from e2c.control.agent import Agent
-from e2c.control.base import Frames, make_world, problem_spec
+from e2c.control.base import Frames
 from e2c.control.goals import content_hash, read_goal
 from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
@@ -29,7 +29,12 @@ from e2c.files.tracking import Progress, Tracker, WandbMode
 from e2c.files.untrusted import shown
 from e2c.files.whole import write_json
 from e2c.learning import drawings, own
-from e2c.learning.collect import collect_transitions, load_data
+from e2c.learning.collect import (
+    collect_transitions,
+    find_task,
+    load_data,
+    without_environment,
+)
 from e2c.learning.state import RunState, load_state, save_state
 from e2c.learning.trainer import Phase, Trainer, TrainingState
 from e2c.models import checkpoint
@@ -123,15 +128,15 @@ def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
         E2CError: for anything that the user can put right.
     """
     recipe = replace(
-        check_recipe(recipe),
+        check_recipe(without_environment(recipe)),
         goal=os.path.abspath(recipe.goal) if recipe.goal else "",
         data=tuple(map(os.path.abspath, recipe.data)),
     )
-    options = recipe.config.world_options()
-    world, place = make_world(recipe.config.env, **options), find_device(recipe.device)
+    world, spec = find_task(recipe)
+    place = find_device(recipe.device)
     torch.set_num_threads(recipe.threads)
     with runs.claimed(folder, recipe):
-        run = _begin(recipe, folder, world, place, wandb_mode)
+        run = _begin(recipe, folder, world, spec, place, wandb_mode)
         try:
             _learn(run)
             _finish(run)
@@ -142,11 +147,15 @@ def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
 
 
 def _begin(
-    recipe: Recipe, folder: Path, world: World, place: torch.device, wandb_mode: WandbMode
+    recipe: Recipe,
+    folder: Path,
+    world: World | None,
+    spec: ProblemSpec,
+    place: torch.device,
+    wandb_mode: WandbMode,
 ) -> Run:
     """Take the run up where it stands, or begin it: the first data, the untrained model."""
     started, config, state = time.perf_counter(), recipe.config, load_state(folder)
-    spec = problem_spec(world, config.world_options())
     goal = np.zeros(spec.layout.shape, np.uint8)  # a state holds the goal
     if state is None:
         goal, recipe = _goal(recipe, world, spec)
@@ -176,7 +185,7 @@ def _begin(
     return run
 
 
-def _goal(recipe: Recipe, world: World, spec: ProblemSpec) -> tuple[Frames, Recipe]:
+def _goal(recipe: Recipe, world: World | None, spec: ProblemSpec) -> tuple[Frames, Recipe]:
     """Return the observation to reach, given or the world's own; and the recipe with its hash.
 
     Raises:
@@ -188,8 +197,8 @@ def _goal(recipe: Recipe, world: World, spec: ProblemSpec) -> tuple[Frames, Reci
         if recipe.goal_sha256 not in ("", found):
             raise _changed(recipe.goal, recipe.goal_sha256, found, "--goal")
         return given, replace(recipe, goal_sha256=found)
-    goal: Any = getattr(world.unwrapped, "goal", None)
-    if goal is None:
+    goal: Any = None if world is None else getattr(world.unwrapped, "goal", None)
+    if goal is None and world is not None:
         told = world.reset(seed=0)[1].get("goal")
         goal = None if told is None else told[0]
     if goal is None:
