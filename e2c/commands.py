@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from e2c.config import Config, Recipe, check_recipe, with_method, world_options
 from e2c.control.goals import from_state, read_goal
+from e2c.data.episodes import RECORDING
+from e2c.data.formats import ImportOptions, import_recording
 from e2c.door import collect, load_agent, named
 from e2c.errors import E2CError, run_command
 from e2c.evaluation.assessment import Outputs, assess_and_film
@@ -25,6 +27,7 @@ from e2c.evaluation.disturbances import Disturbance
 from e2c.files import runs
 from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line
+from e2c.learning.collect import without_environment
 from e2c.learning.run import train
 from e2c.models.base import ProblemSpec
 from e2c.options import SEEDS, check_ranges, flag, grouped_flag, option
@@ -79,6 +82,30 @@ class Collect:
 
 
 @dataclass(frozen=True)
+class Import:
+    """Make a file of episodes of a recording: videos with tables of actions, or arrays.
+
+    Example: e2c-import recordings/ --out data/own.npz --camera.size 64 64 --control-low -2
+    """
+
+    source: tyro.conf.Positional[Path]
+    """Folder of videos, each with a table of actions of the same name (.csv, .npy); or arrays in a
+    file (.npz), or in a folder (frames.npy, actions.npy and lengths.npy or ends.npy)."""
+    out: Path
+    """File of episodes to write (.npz)."""
+    options: Annotated[ImportOptions, tyro.conf.arg(name="")] = field(default_factory=ImportOptions)
+
+    def __call__(self) -> None:
+        """Read, write and tell."""
+        check_ranges(self, flag)
+        _ends_in(".npz", out=self.out)
+        data = import_recording(self.source, self.options)
+        data.save(self.out)
+        shape = "x".join(map(str, data.layout.shape))
+        _tell(f"{self.out}: {len(data)} episodes, {data.transitions} transitions of {shape} pixels")
+
+
+@dataclass(frozen=True)
 class Train:
     """Train an agent from pixels: collect, learn embedding and dynamics jointly, act, learn on.
 
@@ -116,7 +143,9 @@ class Train:
 
     def __call__(self) -> None:
         """Train and tell."""
-        recipe = check_recipe(self._recipe())
+        recipe = without_environment(check_recipe(self._recipe()))
+        if recipe.config.env == RECORDING:
+            _tell("The data are a recording without an environment: no own rounds, no evaluation.")
         next_one = f"next: {_evaluation_of(self.out)}"
         if runs.finished(self.out) and not runs.differences(self.out, recipe):
             _tell(f"{self.out}: this run has ended; {next_one}")
@@ -266,6 +295,11 @@ class Report:
 def collect_command() -> NoReturn:
     """``e2c-collect``: record a dataset."""
     run_command(lambda: _parse(Collect)())
+
+
+def import_command() -> NoReturn:
+    """``e2c-import``: make a dataset of a recording."""
+    run_command(lambda: _parse(Import)())
 
 
 def train_command() -> NoReturn:

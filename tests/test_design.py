@@ -26,6 +26,7 @@ BESIDES = {
     "e2c/control/": {"envs", "planners", "gymnasium"},
     "e2c/learning/": {"envs"},
     "e2c/evaluation/": {"envs", "gymnasium"},
+    "e2c/data/formats.py": {"av", "envs"},
     "e2c/config.py": {"envs"},
     "e2c/commands.py": {"envs", "tyro"},
     "e2c/control/agent.py": {"tyro"},

@@ -44,7 +44,7 @@ def test_an_own_environment_takes_few_lines_besides_itself() -> None:
     assert lines_of_code(text) - lines_of_code(environment) <= ADAPTED
 
 
-@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("name", [*LINES, "own_videos"])
 def test_an_example_trains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, whose registries forget afterwards what the example adds to them."""
     monkeypatch.chdir(tmp_path)

@@ -161,8 +161,9 @@ class Agent:
     the agent from standing beside its goal:
 
     * Control costs from the *holding control*, under which the model best stays at the goal.
-    * What the model still moves there is subtracted from all its steps. A batch has one model, so
-      this is left out where its episodes have different goals.
+    * What the model still moves there is subtracted from all its steps. This is left out where the
+      limits cut the holding control off, since the goal can then only be passed; and where the
+      episodes of a batch have different goals, since they share one model.
     * Near the goal, the control beyond the holding one is summed, and the sum added to the actions
       (integral action): a holding control that was learned wrongly is put right.
 
@@ -214,11 +215,13 @@ class Agent:
     def _hold(self, z: Tensor) -> Tensor:
         """Return the controls ``[G, m]`` that hold the goals ``z [G, n]``.
 
-        Where these are one goal, the dynamics stay there under its control from now on.
+        Where these are one goal, and the limits do not cut its control off, the dynamics stay there
+        under it from now on.
         """
         self.dynamics.shift(torch.zeros(()))
         holding = holding_control(self.dynamics, z, self._low, self._high)
-        if bool((z == z[0]).all()):
+        inside = (self._low < holding) & (holding < self._high)
+        if bool((z == z[0]).all() & inside.all()):
             self.dynamics.shift((z - self.dynamics.step(z, holding))[0])
         return holding
 

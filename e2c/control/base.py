@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
 import envs
-from e2c.data.episodes import Episodes
+from e2c.data.episodes import RECORDING, Episodes
 from e2c.errors import E2CError
 from e2c.files.provenance import versions
 from e2c.files.untrusted import shown
@@ -293,6 +293,11 @@ def make_world(env_id: str, num_envs: int = 1, **options: Any) -> World:
     Raises:
         E2CError: for an unknown id, or an option that the environment does not take or allow.
     """
+    if env_id == RECORDING:
+        raise E2CError(
+            "A recording has no environment to act in: let the agent act on your own frames, from "
+            "Python (agent.act), or collect and train in an environment (--env)."
+        )
     given = {name: value for name, value in options.items() if value is not None}
     try:
         if "camera" in given:

@@ -39,8 +39,19 @@ def read_goal(text: str, spec: ProblemSpec) -> Frames:
         so that nothing moves.
 
     Raises:
-        E2CError: when it cannot be read, or does not fit.
+        E2CError: when it cannot be read, does not fit, or shows nothing.
     """
+    found = _read(text, spec)
+    if found.min() == found.max():
+        raise E2CError(
+            f"The goal {shown(text)} shows nothing: every pixel is {found.min()}; give a picture "
+            "of what is to be reached."
+        )
+    return found
+
+
+def _read(text: str, spec: ProblemSpec) -> Frames:
+    """Read what `read_goal` checks."""
     if moment := _MOMENT.fullmatch(text):
         return _moment(Path(moment[1]), int(moment[2]), int(moment[3]), spec)
     path = Path(text)

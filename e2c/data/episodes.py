@@ -29,6 +29,8 @@ SCHEMA = "e2c-episodes-2"
 """Name and version of the file format."""
 OLDER = "e2c-dataset-1"
 """The format before: grey frames and states, nothing else. It is still read."""
+RECORDING = "recording"
+"""Stands for the environment where there is none: episodes that others recorded."""
 _ALWAYS: dict[str, arrays.Kind] = {
     "frames": ("uint8", (3, 4)),
     "actions": ("float32", 2),

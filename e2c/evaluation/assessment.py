@@ -110,19 +110,24 @@ OracleMeanwhile = Meanwhile[Ideal] | None
 
 @contextlib.contextmanager
 def oracle_meanwhile(
-    world: World, spec: ProblemSpec, options: PlannerConfig, episodes: int, seed: int, threads: int
+    world: World | None,
+    spec: ProblemSpec,
+    options: PlannerConfig,
+    episodes: int,
+    seed: int,
+    threads: int,
 ) -> Iterator[OracleMeanwhile]:
     """Let the oracle act in an undisturbed world while this process does other things, if it can.
 
     Args:
-        world: of the task; nothing is begun where it is not simulated.
+        world: of the task, if there is one; nothing is begun where it is not simulated.
         spec: the task.
         options: the agent's planner.
         episodes: E; if there are not `MANY`, a second process would only take longer to start.
         seed: of the starts.
         threads: see `Meanwhile`.
     """
-    if episodes < MANY or not isinstance(world.unwrapped, Simulated):
+    if world is None or episodes < MANY or not isinstance(world.unwrapped, Simulated):
         yield None
         return
     asked = (spec, options, episodes, seed, Disturbance())

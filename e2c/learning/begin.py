@@ -15,7 +15,7 @@ import torch
 
 from e2c.config import Config, Recipe
 from e2c.control.agent import Agent
-from e2c.control.base import Frames, problem_spec
+from e2c.control.base import Frames
 from e2c.control.goals import content_hash, read_goal
 from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
@@ -102,11 +102,15 @@ class Run:
 
 
 def begin(
-    recipe: Recipe, folder: Path, world: World, place: torch.device, wandb_mode: WandbMode
+    recipe: Recipe,
+    folder: Path,
+    world: World | None,
+    spec: ProblemSpec,
+    place: torch.device,
+    wandb_mode: WandbMode,
 ) -> Run:
     """Take the run up where it stands, or begin it: the first data, the untrained model."""
     started, config, state = time.perf_counter(), recipe.config, load_state(folder)
-    spec = problem_spec(world, config.world_options())
     goal = np.zeros(spec.layout.shape, np.uint8)  # a state holds the goal
     if state is None:
         goal, recipe = _goal(recipe, world, spec)
@@ -136,7 +140,7 @@ def begin(
     return run
 
 
-def _goal(recipe: Recipe, world: World, spec: ProblemSpec) -> tuple[Frames, Recipe]:
+def _goal(recipe: Recipe, world: World | None, spec: ProblemSpec) -> tuple[Frames, Recipe]:
     """Return the observation to reach, given or the world's own; and the recipe with its hash.
 
     Raises:
@@ -148,8 +152,8 @@ def _goal(recipe: Recipe, world: World, spec: ProblemSpec) -> tuple[Frames, Reci
         if recipe.goal_sha256 not in ("", found):
             raise _changed(recipe.goal, recipe.goal_sha256, found, "--goal")
         return given, replace(recipe, goal_sha256=found)
-    goal: Any = getattr(world.unwrapped, "goal", None)
-    if goal is None:
+    goal: Any = None if world is None else getattr(world.unwrapped, "goal", None)
+    if goal is None and world is not None:
         told = world.reset(seed=0)[1].get("goal")
         goal = None if told is None else told[0]
     if goal is None:

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from e2c.config import Recipe
 from e2c.control.agent import Agent, check_task
 from e2c.control.base import Controller, make_world, problem_spec, rollout
 from e2c.control.simple import Noisy, Random
 from e2c.data import episodes as recorded
-from e2c.data.episodes import Episodes
+from e2c.data.episodes import RECORDING, Episodes
 from e2c.errors import E2CError
 from e2c.files.tracking import Progress
 from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec
+from e2c.models.checkpoint import MAX_STEPS
 from envs.world import Simulated, World
 
 
@@ -102,6 +104,61 @@ def collect_transitions(
         parts.append(collect(world, steps, rng, agent, exploration, {"seed": seed}))
         world.close()
     return recorded.join(parts)
+
+
+def without_environment(recipe: Recipe) -> Recipe:
+    """Return a recipe as it can be followed.
+
+    Where its data are a recording, there is no environment to act in: no own rounds, no evaluation.
+
+    Raises:
+        E2CError: when the data cannot be read.
+    """
+    config = recipe.config
+    if not recipe.data or recorded.load(Path(recipe.data[0])).provenance["env"] != RECORDING:
+        return recipe
+    data, evaluation = replace(config.data, rounds=0), replace(config.evaluation, episodes=0)
+    config = replace(config, env=RECORDING, data=data, evaluation=evaluation)
+    return replace(recipe, config=config)
+
+
+def find_task(recipe: Recipe) -> tuple[World | None, ProblemSpec]:
+    """Return the world to act in, None where the data are a recording; and what is known of it.
+
+    Raises:
+        E2CError: as `make_world` and `problem_spec`; for a recording that does not tell its task.
+    """
+    if recipe.config.env == RECORDING and recipe.data:
+        return None, _recorded_spec(Path(recipe.data[0]))
+    options = recipe.config.world_options()
+    world = make_world(recipe.config.env, **options)
+    return world, problem_spec(world, options)
+
+
+def _recorded_spec(path: Path) -> ProblemSpec:
+    """Read from a recording what a model has to know of its task."""
+    episodes = recorded.load(path)
+    layout = episodes.layout
+    try:
+        told = episodes.provenance["parameters"]
+        low, high = (tuple(map(float, told[f"control_{end}"])) for end in ("low", "high"))
+        dt, camera = float(told["dt"]), episodes.provenance["camera"]
+        if len(low) != episodes.actions.shape[1] or len(high) != len(low) or not dt > 0:
+            raise ValueError("they do not fit its actions")
+    except (LookupError, TypeError, ValueError) as error:
+        raise E2CError(
+            f"{path} does not tell the limits of its controls, its control step and its camera "
+            f"({shown(error)}); import it again with e2c-import."
+        ) from None
+    return ProblemSpec(
+        env=RECORDING,
+        observation_shape=layout.frame_shape if layout.frames == 1 else layout.shape,
+        control_low=low,
+        control_high=high,
+        dt=dt,
+        episode_steps=min(int(episodes.lengths.max()), MAX_STEPS),
+        options={"camera": camera},
+    )
 
 
 def load_data(paths: Sequence[Path], spec: ProblemSpec) -> list[Episodes]:

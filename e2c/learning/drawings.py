@@ -15,7 +15,7 @@ from torch import Tensor
 
 from e2c.control.base import Frames, make_world_of, rollout
 from e2c.control.simple import Random
-from e2c.data.episodes import Episodes
+from e2c.data.episodes import RECORDING, Episodes
 from e2c.evaluation.scores import open_loop_error
 from e2c.files import runs
 from e2c.files.tracking import Tracker
@@ -70,7 +70,7 @@ def draw(
         tracker: gets the pictures too; its history is drawn.
         titles: what the terms in the history are called.
     """
-    unseen = look(model, spec, np.random.default_rng([seed, 0, 1]))
+    unseen = look(model, spec, np.random.default_rng([seed, 0, 1]), data[0])
     error = open_loop_error(_numbers(unseen.latents), _numbers(unseen.predicted))
     figures = _figures(model, spec, data, unseen, error)
     figures |= {"losses": plots.loss_curves(tracker.history, titles)}
@@ -83,8 +83,13 @@ def draw(
 
 
 @torch.inference_mode()
-def look(model: LatentModel, spec: ProblemSpec, rng: np.random.Generator) -> Unseen:
-    """Record episodes under random controls, then encode and predict them."""
+def look(model: LatentModel, spec: ProblemSpec, rng: np.random.Generator, data: Episodes) -> Unseen:
+    """Record episodes under random controls, then encode and predict them.
+
+    Where there is no world to record them in, they are those of ``data``, which were seen.
+    """
+    if spec.env == RECORDING:
+        return _look(model, spec, whole(data), [])
     world = make_world_of(spec, EPISODES)
     system: Any = world.unwrapped
     known = isinstance(system, Simulated)
@@ -92,20 +97,27 @@ def look(model: LatentModel, spec: ProblemSpec, rng: np.random.Generator) -> Uns
     steps = min(LONGEST, spec.episode_steps)
     episodes = whole(rollout(world, Random(world, rng), steps, rng, **options))
     world.close()
+    return _look(model, spec, episodes, system.task.components[:2] if known else [])
+
+
+def _look(
+    model: LatentModel, spec: ProblemSpec, episodes: Episodes, components: Sequence[Quantity]
+) -> Unseen:
+    """Encode and predict episodes; ``components`` are the first of their states, if known."""
     E, T = len(episodes), int(episodes.lengths[0])
     images = episodes.planes().reshape(E, T + 1, *spec.planes)
     latents = model.encode(images).mean
     actions = torch.from_numpy(episodes.actions.reshape(E, T, -1)).to(latents.device)
     truth = [(Quantity("step", ""), np.tile(np.arange(T + 1.0), E))]
-    if known and episodes.states is not None:
-        truth = list(zip(system.task.components[:2], episodes.states.T, strict=False))
+    if components and episodes.states is not None:
+        truth = list(zip(components, episodes.states.T, strict=False))
     return Unseen(episodes, images, latents, model.roll_out(latents[:, 0], actions), truth)
 
 
 def whole(episodes: Episodes) -> Episodes:
-    """Cut episodes to the length of the shortest, so that they form a batch."""
-    T = int(episodes.lengths.min())
-    F, E = episodes.frames_per_observation, range(len(episodes))
+    """Cut episodes to the length of the shortest, so that they form a batch of a bearable size."""
+    T = min(LONGEST, int(episodes.lengths.min()))
+    F, E = episodes.frames_per_observation, range(min(EPISODES, len(episodes)))
 
     def cut(array: NDArray[Any] | None, rows: Any, more: int) -> Any:
         if array is None:
@@ -115,7 +127,7 @@ def whole(episodes: Episodes) -> Episodes:
     return Episodes(
         frames=cut(episodes.frames, episodes.frame_rows, F),
         actions=cut(episodes.actions, episodes.action_rows, 0),
-        lengths=np.full(len(episodes), T, np.int64),
+        lengths=np.full(len(E), T, np.int64),
         states=cut(episodes.states, episodes.moment_rows, 1),
         provenance=episodes.provenance,
     )

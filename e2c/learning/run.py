@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from e2c.config import Recipe, check_recipe
-from e2c.control.base import make_world
 from e2c.data.windows import Windows
 from e2c.evaluation.assessment import (
     OracleMeanwhile,
@@ -28,6 +27,7 @@ from e2c.files.tracking import Progress, WandbMode
 from e2c.files.whole import write_json
 from e2c.learning import own
 from e2c.learning.begin import Run, begin
+from e2c.learning.collect import find_task, without_environment
 from e2c.learning.schedule import Phase
 from e2c.learning.together import train_together
 from e2c.learning.trainer import Trainer
@@ -81,14 +81,14 @@ def train_side_by_side(
     """
     recipes = [
         replace(
-            check_recipe(recipe),
+            check_recipe(without_environment(recipe)),
             goal=os.path.abspath(recipe.goal) if recipe.goal else "",
             data=tuple(map(os.path.abspath, recipe.data)),
         )
         for recipe in recipes
     ]
-    config, place = recipes[0].config, find_device(recipes[0].device)
-    world = make_world(config.env, **config.world_options())
+    world, spec = find_task(recipes[0])
+    place = find_device(recipes[0].device)
     torch.set_num_threads(recipes[0].threads)
     begun: list[Run] = []
     with contextlib.ExitStack() as claims:
@@ -96,7 +96,7 @@ def train_side_by_side(
             claims.enter_context(runs.claimed(folder, recipe))
         try:
             for recipe, folder in zip(recipes, folders, strict=True):
-                begun.append(begin(recipe, folder, world, place, wandb_mode))
+                begun.append(begin(recipe, folder, world, spec, place, wandb_mode))
             with _oracle(begun[0], world) as ideal:
                 _learn(begun)
                 for run in begun:
@@ -265,7 +265,7 @@ def _evaluate_run(run: Run, ideal: OracleMeanwhile) -> None:
     run.tracker.table("episodes", results["episodes"])
 
 
-def _oracle(run: Run, world: World) -> contextlib.AbstractContextManager[OracleMeanwhile]:
+def _oracle(run: Run, world: World | None) -> contextlib.AbstractContextManager[OracleMeanwhile]:
     """Let the oracle act while the agent learns: it needs no agent."""
     options = run.config.evaluation
     asked = (run.spec, run.config.planner, options.episodes, options.seed)

@@ -1,0 +1,305 @@
+"""Recordings of others: what is made of them, and one sentence for whatever does not fit."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tiny import CONFIG
+
+import e2c
+from e2c.config import Recipe
+from e2c.data import episodes as recorded
+from e2c.data.episodes import RECORDING, Episodes
+from e2c.data.formats import ImportOptions, import_recording
+from e2c.data.tables import read_actions
+from e2c.errors import E2CError
+from e2c.learning.run import train
+from e2c.report.video import write_video
+from envs import Camera
+
+SMALL = Camera(size=(12, 6), frames=3)
+OPTIONS = ImportOptions(SMALL, control_low=(-2.0, -1.0), control_high=(2.0, 1.0))
+LENGTHS = (9, 5)
+
+
+def pictures(count: int, seed: int = 0, size: tuple[int, int] = (24, 18)) -> NDArray[np.uint8]:
+    """Coarse noise in colour, which survives the compression of videos: ``[count, h, w, 3]``."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, size[0] // 6, size[1] // 6, 3))
+    return coarse.repeat(6, 1).repeat(6, 2).astype(np.uint8)
+
+
+def controls(count: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).uniform(-1, 1, (count, 2)).astype(np.float32)
+
+
+def arrays(**changes: Any) -> dict[str, Any]:
+    """Two episodes of 9 and 5 frames with an action for each frame."""
+    N = sum(LENGTHS)
+    whole = {"frames": pictures(N), "actions": controls(N), "lengths": np.array(LENGTHS)}
+    return {name: value for name, value in {**whole, **changes}.items() if value is not None}
+
+
+def saved(folder: Path, **changes: Any) -> Path:
+    np.savez(folder / "own.npz", **arrays(**changes))
+    return folder / "own.npz"
+
+
+def check(found: Episodes, frames: NDArray[np.uint8], actions: NDArray[np.float32]) -> None:
+    """Compare what was imported with frames and actions of `LENGTHS`, one action for each frame."""
+    assert found.lengths.tolist() == [6, 2]
+    assert found.frames_per_observation == 3
+    np.testing.assert_array_equal(found.frames, [SMALL.frame(picture) for picture in frames])
+    np.testing.assert_array_equal(found.actions, np.concatenate([actions[2:8], actions[11:13]]))
+
+
+def test_arrays_become_episodes(tmp_path: Path) -> None:
+    found, whole = import_recording(saved(tmp_path), OPTIONS), arrays()
+    check(found, whole["frames"], whole["actions"])
+    assert found.provenance["env"] == RECORDING
+    assert found.provenance["parameters"] == {
+        "dt": 1 / 30,
+        "control_low": [-2.0, -1.0],
+        "control_high": [2.0, 1.0],
+    }
+    found.save(tmp_path / "data.npz")
+    again = recorded.load(tmp_path / "data.npz")
+    assert again.content_hash == found.content_hash
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [{"ends": np.array([9, 14])}, {"ends": np.isin(np.arange(14), [8, 13])}],
+    ids=["index", "truth"],
+)
+def test_ends_are_as_good_as_lengths(tmp_path: Path, ends: dict[str, Any]) -> None:
+    found = import_recording(saved(tmp_path, lengths=None, **ends), OPTIONS)
+    check(found, arrays()["frames"], arrays()["actions"])
+
+
+def test_actions_between_frames_are_as_good_as_one_for_each(tmp_path: Path) -> None:
+    actions = arrays()["actions"]
+    between = np.delete(actions, [8, 13], axis=0)
+    found = import_recording(saved(tmp_path, actions=between), OPTIONS)
+    check(found, arrays()["frames"], actions)
+
+
+def test_arrays_in_a_folder_and_a_single_episode(tmp_path: Path) -> None:
+    np.save(tmp_path / "frames.npy", pictures(14))
+    np.save(tmp_path / "actions.npy", controls(14)[:, 0])
+    found = import_recording(tmp_path, ImportOptions(SMALL))
+    assert found.lengths.tolist() == [11]
+    assert found.actions.shape == (11, 1)
+    assert found.provenance["parameters"]["control_low"] == [float(found.actions.min())]
+
+
+def test_grey_frames_of_the_cameras_size_stay_as_they_are(tmp_path: Path) -> None:
+    grey = np.random.default_rng(1).integers(0, 256, (14, 12, 6)).astype(np.uint8)
+    for frames in (grey, grey[..., None]):
+        found = import_recording(saved(tmp_path, frames=frames), OPTIONS)
+        assert np.abs(found.frames.astype(int) - grey).max() <= (frames.ndim == 4)
+
+
+def test_colour_stays_colour(tmp_path: Path) -> None:
+    camera = dataclasses.replace(SMALL, colour=True, frames=1, crop=(0, 12, 6, 18))
+    found = import_recording(saved(tmp_path), dataclasses.replace(OPTIONS, camera=camera))
+    assert found.layout.shape == (1, 12, 6, 3)
+    np.testing.assert_array_equal(found.frames[4], camera.frame(arrays()["frames"][4]))
+
+
+def videos(folder: Path, table: str = "csv") -> Path:
+    """Two videos with their tables; the numbers of a .csv are those of the .npy."""
+    first = 0
+    for name, N in zip("ab", LENGTHS, strict=True):
+        write_video(folder / f"{name}.mp4", pictures(14)[first : first + N], fps=20)
+        part = controls(14)[first : first + N]
+        if table == "npy":
+            np.save(folder / f"{name}.npy", part)
+        else:
+            np.savetxt(folder / f"{name}.csv", part, delimiter=",", fmt="%.9g")
+        first += N
+    return folder
+
+
+@pytest.mark.parametrize("table", ["csv", "npy"])
+def test_videos_become_episodes(tmp_path: Path, table: str) -> None:
+    found, whole = import_recording(videos(tmp_path, table), OPTIONS), pictures(14)
+    assert found.lengths.tolist() == [6, 2]
+    np.testing.assert_array_equal(found.actions[:6], controls(14)[2:8])
+    expected = np.stack([SMALL.frame(picture) for picture in whole]).astype(int)
+    assert np.abs(found.frames - expected).mean() < 6, "videos lose a little"
+    assert found.provenance["parameters"]["dt"] == 0.05
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.5,-2\n0.25,3\n",
+        "\ufeff1.5,-2\n0.25,3",
+        "push,turn\n1.5,-2\n0.25,3\n\n",
+        "\ufeffpush;turn\n1,5;-2\n0,25;3\n",
+        "1.5\t-2\r\n0.25\t3\r\n",
+    ],
+    ids=["plain", "BOM", "header", "BOM, header and decimal commas", "tabs"],
+)
+def test_a_csv_may_have_a_header_a_mark_and_decimal_commas(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text, "utf-8")
+    np.testing.assert_array_equal(read_actions(tmp_path / "a.csv"), [[1.5, -2], [0.25, 3]])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("push\n0,5\n1,5\n", "its rows have 1 to 2 columns: is a comma the decimal sign"),
+        ("1,2\n3,four\n", "row 1 holds 'four', which is not a number"),
+        ("1,2\n3,\n", "row 1 holds '', which is not a number"),
+        ("1,nan\n", r"Action 0 in .*a.csv is \[1.0, nan\]; every control must be a finite number"),
+        ("push,turn\n", "it has no rows of numbers"),
+        ("", "it has no rows of numbers"),
+    ],
+)
+def test_a_csv_that_is_no_table_of_numbers(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "a.csv").write_text(text, "utf-8")
+    with pytest.raises(E2CError, match=told):
+        read_actions(tmp_path / "a.csv")
+
+
+def test_a_table_that_is_no_text_or_no_array(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "a.npy").write_bytes(b"no array")
+    np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
+    for name in ("a.csv", "a.npy", "o.npy", "missing.npy"):
+        with pytest.raises(E2CError, match=f"The actions in .*{name} cannot be read"):
+            read_actions(tmp_path / name)
+
+
+NAN = controls(14)
+NAN[3, 1] = np.nan
+BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "integers": ({"actions": np.ones((14, 2), np.int64)}, "are int64 .*if they are not"),
+    "NaN": ({"actions": NAN}, r"Action 3 in .* is \[.*nan\]; every control"),
+    "beyond": ({"actions": 3 * controls(14)}, r"is \[.*\], outside the limits"),
+    "more": ({"actions": controls(15)}, "14 frames in 2 episodes and 15 actions"),
+    "fewer": ({"actions": controls(11)}, "14 frames in 2 episodes and 11 actions"),
+    "three": ({"actions": np.zeros((14, 2, 2), np.float32)}, r"float32 of shape \[14, 2, 2\]"),
+    "another m": ({"actions": controls(14)[:, :1]}, "control_low has 2 numbers and .* 1 controls"),
+    "black": ({"frames": 0 * pictures(14)}, "shows nothing: every pixel of its 9 frames is 0"),
+    "equal": ({"frames": np.repeat(pictures(1), 14, 0)}, "All frames of .* are equal"),
+    "floats": ({"frames": pictures(14) / 255}, r"are float64 of .*they must be uint8 \[N, h, w\]"),
+    "planes first": ({"frames": pictures(14).transpose(0, 3, 1, 2)}, "they must be uint8"),
+    "no frames": ({"frames": None}, "has no array 'frames'"),
+    "no actions": ({"actions": None}, "has no array 'actions'"),
+    "lengths": ({"lengths": np.array([9, 6])}, r"do not add up: it has 14 frames, .* \[9, 6\]"),
+    "an empty one": ({"lengths": np.array([14, 0])}, "do not add up"),
+    "short": ({"lengths": np.array([11, 3])}, "Episode 1 .* has 3 frames; an observation has 3"),
+    "fraction": ({"lengths": np.array([9.0, 5.0])}, "do not add up"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_arrays_that_do_not_fit(tmp_path: Path, case: str) -> None:
+    changes, told = BAD_ARRAYS[case]
+    with pytest.raises(E2CError, match=told) as raised:
+        import_recording(saved(tmp_path, **changes), OPTIONS)
+    assert re.fullmatch(r"[^\n]+\.", str(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"control_low": (2.0, -1.0)}, "Control 0 of .* would go from 2 to 2; give control_low"),
+        ({"camera": Camera(crop=(0, 30, 0, 9))}, "does not fit the camera: The crop"),
+        ({"camera": Camera(size=(0, 9))}, "does not fit the camera: The camera's size"),
+        ({"camera": Camera(repeat=2)}, "A recording has its own steps"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(E2CError, match=told):
+        import_recording(saved(tmp_path), dataclasses.replace(OPTIONS, **changes))
+
+
+def cut(folder: Path) -> None:
+    content = (folder / "b.mp4").read_bytes()
+    (folder / "b.mp4").write_bytes(content[: len(content) // 2])
+
+
+def longer(folder: Path) -> None:
+    (folder / "b.csv").write_text((folder / "b.csv").read_text() * 2)
+
+
+def wider(folder: Path) -> None:
+    np.savetxt(folder / "b.csv", np.ones((5, 3)), delimiter=",")
+
+
+def black(folder: Path) -> None:
+    write_video(folder / "b.mp4", 0 * pictures(5), fps=20)
+
+
+BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (cut, "b.mp4 cannot be decoded .*; copy or convert it again"),
+    "text": (lambda f: (f / "b.mp4").write_text("text"), "b.mp4 cannot be decoded"),
+    "empty": (lambda f: (f / "a.mp4").write_bytes(b""), "a.mp4 cannot be decoded"),
+    "no table": (lambda f: (f / "b.csv").unlink(), "b.mp4 has no table of actions; .* b.csv or"),
+    "two tables": (lambda f: np.save(f / "b.npy", controls(5)), "has two tables of actions"),
+    "longer": (longer, "b.mp4 has 5 frames and 10 actions; give one for each frame"),
+    "wider": (wider, "b.mp4 has 3 controls and the episodes before it 2"),
+    "black": (black, "b.mp4 shows nothing: every pixel of its 5 frames is 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FOLDERS)
+def test_videos_that_do_not_fit(tmp_path: Path, case: str) -> None:
+    spoil, told = BAD_FOLDERS[case]
+    spoil(videos(tmp_path))
+    with pytest.raises(E2CError, match=told) as raised:
+        import_recording(tmp_path, OPTIONS)
+    assert re.fullmatch(r"[^\n]+\.", str(raised.value))
+
+
+def test_a_place_without_a_recording(tmp_path: Path) -> None:
+    with pytest.raises(E2CError, match=r"holds no videos \(.mp4, .mov, .*\) and no frames.npy"):
+        import_recording(tmp_path, OPTIONS)
+    (tmp_path / "text.npz").write_text("text")
+    for name in ("text.npz", "missing.npz"):
+        with pytest.raises(E2CError, match=f"{name} cannot be read as arrays"):
+            import_recording(tmp_path / name, OPTIONS)
+
+
+def test_training_needs_no_environment_and_the_agent_acts_on_frames(tmp_path: Path) -> None:
+    import_recording(saved(tmp_path), OPTIONS).save(tmp_path / "data.npz")
+    np.save(tmp_path / "goal.npy", pictures(1)[0])
+    objective = dataclasses.replace(CONFIG.objective, horizon=2)
+    recipe = Recipe(
+        dataclasses.replace(CONFIG, objective=objective),
+        goal=str(tmp_path / "goal.npy"),
+        data=(str(tmp_path / "data.npz"),),
+    )
+    run = train(recipe, tmp_path / "run")
+    assert (run.config.env, run.config.data.rounds, run.config.evaluation.episodes) == (
+        RECORDING,
+        0,
+        0,
+    )
+    agent = e2c.load_agent(tmp_path / "run")
+    assert agent.spec.observation_shape == (3, 12, 6)
+    assert agent.spec.options["camera"]["size"] == [12, 6]
+    observation = np.stack([SMALL.frame(picture) for picture in pictures(3)])
+    action = agent.act(observation)
+    assert (np.abs(action) <= [2, 1]).all()
+    with pytest.raises(E2CError, match="A recording has no environment to act in"):
+        e2c.make_world(agent.spec.env)
+    with pytest.raises(E2CError, match="recording does not tell its goal; give a picture"):
+        train(dataclasses.replace(recipe, goal=""), tmp_path / "other")
+
+
+def test_a_recording_that_does_not_tell_its_limits_is_refused(tmp_path: Path) -> None:
+    found = import_recording(saved(tmp_path), OPTIONS)
+    for missing in ("parameters", "camera"):
+        about = {key: value for key, value in found.provenance.items() if key != missing}
+        dataclasses.replace(found, provenance=about).save(tmp_path / "data.npz")
+        with pytest.raises(E2CError, match="import it again with e2c-import"):
+            train(Recipe(CONFIG, data=(str(tmp_path / "data.npz"),)), tmp_path / "run")
