@@ -169,7 +169,7 @@ def test_a_candidate_that_is_gone_is_told_with_the_run_to_remove(tmp_path: Path)
 def test_a_run_that_was_taken_up_says_so(ended: Path, tmp_path: Path) -> None:
     assert json.loads((ended / runs.SUMMARY).read_text())["resumed"] == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "_finish", lambda run: exec("raise KeyboardInterrupt"))
+        patch.setattr(learning, "_finish", lambda *_: exec("raise KeyboardInterrupt"))
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 learning.train(RECIPE, tmp_path / "run")
@@ -183,7 +183,7 @@ def test_a_run_that_was_taken_up_says_so(ended: Path, tmp_path: Path) -> None:
 def test_data_that_changed_meanwhile_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "_learn", lambda run: exec("raise KeyboardInterrupt"))
+        patch.setattr(learning, "_learn", lambda *_: exec("raise KeyboardInterrupt"))
         with pytest.raises(KeyboardInterrupt):
             learning.train(RECIPE, folder)
     collect_transitions(ENV, 48, 5, 8).save(folder / "data" / "first.npz")
