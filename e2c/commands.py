@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -28,7 +28,7 @@ from e2c.files import runs
 from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line
 from e2c.learning.collect import without_environment
-from e2c.learning.run import train
+from e2c.learning.run import train_side_by_side
 from e2c.models.base import ProblemSpec
 from e2c.options import SEEDS, check_ranges, flag, grouped_flag, option
 from e2c.presets import HEADLINE, PRESETS
@@ -124,6 +124,9 @@ class Train:
     """config.yaml of a run to repeat; other options change it."""
     seed: int = option(0, *SEEDS)
     """Of data, weights, batches and exploration."""
+    seeds: tuple[int, ...] = ()
+    """Seeds to train side by side in place of one, each in a folder of its own: OUT/seed_0, ... On
+    a GPU they share every training step."""
     goal: str = ""
     """What to reach, in place of the world's own goals: a picture (.png, .jpg), an array (.npy) or
     a moment of a recording (FILE.npz:EPISODE:STEP)."""
@@ -146,15 +149,25 @@ class Train:
         recipe = without_environment(check_recipe(self._recipe()))
         if recipe.config.env == RECORDING:
             _tell("The data are a recording without an environment: no own rounds, no evaluation.")
-        next_one = f"next: {_evaluation_of(self.out)}"
-        if runs.finished(self.out) and not runs.differences(self.out, recipe):
-            _tell(f"{self.out}: this run has ended; {next_one}")
+        asked = {self.out: recipe}
+        if self.seeds:
+            recipes = [check_recipe(replace(recipe, seed=seed)) for seed in self.seeds]
+            asked = {self.out / f"seed_{recipe.seed}": recipe for recipe in recipes}
+        missing = {
+            out: recipe
+            for out, recipe in asked.items()
+            if not runs.finished(out) or runs.differences(out, recipe)
+        }
+        for out in asked.keys() - missing.keys():
+            _tell(f"{out}: this run has ended; next: {_evaluation_of(out)}")
+        if not missing:
             return
-        run = train(recipe, self.out, self.wandb)
-        _tell(
-            f"{self.out}: trained on {run.transitions} transitions in "
-            f"{run.seconds['total']:.0f} s, told in {self.out / runs.REPORT}; {next_one}"
-        )
+        for run in train_side_by_side(list(missing.values()), list(missing), self.wandb):
+            _tell(
+                f"{run.folder}: trained on {run.transitions} transitions in "
+                f"{run.seconds['total']:.0f} s, told in {run.folder / runs.REPORT}; "
+                f"next: {_evaluation_of(run.folder)}"
+            )
 
     def _recipe(self) -> Recipe:
         """Return what was asked for, with the hashes of what is given as in the repeated run."""

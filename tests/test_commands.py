@@ -22,6 +22,7 @@ from e2c import commands, errors, presets
 from e2c.config import Recipe
 from e2c.control.goals import from_state, read_goal
 from e2c.data import episodes as dataset
+from e2c.files import runs
 from e2c.learning.collect import collect_transitions
 from e2c.learning.run import train
 from e2c.models import checkpoint
@@ -118,6 +119,7 @@ OWN = [
     ("train", ["--out", "new", "--model.lattices", "7"], "model.lattices is 7; it must divide"),
     ("train", ["--out", "new", "--model.decoder-hidden"], "model.decoder_hidden is empty; it mu"),
     ("train", ["--out", "new", "--seed", "-1"], "seed is -1; it must be at least 0."),
+    ("train", ["--out", "new", "--seeds", "0", "-1"], "seed is -1; it must be at least 0."),
     ("train", ["--out", "new", "--threads", "-1"], "threads is -1; it must be at least 1."),
     ("train", ["--out", "new", "--device", "abacus"], "no device 'abacus' here; available: cpu"),
     ("train", ["--out", "new", "--env", "E2C/Pendulum"], "valid are: E2C/Pendulum"),
@@ -248,11 +250,11 @@ def test_presets_are_where_other_options_start(
 ) -> None:
     asked: list[Any] = []
 
-    def train(recipe: Any, *rest: Any) -> Any:
-        asked.append(recipe.config)
+    def train_side_by_side(recipes: Any, *rest: Any) -> Any:
+        asked.extend(recipe.config for recipe in recipes)
         raise errors.E2CError("that is enough")
 
-    monkeypatch.setattr(commands, "train", train)
+    monkeypatch.setattr(commands, "train_side_by_side", train_side_by_side)
     command("train", "--preset", preset, "--env", env, "--out", "new", "--planner.horizon", "7")
     command("train", f"--env={env}", "--out=new", f"--preset={preset}", "--planner.horizon=7")
     for config in asked:
@@ -362,6 +364,19 @@ def test_training_that_failed_can_be_started_again(
     outcome = command("train", "--out", "new", "--data", "data.npz")
     assert outcome.status == 2
     assert command("train", "--out", "new", "--data", "data.npz", *TINY).status == 0
+
+
+def test_seeds_are_trained_side_by_side_in_folders_of_their_own(
+    here: Path, command: Callable[..., Outcome]
+) -> None:
+    outcome = command("train", "--out", "new", "--seeds", "4", "2", *TINY)
+    assert outcome.status == 0, outcome.err
+    assert [line.split(":")[0] for line in outcome.out.splitlines()] == ["new/seed_4", "new/seed_2"]
+    for seed in (4, 2):
+        assert runs.read_recipe(here / f"new/seed_{seed}/config.yaml").seed == seed
+    more = command("train", "--out", "new", "--seeds", "2", "7", *TINY)
+    assert "new/seed_2: this run has ended" in more.out
+    assert "new/seed_7: trained on 20 transitions" in more.out
 
 
 def test_stopping_is_told_with_its_own_status(
