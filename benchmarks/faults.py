@@ -40,6 +40,7 @@ from e2c.data.windows import Windows
 from e2c.errors import E2CError, run_command
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
+from e2c.learning import begin
 from e2c.learning import run as learning
 from e2c.learning.schedule import OptimiserConfig, Schedule
 from e2c.learning.trainer import Trainer
@@ -219,7 +220,7 @@ def train_struck(seed: int, fault: Fault) -> Outcome:
     """Train a small model, struck by ``fault``."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(learning, "Trainer", partial(Struck, fault)),
+        mock.patch.object(begin, "Trainer", partial(Struck, fault)),
         mock.patch.object(learning, "KEEP_EVERY", KEEP_EVERY),
     ):
         run = learning.train(Recipe(SMALL, seed=seed), Path(folder) / "run")

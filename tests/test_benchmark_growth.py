@@ -152,7 +152,7 @@ def test_what_grows_faster_than_linearly_is_named_but_for_the_latent_dimension(
 def test_a_picture_names_every_curve_with_its_slope() -> None:
     curves = {
         "step": Curve((1, 2), (1, 4)),
-        "load": Curve((1, 2), (3, 3 * 2**0.5)),
+        "load": Curve((1, 2), (2, 2 * 2**0.5)),
         MEMORY: Curve((1, 2), (5, 10)),
     }
     time_axes, memory_axes = growth.draw(growth.AXES["batch"], curves).axes
