@@ -45,7 +45,7 @@ from e2c.errors import E2CError, run_command
 from e2c.evaluation import evaluate
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json
-from e2c.learning import run
+from e2c.learning import begin, run
 from e2c.learning.collect import collect_transitions
 from e2c.learning.schedule import OptimiserConfig
 from e2c.models.objectives import ObjectiveConfig
@@ -160,11 +160,11 @@ def nothing_long() -> Iterator[None]:
     """
     collect = _small(collect_transitions, lambda env_id, transitions, *_, **__: transitions)
     act = _small(rollout, lambda world, *_: world.num_envs)
-    learn = _small(run._learn, lambda begun: 0 if begun.config == RECIPE.config else 101)
+    learn = _small(run._learn, lambda begun: 0 if begun[0].config == RECIPE.config else 101)
     with (
         short_episodes(),
         mock.patch.object(door, "collect_transitions", collect),
-        mock.patch.object(run, "collect_transitions", collect),
+        mock.patch.object(begin, "collect_transitions", collect),
         mock.patch.object(evaluate, "rollout", act),
         mock.patch.object(run, "_learn", learn),
         mock.patch.object(run, "_finish", _accept),

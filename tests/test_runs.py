@@ -27,7 +27,7 @@ from e2c.errors import E2CError
 from e2c.evaluation import evaluate
 from e2c.files import runs
 from e2c.files.tensors import read_tensors, write_tensors
-from e2c.learning import own, state
+from e2c.learning import begin, own, state
 from e2c.learning import run as learning
 from e2c.learning.collect import collect_transitions
 from e2c.learning.trainer import Trainer
@@ -60,7 +60,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 PLACES = [
     *((Trainer, "_update", call, False) for call in (1, 4, 10)),
-    *((learning, "save_state", call, late) for call in (1, 3) for late in (False, True)),
+    *((begin, "save_state", call, late) for call in (1, 3) for late in (False, True)),
     (own, "rollout", 1, False),
     *((evaluate, "rollout", call, False) for call in (1, 2)),
     (Episodes, "save", 2, True),
