@@ -38,6 +38,8 @@ class Demo:
 
     seed: int = 0
     """Of the run."""
+    device: str = "cpu"
+    """cpu or cuda."""
     out: Path | None = None
     """Run folder to keep; left out, the run is thrown away."""
     json: Path | None = None
@@ -49,7 +51,7 @@ class Demo:
             run = self.out or Path(name) / "run"
             seconds, peak = _measured(
                 *("train.py", "--seed", str(self.seed), "--out", str(run)),
-                *("--evaluation.episodes", "100"),
+                *("--evaluation.episodes", "100", "--device", self.device),
             )
             scores = json.loads((run / runs.EVALUATION).read_text())
             phases = json.loads((run / runs.SUMMARY).read_text())["seconds"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,7 @@ from e2c.learning import own
 from e2c.learning.begin import Run, begin
 from e2c.learning.collect import find_task, without_environment
 from e2c.learning.schedule import Phase
-from e2c.learning.together import train_together
-from e2c.learning.trainer import Trainer
+from e2c.learning.together import optimise
 from e2c.models import checkpoint
 from e2c.models.devices import find_device
 from e2c.options import to_dict
@@ -174,7 +173,7 @@ def _fit(side_by_side: Sequence[Run], phase: Phase, name: str) -> None:
             run.model.train()
         begun = min(run.trainer.done for run in side_by_side)
         with Progress(name, phase.steps, "steps", begun=begun) as progress:
-            for rows in _steps([run.trainer for run in side_by_side], windows, phase):
+            for rows in optimise([run.trainer for run in side_by_side], windows, phase):
                 for run, w, mine, row in zip(side_by_side, windows, pending, rows, strict=True):
                     if row:
                         _keep(run, w, mine, row)
@@ -185,18 +184,6 @@ def _fit(side_by_side: Sequence[Run], phase: Phase, name: str) -> None:
             run.model.eval()
             seen = run.data[0].planes()
             run.model.measure(seen[:: min(7, len(seen) // 2)])
-
-
-def _steps(
-    trainers: Sequence[Trainer], windows: Sequence[Windows], phase: Phase
-) -> Iterator[Sequence[dict[str, float]]]:
-    """Optimise all to the end of a phase; yield a row for each."""
-    if trainers[0].device.type != "cpu":
-        yield from train_together(trainers, windows, phase)
-        return
-    for e, (trainer, mine) in enumerate(zip(trainers, windows, strict=True)):
-        for row in trainer.run(mine, phase):
-            yield [row if other == e else {} for other in range(len(trainers))]
 
 
 def _keep(run: Run, windows: Windows, rows: list[dict[str, float]], row: dict[str, float]) -> None:

@@ -92,8 +92,8 @@ class Carry(torch.autograd.Function):
             by_shift = G @ e
             d = torch.cat(
                 (
-                    torch.bmm(by_A, r[t]).squeeze(-1),
-                    torch.bmm(by_A.mT, v[t]).squeeze(-1),
+                    by_A.bmm(r[t]).squeeze(-1),
+                    by_A.mT.bmm(v[t]).squeeze(-1),
                     by_shift,
                     (by_shift.unsqueeze(-1) * u[t].unsqueeze(-2)).flatten(1),
                 ),
