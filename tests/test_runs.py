@@ -104,7 +104,7 @@ def interrupt_and_go_on(
 
 
 DATA = dataclasses.replace(CONFIG.data, rounds=2, keep="best")
-CHOOSY = Recipe(dataclasses.replace(CONFIG, data=DATA), seed=3)
+CHOOSY = Recipe(dataclasses.replace(CONFIG, data=DATA), seed=4)
 """A run that keeps the best of three models."""
 
 
@@ -211,7 +211,7 @@ def test_data_files_that_changed_since_are_refused_when_a_run_is_repeated(tmp_pa
 
 def test_a_goal_that_changed_since_is_refused_when_a_run_is_repeated(tmp_path: Path) -> None:
     path, folder = tmp_path / "goal.npy", tmp_path / "run"
-    goal = np.zeros((2, 48, 48), np.uint8)
+    goal = np.arange(2 * 48 * 48).astype(np.uint8).reshape(2, 48, 48)
     np.save(path, goal)
     recipe = dataclasses.replace(RECIPE, goal=str(path))
     with pytest.MonkeyPatch.context() as patch:
@@ -281,12 +281,15 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> Non
 
 
 def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> None:
-    """Nor are data collected, or read, before the model and its objective are known to be right."""
-    missing = ("none.npz",)
+    """Nor are data collected before the model and its objective are known to be right."""
     unknown = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, method="pc4"))
     for config, told in ((unknown, "pc4"), (with_method(CONFIG, "pc3"), "one step; got 3")):
-        with pytest.raises(E2CError, match=told):
-            learning.train(Recipe(config, data=missing), tmp_path / "run")
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            pytest.raises(E2CError, match=told),
+        ):
+            patch.setattr(begin, "collect_transitions", None)
+            learning.train(Recipe(config), tmp_path / "run")
     with pytest.raises(E2CError, match="There is no file"):
         learning.train(dataclasses.replace(RECIPE, data=("none.npz",)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
