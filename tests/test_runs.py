@@ -284,12 +284,10 @@ def test_a_mistake_before_the_run_begins_leaves_no_folder(tmp_path: Path) -> Non
     """Nor are data collected before the model and its objective are known to be right."""
     unknown = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, method="pc4"))
     for config, told in ((unknown, "pc4"), (with_method(CONFIG, "pc3"), "one step; got 3")):
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            pytest.raises(E2CError, match=told),
-        ):
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(begin, "collect_transitions", None)
-            learning.train(Recipe(config), tmp_path / "run")
+            with pytest.raises(E2CError, match=told):
+                learning.train(Recipe(config), tmp_path / "run")
     with pytest.raises(E2CError, match="There is no file"):
         learning.train(dataclasses.replace(RECIPE, data=("none.npz",)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
