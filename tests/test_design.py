@@ -27,6 +27,7 @@ BESIDES = {
     "e2c/learning/": {"envs"},
     "e2c/evaluation/": {"envs", "gymnasium"},
     "e2c/data/formats.py": {"envs"},
+    "e2c/data/minari.py": {"gymnasium", "minari"},
     "e2c/data/takes.py": {"av"},
     "e2c/config.py": {"envs"},
     "e2c/commands.py": {"envs", "tyro"},

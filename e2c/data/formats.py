@@ -10,13 +10,15 @@ Frames go through `envs.Camera.frame`, as those of a live environment do.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2c.data.episodes import RECORDING, Episodes, pieces
+from e2c.data.minari import is_minari, minari_takes
 from e2c.data.tables import Floats
 from e2c.data.takes import Take, takes_of
 from e2c.errors import E2CError
@@ -38,9 +40,9 @@ class ImportOptions:
     env: str = RECORDING
     """Gymnasium id of the environment that was recorded, if training is to go on in it."""
     control_low: tuple[float, ...] = ()
-    """Lowest value of each control; left out, the lowest in the recording."""
+    """Lowest value of each control; left out, what a Minari data set says, or the lowest there."""
     control_high: tuple[float, ...] = ()
-    """Highest value of each control; left out, the highest in the recording."""
+    """Highest value of each control; left out, what a Minari data set says, or the highest."""
     dt: float | None = option(None, 1e-6, 1e6)
     """Control step [s]; left out, that of the videos' frames, or a thirtieth of a second."""
 
@@ -53,39 +55,35 @@ def import_recording(source: Path, options: ImportOptions | None = None) -> Epis
             ``a.npy``); or arrays, in an .npz file or as .npy files of a folder: ``frames``,
             uint8 ``[N, h, w]`` or ``[N, h, w, 3]``, ``actions [N, m]``, and ``lengths [E]``,
             frames of each episode, or ``ends``: the index after each episode's last frame, or
-            ``[N] bool``, true at each last frame.
+            ``[N] bool``, true at each last frame; or a Minari data set, by its folder or as
+            ``minari:NAME``.
         options: the camera, the limits of the controls and the control step.
 
     Raises:
         E2CError: for whatever is missing, cannot be read or does not fit, in one sentence.
     """
     options = options or ImportOptions()
-    camera, first = _checked(options.camera), None
-    actions: list[Floats] = []
+    camera, kept = _checked(options.camera), list[Take]()
     with tempfile.TemporaryFile() as file:
-        for take in takes_of(source):
-            first = first or take
+        for take in minari_takes(source) if is_minari(source) else takes_of(source):
             N = _film(take, camera, file)
-            _check(take, N, first, options)
-            actions.append(take.actions[camera.frames - 1 : N - 1])
+            _check(take, N, kept[0] if kept else take, options)
+            actions = take.actions[camera.frames - 1 : N - 1]
+            kept.append(replace(take, pictures=(), actions=actions))
         frames = np.memmap(file, np.uint8, "r").reshape(-1, *camera.frame_shape)
-    first_frame = frames[0].astype(np.int16)
-    if all((abs(piece - first_frame) <= NOISE).all() for piece in pieces(frames)):
-        raise E2CError(
-            f"All frames of {source} are equal, up to {NOISE} grey levels; there is nothing to "
-            "learn: name a recording in which something moves, or a crop that it is larger in."
-        )
-    low, high = _limits(np.concatenate(actions), options, source)
-    dt = options.dt or float((first and first.dt) or STEP)
+    _check_motion(frames, source)
+    actions = np.concatenate([take.actions for take in kept])
+    low, high = _limits(actions, kept[0].limits, options, source)
+    dt, lengths = options.dt or float(kept[0].dt or STEP), [len(take.actions) for take in kept]
     return Episodes(
         frames=frames,
-        actions=np.concatenate(actions),
-        lengths=np.array([len(part) for part in actions], np.int64),
+        actions=actions,
+        lengths=np.array(lengths, np.int64),
         provenance={
             "env": options.env,
             "parameters": {"dt": dt, "control_low": low, "control_high": high},
             "camera": to_dict(camera),
-            "episode_steps": max(map(len, actions)),
+            "episode_steps": max(lengths),
         },
     )
 
@@ -114,6 +112,16 @@ def _film(take: Take, camera: Camera, file: IO[bytes]) -> int:
     if low == high:
         raise E2CError(f"{take.name} shows nothing: every pixel of its {N} frames is {low}.")
     return N
+
+
+def _check_motion(frames: NDArray[np.uint8], source: Path) -> None:
+    """Raise an E2CError where all frames are alike."""
+    first = frames[0].astype(np.int16)
+    if all((abs(piece - first) <= NOISE).all() for piece in pieces(frames)):
+        raise E2CError(
+            f"All frames of {source} are equal, up to {NOISE} grey levels; there is nothing to "
+            "learn: name a recording in which something moves, or a crop that it is larger in."
+        )
 
 
 def _check(take: Take, N: int, first: Take, options: ImportOptions) -> None:
@@ -146,10 +154,12 @@ def _seconds(take: Take) -> str:
 
 
 def _limits(
-    actions: Floats, options: ImportOptions, source: Path
+    actions: Floats, told: tuple[Floats, Floats] | None, options: ImportOptions, source: Path
 ) -> tuple[list[float], list[float]]:
-    """Return the lowest and the highest value of each control: those given, or those recorded."""
+    """Return the limits of each control: those given, or else told if finite, or else recorded."""
     low, high = actions.min(0), actions.max(0)
+    if told is not None and np.isfinite(told).all():
+        low, high = told
     for name, given in (("low", options.control_low), ("high", options.control_high)):
         if len(given) not in (0, len(low)):
             raise E2CError(

@@ -38,12 +38,14 @@ class Take:
         pictures: uint8 ``[h, w, 3]``, or grey ``[h, w]``; each is read when it is asked for.
         actions: float32 ``[N, m]``, one for each picture or for each but the last.
         dt: seconds between two pictures, where they tell it.
+        limits: lowest and highest value of each control, ``[m]`` both, where they tell them.
     """
 
     name: str
     pictures: Iterable[NDArray[np.uint8]]
     actions: Floats
     dt: Fraction | None = None
+    limits: tuple[Floats, Floats] | None = None
 
 
 def takes_of(source: Path) -> Iterator[Take]:
@@ -153,7 +155,8 @@ def _arrays(source: Path) -> dict[str, NDArray[Any]]:
                 if path.exists()
             }
         else:
-            ordinary_size(source)
+            if source.exists():
+                ordinary_size(source)
             with zipfile.ZipFile(source) as archive:
                 there = archive.namelist()
                 found = {name: member(archive, name) for name in ARRAYS if f"{name}.npy" in there}
