@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from e2c.config import Config, Recipe, check_recipe, with_method, world_options
 from e2c.control.goals import from_state, read_goal
-from e2c.data.episodes import RECORDING
+from e2c.data import episodes as recorded
 from e2c.data.formats import ImportOptions, import_recording
+from e2c.data.minari import export
 from e2c.door import collect, load_agent, named
 from e2c.errors import E2CError, run_command
 from e2c.evaluation.assessment import Outputs, assess_and_film
@@ -83,14 +84,14 @@ class Collect:
 
 @dataclass(frozen=True)
 class Import:
-    """Make a file of episodes of a recording: videos with tables of actions, or arrays.
+    """Make a file of episodes of a recording: videos with tables of actions, arrays, or Minari.
 
     Example: e2c-import recordings/ --out data/own.npz --camera.size 64 64 --control-low -2
     """
 
     source: tyro.conf.Positional[Path]
-    """Folder of videos, each with a table of actions of the same name (.csv, .npy); or arrays in a
-    file (.npz), or in a folder (frames.npy, actions.npy and lengths.npy or ends.npy)."""
+    """Folder of videos, each with a table of actions of the same name (.csv, .npy); arrays in a
+    file (.npz), or in a folder (frames.npy, actions.npy, lengths.npy or ends.npy); minari:NAME."""
     out: Path
     """File of episodes to write (.npz)."""
     options: Annotated[ImportOptions, tyro.conf.arg(name="")] = field(default_factory=ImportOptions)
@@ -103,6 +104,24 @@ class Import:
         data.save(self.out)
         shape = "x".join(map(str, data.layout.shape))
         _tell(f"{self.out}: {len(data)} episodes, {data.transitions} transitions of {shape} pixels")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Make a Minari data set of a file of episodes; needs ``e2c[minari]``.
+
+    Example: e2c-export data/own.npz mine/pendulum-v0
+    """
+
+    data: tyro.conf.Positional[Path]
+    """File of episodes (.npz)."""
+    name: tyro.conf.Positional[str]
+    """Name of the data set."""
+
+    def __call__(self) -> None:
+        """Read, write and tell."""
+        export(recorded.load(self.data), self.name)
+        _tell(f"made: the Minari data set {self.name}")
 
 
 @dataclass(frozen=True)
@@ -147,7 +166,7 @@ class Train:
     def __call__(self) -> None:
         """Train and tell."""
         recipe = without_environment(check_recipe(self._recipe()))
-        if recipe.config.env == RECORDING:
+        if recipe.config.env == recorded.RECORDING:
             _tell("The data are a recording without an environment: no own rounds, no evaluation.")
         asked = {self.out: recipe}
         if self.seeds:
@@ -271,10 +290,8 @@ class Demo:
         check_ranges(self, flag)
         _ends_in(".mp4", out=self.out)
         torch.set_num_threads(1)
-        outputs = Outputs(video=self.out)
-        results = assess_and_film(
-            load_agent(runs.TRAINED), 1, self.seed, Disturbance(), False, outputs
-        )
+        agent, outputs = load_agent(runs.TRAINED), Outputs(video=self.out)
+        results = assess_and_film(agent, 1, self.seed, Disturbance(), False, outputs)
         ended = "swung up and stayed" if results["success_rate"] else "did not stay upright"
         _tell(
             f"From images alone it {ended}: {results['time_in_goal']:.0%} of the time in the goal, "
@@ -313,6 +330,11 @@ def collect_command() -> NoReturn:
 def import_command() -> NoReturn:
     """``e2c-import``: make a dataset of a recording."""
     run_command(lambda: _parse(Import)())
+
+
+def export_command() -> NoReturn:
+    """``e2c-export``: make a Minari data set."""
+    run_command(lambda: _parse(Export)())
 
 
 def train_command() -> NoReturn:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from e2c.config import Config, Recipe, check_recipe, with_method
 from e2c.control.agent import Agent
-from e2c.control.base import make_world, problem_spec
 from e2c.control.goals import content_hash, from_array
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
@@ -20,7 +19,7 @@ from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import brief, shown
 from e2c.files.whole import write_whole
 from e2c.learning import run
-from e2c.learning.collect import collect_transitions
+from e2c.learning.collect import collect_transitions, find_task, without_environment
 from e2c.models import checkpoint
 from e2c.options import from_dict, to_dict
 from e2c.presets import HEADLINE, PRESETS
@@ -112,11 +111,11 @@ def train(
         device=device,
         threads=threads,
     )
-    goal = _goal_file(Path(out), goal, check_recipe(recipe).config)
+    goal = _goal_file(Path(out), goal, check_recipe(recipe))
     return run.train(dataclasses.replace(recipe, goal=goal), Path(out), wandb).agent
 
 
-def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8], config: Config) -> str:
+def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8], recipe: Recipe) -> str:
     """Return the file of a goal; an array is kept in the run's folder, by its content.
 
     Raises:
@@ -126,8 +125,7 @@ def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8], config: Confi
         return str(goal)
     if not isinstance(goal, np.ndarray):
         raise E2CError(f"goal is {brief(goal)}; give the path of a file, or an array.")
-    options = config.world_options()
-    from_array(goal, problem_spec(make_world(config.env, **options), options))
+    from_array(goal, find_task(without_environment(recipe))[1])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"goal_{content_hash(goal)[:16]}.npy"
     write_whole(path, lambda aside: np.save(aside, goal, allow_pickle=False))

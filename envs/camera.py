@@ -18,6 +18,8 @@ from gymnasium.spaces import Box
 from gymnasium.wrappers import FrameStackObservation
 from numpy.typing import NDArray
 
+from envs.images import CHANNELS
+
 Env = gymnasium.Env[Any, Any]
 Frames = NDArray[np.uint8]
 GREY = (0.2125, 0.7154, 0.0721)
@@ -44,6 +46,16 @@ class Camera:
         object.__setattr__(self, "size", tuple(self.size))
         object.__setattr__(self, "crop", None if self.crop is None else tuple(self.crop))
 
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """``(H, W)``, or in colour ``(H, W, 3)``."""
+        return (*self.size, CHANNELS) if self.colour else self.size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an observation."""
+        return self.frame_shape if self.frames == 1 else (self.frames, *self.frame_shape)
+
     def look_at(self, picture: Frames) -> Frames:
         """Return the observation in which every frame shows ``picture``, uint8 ``[h, w, 3]``.
 
@@ -57,7 +69,10 @@ class Camera:
         return frame if self.frames == 1 else np.stack([frame] * self.frames)
 
     def frame(self, picture: Frames) -> Frames:
-        """Return the frame, ``[H, W]`` or in colour ``[H, W, 3]``, of a picture ``[h, w, 3]``.
+        """Return the frame, ``[H, W]`` or in colour ``[H, W, 3]``, of a picture.
+
+        Args:
+            picture: uint8 ``[h, w, 3]``, or grey ``[h, w]``.
 
         Raises:
             ValueError: when `crop` is not inside the picture.
@@ -70,8 +85,11 @@ class Camera:
                 f"the picture of {height}x{width} pixels; choose numbers inside it."
             )
         H, W = self.size
-        seen = cv2.resize(picture[top:bottom, left:right], (W, H), interpolation=cv2.INTER_AREA)
-        return seen.astype(np.uint8) if self.colour else (seen * GREY).sum(axis=-1).astype(np.uint8)
+        inside = picture[top:bottom, left:right]
+        seen = cv2.resize(inside, (W, H), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        if seen.ndim == 2:
+            return np.repeat(seen[..., None], CHANNELS, -1) if self.colour else seen
+        return seen if self.colour else (seen * GREY).sum(axis=-1).astype(np.uint8)
 
     def check(self) -> None:
         """Raise a ValueError, one sentence, for a number that is not in its range."""

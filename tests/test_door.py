@@ -1,14 +1,17 @@
 """What Python callers write: changes of a preset, goals that are given, what is refused."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny import ENV
+from tiny import ENV, noise_data
 
 import e2c
 from e2c import door
+from e2c.config import Recipe
+from e2c.data.episodes import RECORDING
 from e2c.errors import E2CError
 
 
@@ -48,12 +51,25 @@ def test_changes_that_do_not_fit_are_one_sentence(changes: Any, told: str, tmp_p
 def test_every_goal_that_is_given_has_its_own_file(tmp_path: Path) -> None:
     """So that a run goes on with the goal that it began with, and no other is taken for it."""
     goals = [np.full((2, 48, 48), shade, np.uint8) for shade in (0, 9)]
-    config = door.named("default", ENV)
-    paths = [door._goal_file(tmp_path, goal, config) for goal in goals]
+    recipe = Recipe(door.named("default", ENV))
+    paths = [door._goal_file(tmp_path, goal, recipe) for goal in goals]
     for path, goal in zip(paths, goals, strict=True):
         np.testing.assert_array_equal(np.load(path), goal)
-    assert door._goal_file(tmp_path, goals[0], config) == paths[0] != paths[1]
-    assert door._goal_file(tmp_path, Path("goal.png"), config) == "goal.png"
+    assert door._goal_file(tmp_path, goals[0], recipe) == paths[0] != paths[1]
+    assert door._goal_file(tmp_path, Path("goal.png"), recipe) == "goal.png"
+
+
+def test_a_goal_that_is_an_array_is_like_the_frames_of_a_recording(tmp_path: Path) -> None:
+    made: dict[str, Any] = {
+        "parameters": {"dt": 0.1, "control_low": [-2.0, -0.5], "control_high": [2.0, 0.25]},
+        "camera": {"size": [12, 6], "frames": 3},
+        "env": RECORDING,
+        "episode_steps": 4,
+    }
+    dataclasses.replace(noise_data((4,)), provenance=made).save(tmp_path / "data.npz")
+    recipe = Recipe(door.named("default", ENV), data=(str(tmp_path / "data.npz"),))
+    goal = np.full((3, 12, 6), 9, np.uint8)
+    np.testing.assert_array_equal(np.load(door._goal_file(tmp_path, goal, recipe)), goal)
 
 
 @pytest.mark.parametrize(

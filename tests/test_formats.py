@@ -1,6 +1,7 @@
 """Recordings of others: what is made of them, and one sentence for whatever does not fit."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,12 @@ def test_videos_become_episodes(tmp_path: Path, table: str) -> None:
     assert found.provenance["parameters"]["dt"] == 0.05
 
 
+def test_frame_rates_may_differ_where_the_control_step_is_given(tmp_path: Path) -> None:
+    slower(videos(tmp_path))
+    found = import_recording(tmp_path, dataclasses.replace(OPTIONS, dt=0.25))
+    assert found.provenance["parameters"]["dt"] == 0.25
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -157,6 +164,8 @@ def test_a_csv_may_have_a_header_a_mark_and_decimal_commas(tmp_path: Path, text:
         ("push\n0,5\n1,5\n", "its rows have 1 to 2 columns: is a comma the decimal sign"),
         ("1,2\n3,four\n", "row 1 holds 'four', which is not a number"),
         ("1,2\n3,\n", "row 1 holds '', which is not a number"),
+        ("0,25\n-1,5\n", "its numbers are all whole, .* where a comma is the decimal sign"),
+        ("turn\n0\n1\n", "its numbers are all whole, as indices are: write 1.0"),
         ("1,nan\n", r"Action 0 in .*a.csv is \[1.0, nan\]; every control must be a finite number"),
         ("push,turn\n", "it has no rows of numbers"),
         ("", "it has no rows of numbers"),
@@ -196,6 +205,8 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "lengths": ({"lengths": np.array([9, 6])}, r"do not add up: it has 14 frames, .* \[9, 6\]"),
     "an empty one": ({"lengths": np.array([14, 0])}, "do not add up"),
     "short": ({"lengths": np.array([11, 3])}, "Episode 1 .* has 3 frames; an observation has 3"),
+    "words": ({"lengths": None, "ends": np.array(["a"])}, "do not add up: .* tell of .'a'"),
+    "one number": ({"lengths": np.array(14)}, "do not add up"),
     "fraction": ({"lengths": np.array([9.0, 5.0])}, "do not add up"),
 }
 
@@ -213,7 +224,7 @@ def test_arrays_that_do_not_fit(tmp_path: Path, case: str) -> None:
     [
         ({"control_low": (2.0, -1.0)}, "Control 0 of .* would go from 2 to 2; give control_low"),
         ({"camera": Camera(crop=(0, 30, 0, 9))}, "does not fit the camera: The crop"),
-        ({"camera": Camera(size=(0, 9))}, "does not fit the camera: The camera's size"),
+        ({"camera": Camera(size=(0, 9))}, r"^The camera's size is \(0, 9\); it is 2 whole"),
         ({"camera": Camera(repeat=2)}, "A recording has its own steps"),
     ],
 )
@@ -231,12 +242,21 @@ def longer(folder: Path) -> None:
     (folder / "b.csv").write_text((folder / "b.csv").read_text() * 2)
 
 
+def slower(folder: Path) -> None:
+    write_video(folder / "b.mp4", pictures(5), fps=10)
+
+
 def wider(folder: Path) -> None:
     np.savetxt(folder / "b.csv", np.ones((5, 3)), delimiter=",")
 
 
 def black(folder: Path) -> None:
     write_video(folder / "b.mp4", 0 * pictures(5), fps=20)
+
+
+def still(folder: Path) -> None:
+    for name, N in zip("ab", LENGTHS, strict=True):
+        write_video(folder / f"{name}.mp4", pictures(1).repeat(N, 0), fps=20)
 
 
 BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -247,6 +267,8 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "two tables": (lambda f: np.save(f / "b.npy", controls(5)), "has two tables of actions"),
     "longer": (longer, "b.mp4 has 5 frames and 10 actions; give one for each frame"),
     "wider": (wider, "b.mp4 has 3 controls and the episodes before it 2"),
+    "slower": (slower, r"b.mp4 shows a frame every 0.1 s, and .*a.mp4 every 0.05 s; .* --dt 0.05"),
+    "still": (still, "All frames of .* are equal, up to 12 grey levels; there is nothing to"),
     "black": (black, "b.mp4 shows nothing: every pixel of its 5 frames is 0"),
 }
 
@@ -264,7 +286,11 @@ def test_a_place_without_a_recording(tmp_path: Path) -> None:
     with pytest.raises(E2CError, match=r"holds no videos \(.mp4, .mov, .*\) and no frames.npy"):
         import_recording(tmp_path, OPTIONS)
     (tmp_path / "text.npz").write_text("text")
-    for name in ("text.npz", "missing.npz"):
+    (tmp_path / "video.mp4").write_text("text")
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(E2CError, match=r"video.mp4 is a single file; name the folder"):
+        import_recording(tmp_path / "video.mp4", OPTIONS)
+    for name in ("text.npz", "missing.npz", "pipe.npz"):
         with pytest.raises(E2CError, match=f"{name} cannot be read as arrays"):
             import_recording(tmp_path / name, OPTIONS)
 

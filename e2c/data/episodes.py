@@ -12,10 +12,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,15 @@ from e2c.files import arrays
 from e2c.files.untrusted import brief
 from envs.images import CHANNELS, ImageLayout
 
+T = TypeVar("T", bound=np.generic)
 SCHEMA = "e2c-episodes-2"
 """Name and version of the file format."""
 OLDER = "e2c-dataset-1"
 """The format before: grey frames and states, nothing else. It is still read."""
 RECORDING = "recording"
 """Stands for the environment where there is none: episodes that others recorded."""
+PIECE = 128
+"""Rows of an array that are looked at together, where it may be more than memory holds."""
 _ALWAYS: dict[str, arrays.Kind] = {
     "frames": ("uint8", (3, 4)),
     "actions": ("float32", 2),
@@ -116,15 +119,26 @@ class Episodes:
     def _ends(self) -> NDArray[np.int64]:
         return np.cumsum(self.lengths)
 
-    def observations(self) -> NDArray[np.uint8]:
-        """Return every observation: ``[sum(T_e + 1), F, H, W]``, or with 3 channels."""
-        F = self.frames_per_observation
+    @functools.cached_property
+    def first_frames(self) -> NDArray[np.int64]:
+        """Of every observation, which of the `frames` is the oldest: ``[sum(T_e + 1)]``."""
         first = [np.arange(T + 1) + self.frame_rows(e).start for e, T in enumerate(self.lengths)]
-        return self.frames[np.concatenate(first)[:, None] + np.arange(F)]
+        return np.concatenate(first)
 
-    def planes(self) -> NDArray[np.uint8]:
-        """Return every observation as networks see it: ``[sum(T_e + 1), C, H, W]``."""
-        return self.layout.to_planes(self.observations())
+    def observations(self, which: slice = slice(None)) -> NDArray[np.uint8]:
+        """Return observations, of all ``sum(T_e + 1)``: ``[N, F, H, W]``, or with 3 channels."""
+        rows = self.first_frames[which, None] + np.arange(self.frames_per_observation)
+        return self.frames[rows]
+
+    def planes(self, which: slice = slice(None)) -> NDArray[np.uint8]:
+        """Return observations as networks see them: ``[N, C, H, W]``."""
+        return self.layout.to_planes(self.observations(which))
+
+    def mean_planes(self) -> NDArray[np.float32]:
+        """Return the mean of all observations, ``[C, H, W]`` in grey levels, a piece at a time."""
+        count = len(self.first_frames)
+        chosen = (slice(first, first + PIECE) for first in range(0, count, PIECE))
+        return mean_of(self.planes(which) for which in chosen)
 
     def goal_planes(self) -> NDArray[np.uint8] | None:
         """Return `goals` as networks see them, ``[E, C, H, W]``."""
@@ -167,27 +181,61 @@ class Episodes:
         return {name: array for name, array in found.items() if array is not None}
 
 
+def pieces(array: NDArray[T]) -> Iterator[NDArray[T]]:
+    """Cut an array along its first axis, for what may be more than memory holds."""
+    return (array[begin : begin + PIECE] for begin in range(0, len(array), PIECE))
+
+
+def mean_of(parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return the mean ``[...]`` of all rows of the ``parts [N, ...]``, none of which is kept."""
+    total, count = np.zeros((), np.int64), 0
+    for part in parts:
+        total, count = total + part.sum(0, dtype=np.int64), count + len(part)
+    return (total / count).astype(np.float32)
+
+
 def load(path: Path) -> Episodes:
     """Read and verify a file of episodes; nothing in it is ever executed.
+
+    Where the file is not packed, as a large one is not, the frames stay on disk (`numpy.memmap`).
 
     Raises:
         E2CError: when the file is missing, cut off, edited or of another kind, with the reason.
     """
+    _check_there(path)
+    header, found = arrays.read(path, _ALWAYS, _REMEDY, optional=_OPTIONAL)
+    episodes = Episodes(**found, provenance=_provenance(path, header))
+    if episodes.content_hash != header.get("sha256"):
+        raise _refused(path, "its contents do not match its hash, so it was damaged or edited")
+    if contradiction := _contradiction(episodes):
+        raise _refused(path, contradiction)
+    return episodes
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Read what made a file of episodes; they stay unread.
+
+    Raises:
+        E2CError: as `load`.
+    """
+    _check_there(path)
+    return _provenance(path, arrays.read_header(path, _REMEDY))
+
+
+def _check_there(path: Path) -> None:
     if not path.exists():
         raise E2CError(f"There is no file {path}; e2c-collect --out {path} makes one.")
-    header, found = arrays.read(path, _ALWAYS, _REMEDY, optional=_OPTIONAL)
+
+
+def _provenance(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what made the episodes of a file, by its header."""
     if header.get("schema") not in (SCHEMA, OLDER):
         schema = brief(header.get("schema"))
         raise _refused(path, f"its schema is {schema} and this version reads {SCHEMA!r}")
     provenance = header.get("provenance")
     if not isinstance(provenance, dict) or not isinstance(provenance.get("env"), str):
         raise _refused(path, f"its provenance is {brief(provenance)}")
-    episodes = Episodes(**found, provenance=provenance)
-    if episodes.content_hash != header.get("sha256"):
-        raise _refused(path, "its contents do not match its hash, so it was damaged or edited")
-    if contradiction := _contradiction(episodes):
-        raise _refused(path, contradiction)
-    return episodes
+    return provenance
 
 
 def _contradiction(episodes: Episodes) -> str | None:

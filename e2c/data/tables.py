@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from e2c.errors import E2CError
@@ -29,7 +31,7 @@ def read_actions(path: Path) -> Floats:
     """
     try:
         if path.suffix == ".npy":
-            table = np.load(io.BytesIO(read_bytes(path, MAX_TABLE)), allow_pickle=False)
+            table = npy.read_array(io.BytesIO(read_bytes(path, MAX_TABLE)), allow_pickle=False)
         else:
             table = _parse_csv(read_bytes(path, MAX_TABLE).decode("utf-8-sig"))
     except (OSError, ValueError, EOFError) as error:
@@ -74,7 +76,16 @@ def _parse_csv(text: str) -> NDArray[np.float64]:
             f"its rows have {min(widths)} to {max(widths)} columns: is a comma the decimal sign? "
             "Then separate the columns by semicolons"
         )
-    return np.array([[_checked(cell, row) for cell in cells] for row, cells in enumerate(rows)])
+    numbers = np.array([[_checked(cell, row) for cell in cells] for row, cells in enumerate(rows)])
+    if all(_WHOLE.fullmatch(cell) for row in rows for cell in row):
+        raise ValueError(
+            "its numbers are all whole, as indices are: write 1.0; where a comma is the decimal "
+            "sign, separate the columns by semicolons"
+        )
+    return numbers
+
+
+_WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 
 
 def _number(cell: str) -> float | None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2c.data.episodes import Episodes
+from e2c.data.episodes import Episodes, mean_of, pieces
 from e2c.errors import E2CError
 from envs.images import channels_first
 
@@ -34,9 +34,7 @@ class Windows:
     ) -> None:
         self.horizon, self.own_share, self.device = horizon, own_share, device
         self.frames_per_observation = data[0].frames_per_observation
-        frames = np.concatenate([part.frames for part in data])
-        self.frames = torch.from_numpy(channels_first(frames, data[0].layout.is_colour))
-        """``[N, K, H, W]``, with K = 1 for grey frames and 3 for coloured ones."""
+        self._is_colour, self._parts = data[0].layout.is_colour, [part.frames for part in data]
         self.actions = torch.from_numpy(np.concatenate([part.actions for part in data]))
         starts, frame, action = [], 0, 0
         for part in data:
@@ -53,8 +51,17 @@ class Windows:
     @functools.cached_property
     def mean_observation(self) -> Tensor:
         """The mean of all frames, in the place of each: ``[C, H, W]`` in [0, 1]."""
-        mean = self.frames.numpy().mean(0, dtype=np.float32) / 255
-        return torch.from_numpy(np.tile(mean, (self.frames_per_observation, 1, 1))).to(self.device)
+        mean = mean_of(piece for part in self._parts for piece in pieces(part))
+        frame = torch.from_numpy(channels_first(mean, self._is_colour)) / 255
+        return frame.tile(self.frames_per_observation, 1, 1).to(self.device)
+
+    @functools.cached_property
+    def frames(self) -> Tensor:
+        """All frames in memory, ``[N, K, H, W]``: K = 1 for grey ones and 3 for coloured ones.
+
+        `sample` does without it, and reads no more than a batch; a GPU keeps all.
+        """
+        return torch.from_numpy(channels_first(np.concatenate(self._parts), self._is_colour))
 
     def __len__(self) -> int:
         """Number of different windows."""
@@ -74,8 +81,19 @@ class Windows:
             Observations ``[B, S, C, H, W]`` in [0, 1] and controls ``[B, T, m]``.
         """
         frames, actions = self.rows(self.draw(batch_size, generator), times)
-        x = observations(self.frames, frames)
-        return x.to(self.device).float().div_(255), self.actions[actions].to(self.device)
+        return self._observed(frames).to(self.device).float().div_(255), self.actions[actions].to(
+            self.device
+        )
+
+    def _observed(self, rows: Tensor) -> Tensor:
+        """Return the observations ``[..., C, H, W]`` whose ``rows [..., F]`` of frames are told."""
+        wanted, begin = rows.numpy(), 0
+        chosen = np.empty((*wanted.shape, *self._parts[0].shape[1:]), np.uint8)
+        for part in self._parts:
+            here = (begin <= wanted) & (wanted < begin + len(part))
+            chosen[here] = part[wanted[here] - begin]
+            begin += len(part)
+        return torch.from_numpy(channels_first(chosen, self._is_colour)).flatten(-4, -3)
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Draw ``batch_size`` windows: the first frame and the first action of each, ``[B, 2]``."""

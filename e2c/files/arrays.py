@@ -2,7 +2,8 @@
 
 A file is a zip archive of ``header.npy``, a JSON text, and of one plain ``.npy`` member for each
 array: the same archive that `numpy.load` reads. `read` takes nothing else: no pickled objects, no
-other members, no sizes that the file could not hold.
+other members, no sizes that the file could not hold. More than `LARGE` bytes are not packed.
+So they need not be read into memory: the system reads what is used of them (a memory map).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from e2c.files.whole import write_whole
 
 Kind = tuple[str, int | tuple[int, ...]]
 """Type of an array, and its number of dimensions or the numbers that it may have."""
+LARGE = 2**28
+"""Bytes of the arrays, together, up to which they are packed."""
 MAX_BYTES = 16 * 2**30
 """A file that declares more than this, unpacked, is refused before memory is taken for it."""
 MAX_RATIO = 300
@@ -35,9 +39,10 @@ MAX_RATIO = 300
 pendulum are packed to a 23rd."""
 MAX_HEADER = 2**22
 """Bytes of the longest JSON header, four for each character."""
+_HEADER: dict[str, Kind] = {"header": ("U", 0)}
 _PIECE = 2**20
 """Most bytes that are asked for at once, by the archive's list of members too."""
-_MISHAPS = (
+MISHAPS = (
     OSError,
     EOFError,
     RuntimeError,
@@ -54,7 +59,7 @@ _DESCRIPTION = re.compile(
 
 
 def write(path: Path, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
-    """Write arrays and a header, compressed; whole or not at all. Equal contents are equal files.
+    """Write arrays and a header, whole or not at all. Equal contents are equal files.
 
     Args:
         path: where the file is to appear (.npz); its folder must exist.
@@ -63,7 +68,9 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, A
     """
     text = np.array(json.dumps(header, sort_keys=True, allow_nan=False))
     members = {"header": text} | {name: np.asarray(a, order="C") for name, a in arrays.items()}
-    write_whole(path, lambda aside: np.savez_compressed(aside, allow_pickle=False, **members))
+    size = sum(array.nbytes for array in members.values())
+    save = np.savez_compressed if size <= LARGE else np.savez
+    write_whole(path, lambda aside: save(aside, allow_pickle=False, **members))
 
 
 def read(
@@ -83,12 +90,31 @@ def read(
     Raises:
         E2CError: when the file is not of this form, is damaged, or declares absurd sizes.
     """
+    with _refusing(path, remedy):
+        return _read(path, {**_HEADER, **kinds}, optional or {})
+
+
+def read_header(path: Path, remedy: str) -> dict[str, Any]:
+    """Read the header of what `write` wrote, alone.
+
+    Raises:
+        E2CError: as `read`.
+    """
+    with _refusing(path, remedy), _Pieces(path) as file, zipfile.ZipFile(file) as archive:
+        return _header(archive)
+
+
+@contextmanager
+def _refusing(path: Path, remedy: str) -> Iterator[None]:
+    """Say in one sentence what goes wrong while a file is read."""
     try:
-        return _read(path, {"header": ("U", 0), **kinds}, optional or {})
+        yield
     except (ValueError, LookupError, TypeError) as error:
         reason = shown(error)
-    except _MISHAPS as error:
+    except MISHAPS as error:
         reason = f"it cannot be read ({shown(error)})"
+    else:
+        return
     raise E2CError(f"{path} was refused: {reason}; {remedy}.")
 
 
@@ -112,14 +138,20 @@ def _read(
         _check_members(archive, [f"{name}.npy" for name in kinds], limit)
         for name, (kind, dimensions) in kinds.items():
             _check_array(archive, name, kind, dimensions)
-        header = parse_json(str(_array(archive, "header")[()]))
-        arrays = {name: _array(archive, name) for name in kinds if name != "header"}
-    if not isinstance(header, dict):
-        raise ValueError(f"its header is {shown(header)}, not a table")
+        header = _header(archive)
+        arrays = {name: member(archive, name) for name in kinds if name != "header"}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and (wrong := int((~np.isfinite(array)).sum())):
             raise ValueError(f"{name} holds {wrong} numbers that are not finite")
     return header, arrays
+
+
+def _header(archive: zipfile.ZipFile) -> dict[str, Any]:
+    _check_array(archive, "header", *_HEADER["header"])
+    header = parse_json(str(member(archive, "header")[()]))
+    if not isinstance(header, dict):
+        raise ValueError(f"its header is {shown(header)}, not a table")
+    return header
 
 
 def _check_members(archive: zipfile.ZipFile, names: list[str], limit: int) -> None:
@@ -133,7 +165,8 @@ def _check_members(archive: zipfile.ZipFile, names: list[str], limit: int) -> No
             zipfile.ZIP_DEFLATED,
         ):
             raise ValueError(f"{item.filename} is encrypted or packed in another way")
-    if (declared := sum(item.file_size for item in items)) > limit:
+    packed = (item for item in items if item.compress_type != zipfile.ZIP_STORED)
+    if (declared := sum(item.file_size for item in packed)) > limit:
         raise ValueError(f"it declares {declared:,} bytes, more than {limit:,} for its size")
 
 
@@ -158,8 +191,32 @@ def _check_array(
         raise ValueError(f"its {name} has more than {MAX_HEADER:,} bytes")
 
 
-def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """Read a member that `_check_array` found to be plain."""
-    with archive.open(f"{name}.npy") as file:
-        array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
-    return array
+def member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """Read an array of an archive on disk; one that is not packed stays there, mapped, read-only.
+
+    Raises:
+        ValueError: when it is not a plain array, or is damaged.
+    """
+    item = archive.getinfo(f"{name}.npy")
+    with archive.open(item) as file:
+        version = npy.read_magic(file)
+        if item.compress_type != zipfile.ZIP_STORED or version != (1, 0):
+            file.seek(0)
+            packed: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+            return packed
+        shape, is_fortran, dtype = npy.read_array_header_1_0(file)
+        begin = file.tell()
+    content = _mapped(Path(str(archive.filename)), item)
+    if dtype.hasobject or zlib.crc32(content.data) != item.CRC:
+        raise ValueError(f"{name} is not a plain array, or damaged")
+    array: NDArray[Any] = content[begin:].view(dtype)
+    return array.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _mapped(path: Path, item: zipfile.ZipInfo) -> NDArray[np.uint8]:
+    """Return the bytes of a member that is not packed, which stay on disk."""
+    with path.open("rb") as file:
+        file.seek(item.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+    begin = item.header_offset + 30 + name + extra
+    return np.memmap(path, np.uint8, "r", begin, (item.file_size,))

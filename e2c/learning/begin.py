@@ -122,7 +122,7 @@ def begin(
     else:
         data, recipe = _data_so_far(folder, state), runs.read_recipe(folder / runs.CONFIG)
     Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
-    mean = torch.from_numpy(data[0].planes().mean(0, dtype=np.float32) / 255)
+    mean = torch.from_numpy(data[0].mean_planes() / 255)
     model.decoder.start_at(mean.to(place))
     if state is None:
         runs.write_recipe(folder, recipe)

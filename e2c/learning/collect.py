@@ -14,12 +14,14 @@ from e2c.control.agent import Agent, check_task
 from e2c.control.base import Controller, make_world, problem_spec, rollout
 from e2c.control.simple import Noisy, Random
 from e2c.data import episodes as recorded
-from e2c.data.episodes import RECORDING, Episodes
+from e2c.data.episodes import RECORDING, Episodes, read_provenance
 from e2c.errors import E2CError
 from e2c.files.tracking import Progress
 from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec
 from e2c.models.checkpoint import MAX_STEPS
+from e2c.options import to_dict
+from envs import Camera
 from envs.world import Simulated, World
 
 
@@ -115,7 +117,7 @@ def without_environment(recipe: Recipe) -> Recipe:
         E2CError: when the data cannot be read.
     """
     config = recipe.config
-    if not recipe.data or recorded.load(Path(recipe.data[0])).provenance["env"] != RECORDING:
+    if not recipe.data or read_provenance(Path(recipe.data[0]))["env"] != RECORDING:
         return recipe
     data, evaluation = replace(config.data, rounds=0), replace(config.evaluation, episodes=0)
     config = replace(config, env=RECORDING, data=data, evaluation=evaluation)
@@ -137,14 +139,14 @@ def find_task(recipe: Recipe) -> tuple[World | None, ProblemSpec]:
 
 def _recorded_spec(path: Path) -> ProblemSpec:
     """Read from a recording what a model has to know of its task."""
-    episodes = recorded.load(path)
-    layout = episodes.layout
+    told = read_provenance(path)
     try:
-        told = episodes.provenance["parameters"]
-        low, high = (tuple(map(float, told[f"control_{end}"])) for end in ("low", "high"))
-        dt, camera = float(told["dt"]), episodes.provenance["camera"]
-        if len(low) != episodes.actions.shape[1] or len(high) != len(low) or not dt > 0:
-            raise ValueError("they do not fit its actions")
+        made, camera = told["parameters"], Camera(**told["camera"])
+        camera.check()
+        low, high = (tuple(map(float, made[f"control_{end}"])) for end in ("low", "high"))
+        dt, steps = float(made["dt"]), int(told["episode_steps"])
+        if len(low) != len(high) or not (dt > 0 and steps > 0):
+            raise ValueError("they do not fit together")
     except (LookupError, TypeError, ValueError) as error:
         raise E2CError(
             f"{path} does not tell the limits of its controls, its control step and its camera "
@@ -152,12 +154,12 @@ def _recorded_spec(path: Path) -> ProblemSpec:
         ) from None
     return ProblemSpec(
         env=RECORDING,
-        observation_shape=layout.frame_shape if layout.frames == 1 else layout.shape,
+        observation_shape=camera.shape,
         control_low=low,
         control_high=high,
         dt=dt,
-        episode_steps=min(int(episodes.lengths.max()), MAX_STEPS),
-        options={"camera": camera},
+        episode_steps=min(steps, MAX_STEPS),
+        options={"camera": to_dict(camera)},
     )
 
 

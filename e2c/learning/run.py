@@ -42,6 +42,8 @@ KEEP_EVERY = 200
 """Optimiser steps between states that training can go back to, or on from."""
 SAVE_SECONDS = 5.0
 """Such a state is written at most this often, and at the end of each phase."""
+MEASURED_EVERY, MEASURED = 7, 2500
+"""The latent space is measured on every 7th observation, but on about so many at most."""
 
 
 def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
@@ -182,8 +184,9 @@ def _fit(side_by_side: Sequence[Run], phase: Phase, name: str) -> None:
             if mine:
                 run.tracker.log(_mean(mine))
             run.model.eval()
-            seen = run.data[0].planes()
-            run.model.measure(seen[:: min(7, len(seen) // 2)])
+            count = run.data[0].transitions + len(run.data[0])
+            every = max(min(MEASURED_EVERY, count // 2), count // MEASURED)
+            run.model.measure(run.data[0].planes(slice(None, None, every)))
 
 
 def _keep(run: Run, windows: Windows, rows: list[dict[str, float]], row: dict[str, float]) -> None:
