@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Both make .venv first, from Python >= 3.11 with its
 # venv package (Debian: python3-venv).
-# `make model` trains the model that comes with the package anew, with small networks.
+# `make model` trains the model that comes with the package anew.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
@@ -33,8 +33,7 @@ $(DEMO)/run.json: | .venv/installed
 	$(BIN)/python train.py --seed 0 --evaluation.episodes 100 --out $(DEMO)
 
 model: .venv/installed
-	$(BIN)/python train.py --seed 0 --out runs/model --evaluation.episodes 100 \
-	  --model.encoder-hidden 128 128 --model.decoder-hidden 64 64
+	$(BIN)/python train.py --seed 0 --out runs/model --evaluation.episodes 100
 	mkdir -p $(TRAINED)
 	cp runs/model/checkpoint.safetensors runs/model/config.yaml runs/model/evaluation.json \
 	  runs/model/run.json $(TRAINED)

@@ -22,13 +22,13 @@ class ModelConfig:
     """n, the dimension of the latent state."""
     encoder: str = "mlp"
     """Network that encodes images: mlp, conv, or another of e2c/models/encoders.py."""
-    encoder_hidden: tuple[int, ...] = option((256, 256), *WIDTHS)
+    encoder_hidden: tuple[int, ...] = option((128, 128), *WIDTHS)
     """Widths of the encoder's hidden fully connected layers."""
     pool: int = option(2, 1, 64)
     """The encoder first averages blocks of pool x pool pixels; 1 leaves the image as it is."""
     decoder: str = "mlp"
     """Network that draws images: mlp, conv, or another of e2c/models/decoders.py."""
-    decoder_hidden: tuple[int, ...] = option((256, 256), *WIDTHS)
+    decoder_hidden: tuple[int, ...] = option((64, 64), *WIDTHS)
     """Widths of the decoder's hidden fully connected layers."""
     lattices: int = option(2, 1, 64)
     """The mlp decoder has lattices x lattices interleaved lattices of pixels, and a training step
