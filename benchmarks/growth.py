@@ -37,8 +37,9 @@ from benchmarks.figures import grid
 from benchmarks.peers import scenario
 from benchmarks.speed import threads
 from e2c.config import Config
-from e2c.control.agent import LatentDynamics, goal_cost
+from e2c.control.agent import goal_cost
 from e2c.control.base import make_world, problem_spec
+from e2c.control.latent import LatentDynamics
 from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.data.windows import Windows

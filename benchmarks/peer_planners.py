@@ -23,7 +23,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from e2c.control.agent import LatentDynamics
+from e2c.control.latent import LatentDynamics
 from planners import PLANNERS, CEMOptions, GoalCost, MPPIOptions, RecedingOptions
 from planners.rollouts import finite_cost, roll_out
 

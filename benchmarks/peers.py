@@ -38,8 +38,8 @@ from benchmarks.cells import ROOT, peak_memory
 from benchmarks.peer_planners import Plans, Problem
 from benchmarks.plain_e2c import PlainE2C
 from benchmarks.speed import starts_of, threads
-from e2c.control.agent import LatentDynamics
 from e2c.control.base import make_world, make_world_of, problem_spec, rollout
+from e2c.control.latent import LatentDynamics
 from e2c.data.windows import Windows
 from e2c.door import load_agent
 from e2c.errors import E2CError, run_command

@@ -24,7 +24,6 @@ import torch
 import tyro
 from numpy.typing import ArrayLike, NDArray
 
-import planners.ilqg
 from e2c.config import Config
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, Frames, make_world, make_world_of, problem_spec, rollout
@@ -41,7 +40,7 @@ from e2c.learning.trainer import Trainer
 from e2c.models import checkpoint
 from e2c.models.methods import build_model
 from envs.world import settle_steps, simulated
-from planners import RecedingHorizon
+from planners import ILQGOptions
 
 T = TypeVar("T")
 
@@ -123,7 +122,25 @@ def control_step(agent: Agent, episodes: int) -> dict[str, Any]:
         **statistics(steps),
         "first_ms": float(np.median([milliseconds[0] for milliseconds in timed])),
         "parts_ms": {name: float(np.median(taken[-count:])) for name, taken in parts.items()},
+        **floor(agent),
     }
+
+
+def floor(agent: Agent) -> dict[str, float]:
+    """Tell how long a step's arithmetic takes at the rate of a product of matrices.
+
+    Counted are the encoder, a roll-out of every step size and a linearisation along the plan, each
+    of whose states has a tangent for each latent dimension.
+    """
+    side, model, options = 256, agent.model, agent.options
+    matrix = torch.randn(side, side)
+    seconds = min(time_of(lambda: matrix @ matrix)[0] for _ in range(200))
+    rate = 2 * side**3 / seconds
+    networks = model.encoder, model.transition
+    encoder, transition = (sum(p.numel() for p in net.parameters()) for net in networks)
+    passes = 1 + ILQGOptions().step_sizes + 1 + agent.dynamics.state_dim
+    work = 2 * (encoder + options.iterations * options.horizon * passes * transition)
+    return {"matmul_gflops": rate / 1e9, "floor_ms": 1e3 * work / rate}
 
 
 def control_step_of_batch(agent: Agent, batch: int) -> dict[str, float]:
@@ -173,11 +190,7 @@ def closed_loop(agent: Agent, starts: NDArray[np.float64]) -> NDArray[np.float64
 
 @contextlib.contextmanager
 def parts_timed(agent: Agent) -> Iterator[dict[str, list[float]]]:
-    """Take the time of every call of the parts of a control step: name to milliseconds.
-
-    Raises:
-        E2CError: when the agent plans with another planner than iLQG, which has other parts.
-    """
+    """Take the time of every call of the parts of a control step: name to milliseconds."""
     taken: dict[str, list[float]] = defaultdict(list)
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -189,18 +202,10 @@ def parts_timed(agent: Agent) -> Iterator[dict[str, list[float]]]:
 
         return call
 
-    if not isinstance(agent.planner, RecedingHorizon):
-        raise E2CError(
-            f"The parts of a control step are timed for iLQG, and this agent plans with "
-            f"{agent.options.name}; choose another run."
-        )
-    dynamics = agent.planner.dynamics
     with contextlib.ExitStack() as stack:
         for name, owner, attribute in (
             ("encode", agent.model, "encode"),
-            ("linearize", dynamics, "linearize"),
-            ("backward_pass", planners.ilqg, "backward_pass"),
-            ("roll_outs", planners.ilqg, "roll_out"),
+            ("plan", agent.planner, "plan"),
         ):
             function = timed(name, getattr(owner, attribute))
             stack.enter_context(mock.patch.object(owner, attribute, function))

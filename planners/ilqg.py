@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from planners.base import Cost, Dynamics, Plan, Status, choose
+from planners.compiled import Options, code_of
+from planners.costs import GoalCost
 from planners.riccati import ControlLaw, LocalModel, backward_pass, local_model
 from planners.rollouts import finite_cost, roll_out
 
@@ -40,6 +42,9 @@ class ILQGOptions:
     """The last of the step sizes."""
     acceptance: float = 1e-4
     """A step is taken if the cost falls by more than this share of the expected reduction."""
+    full_step: float = 0.5
+    """The full step is taken at once if the cost falls by at least this share of the expected
+    reduction; else the cheapest of all is taken."""
     tolerance: float = 1e-7
     """Converged when the (expected or actual) reduction falls below this times ``1 + |cost|``."""
     regularisation: float = 0.0
@@ -105,6 +110,7 @@ class ILQG:
         exponents = torch.linspace(0, 1, o.step_sizes, dtype=torch.float64)
         steps = o.smallest_step**exponents
         self._alpha = torch.cat((steps.new_zeros(1), steps))
+        self._numbers = Options(*(getattr(o, name) for name in Options._fields))
 
     @torch.no_grad()
     def solve(
@@ -138,6 +144,11 @@ class ILQG:
         U = (U[:, None] if U.dim() == 3 else U).to(x0)
         low = U.new_full((U.shape[-1],), -torch.inf) if low is None else low.to(U)
         high = U.new_full((U.shape[-1],), torch.inf) if high is None else high.to(U)
+        code = code_of(dynamics, x0)
+        if code is not None and type(cost) is GoalCost and cost.goal.dtype == x0.dtype:
+            from planners import fused  # and with it numba, only where it is needed
+
+            return fused.solve(code, cost, self._numbers, self._alpha, x0, U, low, high, X)
         problem = _Problem(dynamics, cost, x0, low, high)
         search = _begin(problem, U.nan_to_num().clamp(low, high), X, self.options.regularisation)
         for iteration in range(self.options.max_iterations):
@@ -175,6 +186,8 @@ class ILQG:
     ) -> _Search:
         """Take the cheapest acceptable trial of ``Xs, Us, Js [B, K, 1+S, ...]``, or else the first.
 
+        The full step goes before all others if it is as good as expected, or if little is expected.
+
         The first trial has step size zero. It is the trajectory as it was; if that did not start
         at ``x0``, it is rolled out from ``x0`` under the new feedback.
 
@@ -186,14 +199,17 @@ class ILQG:
         alpha, J = self._alpha.to(Js), Js[..., 0]
         expected = -alpha * (law.slope[..., None] + alpha * law.curvature[..., None])
         accepted = (expected > 0) & (J[..., None] - Js > self.options.acceptance * expected)
-        lowest, best = Js.where(accepted, torch.inf).min(-1)
-        improved = lowest.isfinite()
-        search = search.end(~(improved | J.isfinite()), Status.NOT_FINITE)
-        search = _take(search, best * improved, law.K, Xs, Us, Js)
         tolerance = self._tolerance(J)
         stationary = (expected[..., 1] <= tolerance) & (
             search.lam <= self.options.regularisation_min
         )
+        good = (expected > 0) & (J[..., None] - Js >= self.options.full_step * expected)
+        alone = good[..., 1] | (stationary & J.isfinite())
+        accepted[..., 2:] &= ~alone[..., None]
+        lowest, best = Js.where(accepted, torch.inf).min(-1)
+        improved = lowest.isfinite()
+        search = search.end(~(improved | J.isfinite()), Status.NOT_FINITE)
+        search = _take(search, best * improved, law.K, Xs, Us, Js)
         converged = stationary | (improved & (J - lowest <= tolerance))
         ended = search.end(converged, Status.CONVERGED)
         return ended._replace(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from planners.base import Cost, System
+from planners.compiled import code_of
 
 
 def roll_out(
@@ -34,6 +35,11 @@ def roll_out(
     Returns:
         States ``[B, K, S, T+1, n]`` and the controls applied, ``[B, K, S, T, m]``.
     """
+    code = code_of(system, x0)
+    if code is not None and gains is None:
+        from planners import fused
+
+        return fused.roll_out(code, x0, U.clamp(low, high))
     lead, x = U.shape[:3], x0[:, None, None].expand(*U.shape[:3], -1)
     states, controls = [x], []
     for v, law in zip(U.flatten(0, 1).unbind(-2), _feedbacks(X, gains, U.shape[-2]), strict=True):

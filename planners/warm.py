@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from planners.base import Cost, Plan, System, choose
+from planners.compiled import code_of
 
 
 class WarmStarted(ABC):
@@ -77,14 +78,18 @@ class WarmStarted(ABC):
             )
         if self._plan is not None and len(self._plan.states) != len(x0):
             self.reset()
-        if self._plan is None:
+        last = self._plan
+        if last is None:
             self.lost = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
             plan = self._from_scratch(x0, cost)
         else:
-            plan = self._continue(self._plan, x0, cost)
+            plan = self._improve(*shift(self.dynamics, last), x0, cost)
+        found = bool(plan.cost.isfinite().all())
+        if last is not None and not found:
+            plan = self._restart(plan, x0, cost)
         self._plan = plan
         self._calls += 1
-        return _with_finite_states(plan, x0)
+        return plan if found else _with_finite_states(plan, x0)
 
     @abstractmethod
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
@@ -98,19 +103,13 @@ class WarmStarted(ABC):
         ``U`` and ``X`` unchanged, with an infinite cost.
         """
 
-    def _continue(self, last: Plan, x0: Tensor, cost: Cost) -> Plan:
-        """Improve the shifted plan; restart what was lost, if its turn has come.
+    def _restart(self, plan: Plan, x0: Tensor, cost: Cost) -> Plan:
+        """Count what is lost with a known state; restart losses 1, 2, 4, 8, ...
 
         Problems without a finite plan keep their last plan, shifted by one step, until a restart
         succeeds. If they never had one, the states of the plan that is kept are not finite.
         """
-        plan = self._improve(*shift(self.dynamics, last), x0, cost)
-        lost = ~plan.cost.isfinite()
-        return self._restart(plan, lost, x0, cost) if bool(lost.any()) else plan
-
-    def _restart(self, plan: Plan, lost: Tensor, x0: Tensor, cost: Cost) -> Plan:
-        """Count what is ``lost [B] bool`` with a known state; restart losses 1, 2, 4, 8, ..."""
-        lost = lost & x0.isfinite().all(-1)
+        lost = ~plan.cost.isfinite() & x0.isfinite().all(-1)
         self.lost = self.lost + lost
         power_of_two = (self.lost & (self.lost - 1)) == 0
         rows = (lost & power_of_two).nonzero()[:, 0]
@@ -125,6 +124,11 @@ def shift(system: System, plan: Plan) -> tuple[Tensor, Tensor]:
     The last control is repeated, not zeroed: near a goal that must be held against a force it is
     the holding control. If it leads to no finite state, the last state is repeated too.
     """
+    code = code_of(system, plan.states)
+    if code is not None:
+        from planners import fused
+
+        return fused.shift(code, plan)
     u, x = plan.controls[:, -1], plan.states[:, -1]
     following = system.step(x, u)
     following = following.where(following.isfinite(), x)
@@ -137,8 +141,6 @@ def _with_finite_states(plan: Plan, x0: Tensor) -> Plan:
 
     Only a problem that never had a finite plan has such states.
     """
-    if bool(plan.cost.isfinite().all()):
-        return plan
     known = plan.states.isfinite().all(-1).all(-1)
     held = x0.where(x0.isfinite(), 0.0)[:, None].expand_as(plan.states)
     return replace(plan, states=choose(known, plan.states, held))

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
 
-from e2c.control.agent import Agent, LatentDynamics, PlannerConfig, goal_cost
+from e2c.control.agent import Agent, PlannerConfig, goal_cost
+from e2c.control.latent import LatentDynamics
 from e2c.errors import E2CError
 from e2c.models.base import ProblemSpec
 from e2c.models.gaussians import DiagonalGaussian

@@ -15,7 +15,7 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) f
 
 SHARED = set(sys.stdlib_module_names) | {"numpy"}
 MAY_IMPORT = {
-    "planners": SHARED | {"torch", "planners"},
+    "planners": SHARED | {"torch", "planners", "numba", "llvmlite"},
     "envs": SHARED | {"gymnasium", "mujoco", "cv2", "envs"},
     "e2c": SHARED | {"torch", "e2c"},
 }
@@ -33,6 +33,7 @@ BESIDES = {
     "e2c/commands.py": {"envs", "tyro"},
     "e2c/control/agent.py": {"tyro"},
     "e2c/control/goals.py": {"cv2"},
+    "e2c/control/kernels.py": {"numba", "llvmlite"},
     "e2c/learning/drawings.py": {"matplotlib"},
     "e2c/files/tensors.py": {"safetensors"},
     "e2c/files/runs.py": {"yaml"},
@@ -212,8 +213,8 @@ def state():
 before = state()
 import e2c, e2c.commands, envs, planners
 assert state() == before
-slow = {"wandb", "matplotlib", "av"} & set(sys.modules)
-assert not slow, f"{slow}: they are imported where something is told or drawn"
+slow = {"wandb", "matplotlib", "av", "numba"} & set(sys.modules)
+assert not slow, f"{slow}: they are imported where something is told, drawn or planned"
 """
     done = python("-c", program)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian
 from e2c.models.options import ModelConfig
-from e2c.models.transitions import GlobalLinear, LocallyLinear, NonLinear, Stepper, Transition
+from e2c.models.transitions import GlobalLinear, LocallyLinear, NonLinear, Transition
 
 B = 5
 SCALE = {1: [2.0], 2: [2.0, 0.25]}
@@ -65,7 +65,6 @@ def test_step_is_that_of_the_linearisation(
     by_hand = by_hand + torch.einsum("...ij,...j->...i", local.B, u)
     torch.testing.assert_close(local.step(z, u), by_hand)
     torch.testing.assert_close(model.step(z, u), by_hand)
-    torch.testing.assert_close(model.stepper()(z, u), by_hand)
     torch.testing.assert_close(model.log_det(local.A), local.A.slogdet().logabsdet)
 
 
@@ -145,7 +144,6 @@ def test_a_shifted_transition_leads_further_and_the_learned_one_stays(kind: str)
     before, jacobians = model.step(z, u), model.jacobian(z, u)
     shifted = model.shifted(drift)
     torch.testing.assert_close(shifted.step(z, u), before + drift)
-    torch.testing.assert_close(shifted.stepper()(z, u), before + drift)
     torch.testing.assert_close(shifted.jacobian(z, u), jacobians)
     torch.testing.assert_close(model.step(z, u), before)
 
@@ -188,21 +186,3 @@ def test_controls_enter_in_units_of_their_limits() -> None:
 
 def test_the_scale_of_controls_travels_with_the_weights() -> None:
     assert "control_scale" in transition().state_dict()
-
-
-@pytest.mark.parametrize("lead", [(), (B,), (B, 2), (1,)])
-@pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])
-@pytest.mark.parametrize("bound", [0.0, 0.95])
-@pytest.mark.parametrize(
-    ("activation", "hidden"), [("silu", (11, 7)), ("relu", (6,)), ("silu", ())]
-)
-def test_the_stepper_is_the_step(
-    lead: tuple[int, ...], n: int, m: int, bound: float, activation: str, hidden: tuple[int, ...]
-) -> None:
-    torch.manual_seed(0)
-    options = config(n, transition_bound=bound, activation=activation, transition_hidden=hidden)
-    model = LocallyLinear(options, torch.tensor(SCALE[m])).double()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    z, u = draw(*lead, n), draw(*lead, m, seed=1)
-    torch.testing.assert_close(Stepper(model)(z, u), model.step(z, u))

@@ -14,11 +14,10 @@ import torch
 import tyro
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import one_hot
 
+from e2c.control.latent import LatentDynamics
 from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
-from e2c.models.transitions import Transition
 from e2c.options import look_up, option
 from planners import (
     PLANNERS,
@@ -31,9 +30,6 @@ from planners import (
     Status,
     holding_control,
 )
-
-CHUNK = 20
-"""Problems linearised at once on a CPU: with horizon 50, their tangents just fit into its cache."""
 
 NEAR = 0.05
 """A goal is near that is at most this far, in the unit of `Agent.distance_to_goal`."""
@@ -64,37 +60,6 @@ class PlannerConfig:
     """Weight of the last state's distance from the goal, against 1 for the others."""
     jacobian: Literal["true", "A"] = "true"
     """Derivative of the dynamics by the state in iLQG: that of A(z)z + B(z)u + o(z), or A(z)."""
-
-
-class LatentDynamics:
-    """The transition as the planner wants it.
-
-    Args:
-        transition: of the model, whose training is over: a part of its weights is copied.
-        jacobian: ``"true"`` for the derivative of ``A(z)z + B(z)u + o(z)``; ``"A"`` for ``A(z)``,
-            which leaves out how A, B and o change with z.
-    """
-
-    def __init__(self, transition: Transition, jacobian: str = "true") -> None:
-        self.learned, self.jacobian = transition, jacobian
-        self.state_dim, self.control_dim = transition.n, transition.m
-        self.shift(torch.zeros(()))
-
-    def shift(self, drift: Tensor) -> None:
-        """Let every step lead ``drift [n]`` further than was learned."""
-        self.transition = self.learned.shifted(drift.to(self.learned.control_scale))
-        self.step = self.transition.stepper()
-        """The next latent state ``[..., n]`` of ``x [..., n]`` under ``u [..., m]``."""
-
-    def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``[..., n, n]`` and ``[..., n, m]``, the derivatives by state and control."""
-        if self.jacobian == "true":
-            count = CHUNK if x.device.type == "cpu" else len(x)
-            parts = zip(x.split(count), u.split(count), strict=True)
-            fx, fu = zip(*(self.transition.jacobian(*part) for part in parts), strict=True)
-            return torch.cat(fx), torch.cat(fu)
-        local = self.transition(x, u)
-        return local.A, local.B
 
 
 def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig) -> Planner:
@@ -142,12 +107,14 @@ def goal_cost(
     return GoalCost(goal, Q, R, options.terminal_weight * Q, holding)
 
 
-def blank(images: Tensor) -> Tensor:
-    """Tell ``[B] bool`` which observations ``[B, C, H, W]`` have a plane of one value alone.
+def blank(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell ``[B]`` which observations ``[B, C, H, W]`` have a plane of one value alone.
 
     A camera that fails returns black; whatever it returns, such a frame shows nothing.
     """
-    return (images.amax((-2, -1)) == images.amin((-2, -1))).any(-1)
+    pixels = images.reshape(*images.shape[:2], -1)
+    found: NDArray[np.bool_] = (pixels == pixels[..., :1]).all(-1).any(-1)
+    return found
 
 
 class Agent:
@@ -180,8 +147,7 @@ class Agent:
         self.model, self.spec, self.options = model, spec, options
         self.dynamics = LatentDynamics(model.transition, options.jacobian)
         self.planner = build_planner(self.dynamics, spec, options)
-        limits = (spec.control_low, spec.control_high)
-        self._low, self._high = (torch.tensor(limit).to(model.goal.device) for limit in limits)
+        self._low, self._high = np.array(spec.control_low), np.array(spec.control_high)
         self.plan: Plan | None = None
         """The last plan, of every episode in the batch."""
         self.reset()
@@ -204,11 +170,13 @@ class Agent:
         images = self.model.goal if goal is None else self._images("A goal", goal)
         alone = images.reshape(-1, *images.shape[-3:])  # so that no goal depends on its neighbours
         z = torch.stack([self.model.encode(image).mean for image in alone])
-        self._goals = None if images.dim() == 3 else len(z)
+        self._goals = None if images.ndim == 3 else len(z)
         holding = self._hold(z)
-        if images.dim() == 3:
+        if images.ndim == 3:
             z, holding = z[0], holding[0]
         self.cost = goal_cost(z, self.model.latent_variance, self.spec, self.options, holding)
+        self._goal, self._holding = z.cpu().numpy(), holding.cpu().numpy()
+        self._variance = float(self.model.latent_variance)
         self.planner.reset()
         self._begin(0)
 
@@ -219,8 +187,9 @@ class Agent:
         under it from now on.
         """
         self.dynamics.shift(torch.zeros(()))
-        holding = holding_control(self.dynamics, z, self._low, self._high)
-        inside = (self._low < holding) & (holding < self._high)
+        low, high = (torch.from_numpy(limit).to(z) for limit in (self._low, self._high))
+        holding = holding_control(self.dynamics, z, low, high)
+        inside = (low < holding) & (holding < high)
         if bool((z == z[0]).all() & inside.all()):
             self.dynamics.shift((z - self.dynamics.step(z, holding))[0])
         return holding
@@ -233,9 +202,8 @@ class Agent:
         plan; it was begun again, or the one before went on. The others say how optimisations
         ended, by the names of :class:`planners.Status`; some without improvement are no fault.
         """
-        ended = {status.name.lower(): self._ended[:, status] for status in TROUBLES}
-        counts = {"blind": self._blind, "lost": self.planner.lost, **ended}
-        return {kind: count.cpu().numpy() for kind, count in counts.items()}
+        ended = {status.name.lower(): self._ended[:, status].copy() for status in TROUBLES}
+        return {"blind": self._blind.copy(), "lost": self.planner.lost.cpu().numpy(), **ended}
 
     def distance_to_goal(self) -> NDArray[np.float64]:
         """Return how far from the goal each episode is by the last plan, ``[B]``.
@@ -248,19 +216,20 @@ class Agent:
         """
         if self.plan is None:
             raise E2CError("There is no plan yet; call act(observation) first.")
-        return self._distance(self.plan).double().cpu().numpy()
+        return self._distance(self.plan)
 
-    def _distance(self, plan: Plan) -> Tensor:
+    def _distance(self, plan: Plan) -> NDArray[np.float64]:
         """Return `distance_to_goal` of the states that ``plan`` begins with, ``[B]``."""
-        away = plan.states[:, 0] - self.cost.goal
-        return away.square().sum(-1) / self.model.latent_variance
+        away = (plan.states[:, 0].cpu().numpy() - self._goal).astype(np.float64)
+        distance: NDArray[np.float64] = (away * away).sum(-1) / self._variance
+        return distance
 
     def _begin(self, batch: int) -> None:
         """Forget the last plan, and count anew for ``batch`` episodes."""
         self.plan = None
-        self._blind = torch.zeros(batch, dtype=torch.int64, device=self.model.goal.device)
-        self._ended = self._blind.new_zeros(batch, len(Status))
-        self._integral = self._low.new_zeros(batch, len(self._low))
+        self._blind = np.zeros(batch, np.int64)
+        self._ended = np.zeros((batch, len(Status)), np.int64)
+        self._integral = np.zeros((batch, len(self._low)))
 
     @torch.inference_mode()
     def act(self, observation: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -278,22 +247,22 @@ class Agent:
                 goals.
         """
         images = self._images("An observation", observation)
-        single = images.dim() == 3
+        single = images.ndim == 3
         z = self._latent_states(images[None] if single else images)
         self.plan = self.planner.plan(z, self.cost)
-        self._ended = self._ended + one_hot(self.plan.status, len(Status))
-        action: NDArray[np.float32] = self._control(self.plan).float().cpu().numpy()
+        self._ended[np.arange(len(z)), self.plan.status.cpu().numpy()] += 1
+        action = self._control(self.plan).astype(np.float32)
         return action[0] if single else action
 
-    def _control(self, plan: Plan) -> Tensor:
+    def _control(self, plan: Plan) -> NDArray[np.float64]:
         """Return the controls ``[B, m]`` to give now: the plan's, and the integral.
 
         Only what acts, which is within the limits, is integrated.
         """
-        control = (plan.controls[:, 0] + self._integral).clamp(self._low, self._high)
-        beyond = control - self._integral - self.cost.reference
-        near = (self._distance(plan) < NEAR)[:, None]
-        self._integral = self._integral + INTEGRAL_RATE * near * beyond
+        wanted = plan.controls[:, 0].cpu().numpy() + self._integral
+        control: NDArray[np.float64] = np.minimum(np.maximum(wanted, self._low), self._high)
+        near = self._distance(plan)[:, None] < NEAR
+        self._integral += INTEGRAL_RATE * near * (control - self._integral - self._holding)
         return control
 
     @torch.inference_mode()
@@ -320,7 +289,7 @@ class Agent:
         drawn = self.model.decode(self.plan.states[:, list(steps)])
         return self.spec.layout.frames_of(drawn)[:, :, -1]
 
-    def _latent_states(self, images: Tensor) -> Tensor:
+    def _latent_states(self, images: NDArray[np.uint8]) -> Tensor:
         """Return latent states ``[B, n]``: the encodings, or else what was predicted for now."""
         if self._goals not in (None, len(images)):
             raise E2CError(
@@ -330,12 +299,14 @@ class Agent:
         if len(images) != len(self._blind):
             self._begin(len(images))
         z = self.model.encode(images).mean
-        blind = blank(images.to(z.device)) | ~z.isfinite().all(-1)
-        self._blind = self._blind + blind
-        return z if self.plan is None else torch.where(blind[:, None], self.plan.states[:, 1], z)
+        blind = blank(images) | ~np.isfinite(z.cpu().numpy()).all(-1)
+        self._blind += blind
+        if self.plan is not None and blind.any():
+            z[blind] = self.plan.states[blind, 1]
+        return z
 
-    def _images(self, what: str, images: NDArray[np.uint8]) -> Tensor:
-        """Check images of the shape of observations and return their planes as a tensor."""
+    def _images(self, what: str, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Check images of the shape of observations and return a copy of their planes."""
         wanted = self.spec.observation_shape
         try:
             array: NDArray[Any] = np.asarray(images)
@@ -349,7 +320,7 @@ class Agent:
                 f"{what} is uint8 of shape {list(wanted)}, or a batch of them; got {told}; give "
                 f"what the world shows{hint}."
             )
-        return torch.from_numpy(self.spec.layout.to_planes(array).copy())
+        return self.spec.layout.to_planes(array).copy()
 
 
 def check_task(agent: Agent, here: ProblemSpec) -> None:

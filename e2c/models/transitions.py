@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, relu, silu
+from torch.nn.functional import pad
 
 from e2c.models.carry import Carry
 from e2c.models.gaussians import FactoredGaussian
@@ -123,10 +122,6 @@ class Transition(nn.Module, ABC):
         moved.constant().add_(drift)
         return moved
 
-    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return `step` for the many calls of a plan; it may work on a copy of the weights."""
-        return self.step
-
 
 class LocallyLinear(Transition):
     """``A(z) = I + v(z) r(z)^T``, ``B(z)``, ``o(z)`` from one network (Watter et al. 2015, 2.3).
@@ -206,10 +201,6 @@ class LocallyLinear(Transition):
         """Return the part ``[n]`` of the last bias that is o(z)'s."""
         return _last_bias(self.net)[2 * self.n : 3 * self.n]
 
-    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return a `Stepper`."""
-        return Stepper(self)
-
     def _parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Cut the network's output into ``v, r, o [..., n]`` and ``B [..., n, m]``."""
         vr, o, B = y.split_with_sizes([2 * self.n, self.n, self.n * self.m], -1)
@@ -235,45 +226,6 @@ def from_columns(
     factor, mean, path = columns.split_with_sizes([columns.shape[-2], 1, 1], -1)
     log_dets = log_det.unsqueeze(-1) + pad(growth.cumsum(-1), (1, 0))
     return path.squeeze(-1), FactoredGaussian(mean.squeeze(-1), factor, log_dets)
-
-
-class Stepper:
-    """`LocallyLinear.step` in as few operations as possible: a plan takes thousands of steps.
-
-    It works on a transposed copy of the weights, made when it is built, with B(z) in the unit of
-    the controls and laid out column by column.
-    """
-
-    @torch.no_grad()
-    def __init__(self, transition: LocallyLinear) -> None:
-        n, m, net = transition.n, transition.m, transition.net
-        self.n, self.m, self.gain = n, m, transition.scale**2
-        self.parts = [n] * (3 + m)
-        linears = [layer for layer in net if isinstance(layer, nn.Linear)]
-        affine = [torch.cat((layer.weight, layer.bias.unsqueeze(-1)), -1) for layer in linears]
-        B = affine[-1][3 * n :].unflatten(0, (n, m)) / transition.control_scale.unsqueeze(-1)
-        affine[-1] = torch.cat((affine[-1][: 3 * n], B.transpose(0, 1).flatten(0, 1)))
-        *self.hidden, self.last = [
-            (weight.mT[:-1].contiguous(), weight.mT[-1].contiguous()) for weight in affine
-        ]
-        self.activate = relu if any(isinstance(layer, nn.ReLU) for layer in net) else silu
-
-    def __call__(self, z: Tensor, u: Tensor) -> Tensor:
-        """Return ``f(z, u) [..., n]`` for ``z [..., n]`` and ``u [..., m]``."""
-        x = y = z.reshape(-1, self.n)
-        for weight, bias in self.hidden:
-            y = self.activate(torch.addmm(bias, y, weight), inplace=True)
-        weight, bias = self.last
-        y = torch.addmm(bias, y, weight)
-        v, r, o, *columns = y.split_with_sizes(self.parts, 1)
-        if self.gain:
-            v, r = v.tanh(), r.tanh()
-        x = torch.addcmul(x + o, v, (r * x).sum(1, True), value=self.gain or 1.0)
-        u = u.reshape(-1, self.m)
-        controls = (u,) if self.m == 1 else u.split_with_sizes([1] * self.m, 1)
-        for column, control in zip(columns, controls, strict=True):
-            x = torch.addcmul(x, column, control)
-        return x.view(z.shape)
 
 
 class NonLinear(Transition):

@@ -1,0 +1,113 @@
+"""How a system hands over compiled code, and how that is compiled.
+
+Planning on a CPU costs calls more than arithmetic. So a system may give its step and its
+derivatives as functions that numba_ can compile; `planners.fused` then plans without leaving
+compiled code. Whatever a system gives here, its ``step`` and ``linearize`` in torch say the same,
+to rounding.
+
+Both functions work on `LANES` states at once, which lie side by side: a state is ``[n, LANES]``.
+They write no lane that another lane's state influences. Their arguments are pointers to numbers
+of the dtype of ``parameters``, but for ``sizes``, to int64:
+
+``parameters, sizes, scratch, x, u, out``
+
+with ``x [n, LANES]`` and ``u [m, LANES]``. ``out`` is the next state ``[n, LANES]``, or the
+derivatives ``[n, n + m, LANES]`` by state and control. ``numba.carray(x, (n, LANES))`` makes an
+array of a pointer.
+
+.. _numba: https://numba.pydata.org
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from planners.base import Dynamics, System
+
+LANES = 8
+"""States that are computed side by side: the float32 numbers in a register of 256 bits."""
+
+HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+"""How numba compiles: other threads go on, divisions by zero are not raised, and products are
+added without being rounded."""
+INNER: dict[str, Any] = HOW | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""The same for functions that only compiled code calls: Python's way in takes long to compile."""
+DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Code and numbers of a system; see the module's docstring."""
+
+    step: Callable[..., None]
+    """Writes the next states; a function of a module, not a closure, so that it can be cached."""
+    derivatives: Callable[..., None]
+    """Writes the derivatives."""
+    parameters: NDArray[Any]
+    """``[P]``, float32 or float64; its dtype is that of all arithmetic."""
+    sizes: NDArray[np.int64]
+    """``[I]``: integers, such as shapes."""
+    scratch: int
+    """How many numbers a call may use besides."""
+
+
+class Options(NamedTuple):
+    """The numbers of :class:`planners.ilqg.ILQGOptions` that an optimisation needs."""
+
+    max_iterations: int
+    acceptance: float
+    full_step: float
+    tolerance: float
+    regularisation: float
+    regularisation_min: float
+    regularisation_max: float
+    regularisation_factor: float
+
+
+class CompiledDynamics(Dynamics, Protocol):
+    """Dynamics that can be compiled."""
+
+    def compiled(self) -> Compiled | None:
+        """Return code and numbers, or None where there are none, such as on a GPU."""
+
+
+@cache
+def address(function: Callable[..., None], dtype: np.dtype[Any]) -> int:
+    """Compile a function of `Compiled` for a dtype, once, and return where its code lies."""
+    from numba import cfunc, from_dtype, types
+
+    real, integer = types.CPointer(from_dtype(dtype)), types.CPointer(types.int64)
+    compiled = cached(cfunc, types.void(real, integer, real, real, real, real))(function)
+    return int(compiled.address)
+
+
+def cached(compiler: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
+    """Return numba's decorator ``compiler(*arguments, **options)``, with a cache on disk.
+
+    It is beside the source, or else in the user's cache folder, or nowhere if none can be written.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return compiler(*arguments, **options, cache=True)(function)
+        except RuntimeError:  # numba's, where neither folder can be written
+            return compiler(*arguments, **options)(function)
+
+    return decorate
+
+
+def code_of(system: System, x: Tensor) -> Compiled | None:
+    """Return the code of a system for states like ``x [..., n]``; None if it has none for them."""
+    compiled = getattr(system, "compiled", None)
+    if compiled is None or x.device.type != "cpu":
+        return None
+    code: Compiled | None = compiled()
+    return code if code is not None and DTYPES.get(x.dtype) == code.parameters.dtype else None

@@ -1,0 +1,119 @@
+"""iLQG and roll-outs in compiled code, on tensors; :mod:`planners.kernels` has the code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from planners import kernels, kernels_system
+from planners.base import Plan
+from planners.compiled import Compiled, Options, address
+from planners.costs import GoalCost
+
+
+def solve(
+    code: Compiled,
+    cost: GoalCost,
+    options: Options,
+    alpha: Tensor,
+    x0: Tensor,
+    U: Tensor,
+    low: Tensor,
+    high: Tensor,
+    X: Tensor | None,
+) -> Plan:
+    """Optimise; see :meth:`planners.ilqg.ILQG.solve`.
+
+    Args:
+        code: The system.
+        cost: Cost to minimise.
+        options: Numbers of the options.
+        alpha: ``[S]``: step sizes; the first is 0, the second 1.
+        x0: ``[B, n]``; it, the cost and all other tensors have the dtype of the code.
+        U: ``[B, K, T, m]``.
+        low: ``[m]``.
+        high: ``[m]``.
+        X: ``[B, K, T+1, n]``, or None.
+    """
+    (B, K, T, m), n, real = U.shape, x0.shape[1], code.parameters.dtype
+    plans = (
+        np.zeros((B * K, T + 1, n), real),
+        np.empty((B * K, T, m), real),
+        np.zeros((B * K, T, m, n), real),
+        np.empty(B * K, real),
+        np.empty(B * K, np.int64),
+        np.empty(B * K, np.int64),
+    )
+    states = plans[0] if X is None else _whole(X).reshape(B * K, T + 1, n)
+    problem = (
+        _numbers(code),
+        tuple(map(_whole, (*_targets(cost, B), cost.Q, cost.R, cost.Qf))),
+        (_whole(low), _whole(high)),
+        options,
+        _whole(alpha),
+        (_whole(x0), states, _whole(U).reshape(B * K, T, m)),
+        plans,
+    )
+    _share(B * K, lambda first, last: kernels.optimise((first, last, K, X is not None), *problem))
+    if K > 1:
+        best = plans[3].reshape(B, K).argmin(1) + K * np.arange(B)
+        plans = tuple(field[best] for field in plans)
+    return Plan(*map(torch.from_numpy, plans))
+
+
+def shift(code: Compiled, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Move a plan on by one step as :func:`planners.warm.shift` does."""
+    X, U = np.empty(plan.states.shape, code.parameters.dtype), np.empty_like(_whole(plan.controls))
+    kernels_system.shift(_numbers(code), _whole(plan.states), _whole(plan.controls), X, U)
+    return torch.from_numpy(U), torch.from_numpy(X)
+
+
+def roll_out(code: Compiled, x0: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
+    """Roll ``U [B, K, S, T, m]`` out from ``x0 [B, n]`` as :func:`planners.rollouts.roll_out` does.
+
+    Returns:
+        States ``[B, K, S, T+1, n]``, and ``U``.
+    """
+    (*lead, T, m), n = U.shape, x0.shape[1]
+    controls = _whole(U).reshape(-1, T, m)
+    X = np.empty((len(controls), T + 1, n), code.parameters.dtype)
+    kernels_system.roll_out(_numbers(code), _whole(x0), controls, X)
+    return torch.from_numpy(X).reshape(*lead, T + 1, n), U
+
+
+def _targets(cost: GoalCost, B: int) -> tuple[Tensor, Tensor]:
+    """Return a goal ``[B, n]`` and a reference ``[B, m]`` of each problem."""
+    goal, reference = cost.goal, cost.reference
+    return goal.expand(B, goal.shape[-1]), reference.expand(B, reference.shape[-1])
+
+
+def _share(count: int, work: Callable[[int, int], None]) -> None:
+    """Do ``work(first, last)`` for ``count`` items, on as many threads as torch may use.
+
+    Items are computed alone, so their results do not depend on the number of threads.
+    """
+    threads = min(torch.get_num_threads(), count)
+    if threads <= 1:
+        work(0, count)
+        return
+    bounds = [count * i // threads for i in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, bounds, bounds[1:]))
+
+
+def _numbers(code: Compiled) -> tuple[Any, ...]:
+    """Return addresses, parameters, sizes and scratch."""
+    real = code.parameters.dtype
+    addresses = address(code.step, real), address(code.derivatives, real)
+    return *addresses, code.parameters, code.sizes, code.scratch
+
+
+def _whole(tensor: Tensor) -> NDArray[Any]:
+    """Return the numbers of a tensor as an array in one piece."""
+    return tensor.contiguous().numpy()

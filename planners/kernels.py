@@ -1,0 +1,354 @@
+"""iLQG in compiled code: what :mod:`planners.ilqg` does, a few candidates side by side.
+
+Candidates that are optimised side by side stand in *slots*. When one ends, the next takes its slot.
+The states of all slots are linearised, and their trials rolled out, `LANES` at a time (see
+:mod:`planners.compiled`), so that no lane is idle. What a candidate becomes does not depend on
+what stands beside it. Roll-outs and derivatives are computed in the dtype of the states, the rest
+in float64. State and control are one vector ``w = [x; u]`` of length ``N = n + m``. Decisions and
+statuses are those of :mod:`planners.ilqg`.
+
+numba keeps compiled code in a cache, with a copy of all that it calls. It compiles again when the
+file of the outermost function changes. Parts stand in other files, so the sum of those is an
+argument too, and arguments with other defaults are compiled anew. Systems are called by their
+addresses and thus not copied.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from planners import kernels_backward, kernels_lines, kernels_system
+from planners.base import Status
+from planners.compiled import HOW, INNER, LANES, cached
+from planners.kernels_backward import backward_pass, clamp, local_of, padded
+from planners.kernels_lines import search_lines, stationary
+from planners.kernels_system import derivatives, system_of
+
+PARTS = (kernels_backward, kernels_lines, kernels_system)
+SOURCES = zlib.crc32(b"".join(Path(str(part.__file__)).read_bytes() for part in PARTS))
+SLOTS = LANES // 2
+"""So many that trials of step sizes 0 and 1 fill the lanes."""
+CONVERGED, ITERATION_LIMIT, NO_IMPROVEMENT, NOT_FINITE, NOT_POSITIVE_DEFINITE = map(int, Status)
+compiled = njit(**INNER)
+Array = Any
+"""An array or a number in compiled code."""
+
+CANDIDATE = np.dtype(
+    [
+        ("index", np.int64),  # among all candidates
+        ("begun", np.bool_),  # whether its states are known
+        ("ended", np.bool_),
+        ("status", np.int64),
+        ("iterations", np.int64),
+        ("cost", np.float64),  # cost, infinite where no finite roll-out is known
+        ("lam", np.float64),  # regularisation, and its factor of change
+        ("rate", np.float64),
+        ("moved", np.bool_),  # the last iteration took a step, so lambda may fall
+        ("stuck", np.bool_),  # it found no step to take, so lambda must grow
+        ("sound", np.float64),  # NaN if a derivative is not finite, else 0
+        ("slope", np.float64),  # the cost is expected to change by alpha slope + alpha^2 curvature
+        ("curvature", np.float64),
+        ("cost_before", np.float64),  # cost of the trial of step size zero
+        ("best", np.int64),  # cheapest acceptable trial, or 0
+        ("lowest", np.float64),  # its cost, infinite if it is 0
+        ("decided", np.bool_),  # whether further trials are not worth a look
+    ]
+)
+"""The state of a search; see :class:`planners.ilqg._Search`."""
+
+
+class Room(NamedTuple):
+    """Where G candidates are optimised."""
+
+    search: Array  # [G] of `CANDIDATE`
+    begun: Array  # [G]: slots whose candidates have states
+    x0: Array  # [G, n]
+    W: Array  # [G, T+1, N]: their trajectories; the last control means nothing
+    better: Array  # [G, T+1, N]: their trials `best`
+    F: Array  # [G, T, n, P]: derivatives, see `kernels_backward`
+    laws: Array  # [G, T, m, P]
+    target: Array  # [G, N]: of their costs
+    local: Array  # `kernels_backward.Local`
+    slot: Array  # [LANES]: whose trial is in a lane, and which
+    trial: Array  # [LANES]
+    trials: Array  # [T+1, N, LANES]
+    aim: Array  # [N, LANES]: their targets
+    error: Array  # [N, LANES]: how far a trial is from it
+    total: Array  # [LANES]: costs of the trials
+    w: Array  # [N, LANES]: states that are linearised
+    D: Array  # [n, N, LANES]: their derivatives
+
+
+class Problem(NamedTuple):
+    """What is to be solved, and how; a cost is ``1/2 [1; w]ᵀ C [1; w]`` around the target."""
+
+    system: Array
+    stage: Array  # C [1+N, P]: see `kernels_backward`
+    terminal: Array
+    limits: Array  # [2, m]
+    options: Array  # :class:`planners.compiled.Options`
+    tolerance: Array  # theirs, or the noise of the dtype
+    alpha: Array  # [S]: step sizes; the first is 0, the second 1
+
+
+@cached(njit, **HOW)
+def optimise(
+    part: Array,
+    code: Array,
+    cost: Array,
+    limits: Array,
+    options: Array,
+    alpha: Array,
+    starts: Array,
+    plans: Array,
+    sources: int = SOURCES,
+) -> None:
+    """Optimise the candidates from the first to the last of ``BK``.
+
+    Args:
+        part: first, last, ``K``, and whether the starts have states.
+        code: addresses, parameters, sizes and scratch of :class:`planners.compiled.Compiled`.
+        cost: ``goal [B, n], reference [B, m], Q, R, Qf``.
+        limits: ``low, high [m]``.
+        options: :class:`planners.compiled.Options`.
+        alpha: ``[S]``: see `Problem`.
+        starts: ``x0 [B, n], X [BK, T+1, n], U [BK, T, m]``.
+        plans: ``X, U, K [BK, T, m, n], cost [BK], status [BK], iterations [BK]``, to be written.
+        sources: see the module's docstring.
+    """
+    upcoming, last, _, _ = part
+    T, m, n = plans[2].shape[1:]
+    problem = _problem(code, cost, limits, options, alpha)
+    room = _room(min(SLOTS, last - upcoming), T, n, m, plans[0].dtype)
+    active = np.arange(len(room.search))
+    for g in active:
+        _begin(room, problem, g, upcoming, part, cost, starts, plans)
+        upcoming += 1
+    while len(active) > 0:
+        _iterate(room, problem, active, plans)
+        left = 0
+        for g in active:
+            search = room.search[g]
+            if search.ended:
+                _write(room, g, plans)
+                if upcoming == last:
+                    continue
+                _begin(room, problem, g, upcoming, part, cost, starts, plans)
+                upcoming += 1
+            active[left] = g
+            left += 1
+        active = active[:left]
+
+
+@compiled
+def _problem(code: Array, cost: Array, limits: Array, options: Array, alpha: Array) -> Array:
+    """Put states and controls together."""
+    _, _, Q, R, Qf = cost
+    n, m, P = len(Q), len(R), padded(len(Q), len(R))
+    stage, terminal, both = np.zeros((1 + n + m, P)), np.zeros((1 + n + m, P)), np.zeros((2, m))
+    for i in range(n):
+        for j in range(n):
+            stage[1 + i, 1 + j], terminal[1 + i, 1 + j] = 2 * Q[i, j], 2 * Qf[i, j]
+    for i in range(m):
+        both[0, i], both[1, i] = limits[0][i], limits[1][i]
+        for j in range(m):
+            stage[1 + n + i, 1 + n + j] = 2 * R[i, j]
+    tolerance = max(options.tolerance, 8 * np.finfo(Q.dtype).eps)
+    return Problem(system_of(code), stage, terminal, both, options, tolerance, alpha)
+
+
+@compiled
+def _room(G: int, T: int, n: int, m: int, real: Any) -> Array:
+    """Make room for G candidates."""
+    return Room(
+        np.zeros(G, CANDIDATE),
+        np.zeros(G, np.int64),
+        np.zeros((G, n), real),
+        np.zeros((G, T + 1, n + m), real),
+        np.zeros((G, T + 1, n + m), real),
+        np.zeros((G, T, n, padded(n, m))),
+        np.zeros((G, T, m, padded(n, m))),
+        np.zeros((G, n + m)),
+        local_of(n, m),
+        np.zeros(LANES, np.int64),
+        np.zeros(LANES, np.int64),
+        np.zeros((T + 1, n + m, LANES), real),
+        np.zeros((n + m, LANES)),
+        np.zeros((n + m, LANES)),
+        np.zeros(LANES),
+        np.zeros((n + m, LANES), real),
+        np.zeros((n, n + m, LANES), real),
+    )
+
+
+@compiled
+def _begin(
+    r: Array, p: Array, g: int, index: int, part: Array, cost: Array, starts: Array, plans: Array
+) -> None:
+    """Put a candidate into a slot; its controls are made finite, as by ``nan_to_num``."""
+    (x0, X, U), (_, _, each, warm), n = starts, part, r.x0.shape[1]
+    b, largest, search, W = index // each, np.finfo(X.dtype).max, r.search[g], r.W[g]
+    search.index, search.begun, search.status = index, warm, ITERATION_LIMIT
+    search.ended = warm and p.options.max_iterations == 0
+    search.cost, search.iterations, search.moved, search.stuck = math.inf, 0, False, False
+    search.lam, search.rate = p.options.regularisation, 1.0
+    search.slope, search.curvature = 0.0, 0.0
+    for i in range(n):
+        r.x0[g, i], r.target[g, i] = x0[b, i], cost[0][b, i]
+        for t in range(len(W)):
+            W[t, i] = X[index, t, i]
+    for j in range(U.shape[2]):
+        r.target[g, n + j] = cost[1][b, j]
+        for t in range(U.shape[1]):
+            u = U[index, t, j]
+            u = 0.0 if math.isnan(u) else clamp(u, -largest, largest)
+            W[t, n + j] = clamp(u, p.limits[0, j], p.limits[1, j])
+            for i in range(1 + n):
+                r.laws[g, t, j, i] = 0
+
+
+@compiled
+def _write(r: Array, g: int, plans: Array) -> None:
+    """Write the plan of a candidate that has ended; its feedback is written already."""
+    X, U, _, J, status, iterations = plans
+    search, W, n = r.search[g], r.W[g], X.shape[2]
+    c = search.index
+    for t in range(len(W)):
+        for i in range(n):
+            X[c, t, i] = W[t, i]
+        for j in range(U.shape[2] if t < U.shape[1] else 0):
+            U[c, t, j] = W[t, n + j]
+    J[c], status[c], iterations[c] = search.cost, search.status, search.iterations
+
+
+@compiled
+def _end(search: Array, status: int) -> None:
+    """End a search."""
+    search.ended, search.status = True, status
+
+
+@compiled
+def _iterate(r: Array, p: Array, active: Array, plans: Array) -> None:
+    """Improve the candidates in the slots ``active`` once; roll those out that had no states."""
+    begun = 0
+    for g in active:
+        search = r.search[g]
+        if search.begun and not search.ended:
+            _regularise(p.options, search)
+            r.begun[begun] = g
+            begun += not search.ended
+    _linearise(r, p.system, r.begun[:begun])
+    for g in r.begun[:begun]:
+        _find_law(r, p, g)
+    search_lines(r, p, active)
+    for g in active:
+        if not r.search[g].ended:
+            _take(r, p, g, plans)
+
+
+@compiled
+def _regularise(o: Array, search: Array) -> None:
+    """Lower lambda of a candidate that moved, or raise it if stuck."""
+    if search.stuck:
+        _raise(o, search)
+    elif search.moved:
+        search.rate = min(search.rate, 1.0) / o.regularisation_factor
+        search.lam *= search.rate
+        search.lam *= search.lam >= o.regularisation_min
+    if search.lam > o.regularisation_max:
+        _end(search, NO_IMPROVEMENT)
+    else:
+        search.iterations += 1
+
+
+@compiled
+def _raise(o: Array, search: Array) -> None:
+    """Raise lambda, faster every time."""
+    search.rate = max(search.rate, 1.0) * o.regularisation_factor
+    search.lam = max(search.lam * search.rate, o.regularisation_min)
+
+
+@compiled
+def _linearise(r: Array, system: Array, slots: Array) -> None:
+    """Write the derivatives along the trajectories of slots, `LANES` states at a time."""
+    (_, T, n, _), count = r.F.shape, len(slots) * r.F.shape[1]
+    for g in slots:
+        r.search[g].sound = 0
+    for first in range(0, count, LANES):
+        used = min(LANES, count - first)
+        for lane in range(LANES):
+            item = first + min(lane, used - 1)
+            w = r.W[slots[item // T], item % T]
+            for i in range(len(w)):
+                r.w[i, lane] = w[i]
+        derivatives(system, r.w, r.D)
+        for lane in range(used):
+            g, t = slots[(first + lane) // T], (first + lane) % T
+            sound = 0.0
+            for j in range(len(r.w)):
+                sound += r.w[j, lane]
+                for i in range(n):
+                    r.F[g, t, i, 1 + j] = r.D[i, j, lane]
+                    sound += r.D[i, j, lane]
+            r.search[g].sound += 0 * sound
+
+
+@compiled
+def _find_law(r: Array, p: Array, g: int) -> None:
+    """Pass backward, raising lambda until definite."""
+    search, W = r.search[g], r.W[g]
+    sound = search.sound
+    for i in range(W.shape[1]):
+        sound += r.target[g, i] + (W[-1, i] if i < r.x0.shape[1] else 0.0)
+        for j in range(W.shape[1]):
+            sound += p.stage[1 + i, 1 + j] + p.terminal[1 + i, 1 + j]
+    if not math.isfinite(sound):
+        _end(search, NOT_FINITE)
+    while not search.ended:
+        definite, search.slope, search.curvature = backward_pass(
+            r.local, p, r.target[g], r.F[g], W, search.lam, r.laws[g]
+        )
+        if definite:
+            break
+        _raise(p.options, search)
+        if search.lam > p.options.regularisation_max:
+            _end(search, NOT_POSITIVE_DEFINITE)
+
+
+@compiled
+def _copy(r: Array, g: int, K: Array) -> None:
+    """Copy the trajectory of a candidate's best trial, and its feedback to ``K [T, m, n]``."""
+    for t in range(r.W.shape[1]):
+        for i in range(r.W.shape[2]):
+            r.W[g, t, i] = r.better[g, t, i]
+    for t in range(K.shape[0]):
+        for j in range(K.shape[1]):
+            for i in range(K.shape[2]):
+                K[t, j, i] = r.laws[g, t, j, 1 + i]
+
+
+@compiled
+def _take(r: Array, p: Array, g: int, plans: Array) -> None:
+    """Move a candidate to its best trial, and decide whether it has ended."""
+    search, o = r.search[g], p.options
+    if search.best == 0 and not math.isfinite(search.cost_before):
+        _end(search, NOT_FINITE)
+        if search.begun:
+            return
+    known, improved = math.isfinite(search.cost), search.best > 0
+    search.cost = search.lowest if improved else search.cost_before
+    _copy(r, g, plans[2][search.index])
+    if search.begun:
+        small = search.cost_before - search.cost <= p.tolerance * (1 + abs(search.cost_before))
+        converged = stationary(p, search) or (improved and small)
+        search.moved, search.stuck = improved and not converged, not improved and not converged
+        search.status = CONVERGED if converged else ITERATION_LIMIT if improved else NO_IMPROVEMENT
+        search.ended = converged and known
+    search.begun = True
+    search.ended |= search.iterations >= o.max_iterations

@@ -1,0 +1,131 @@
+"""The line search of iLQG in compiled code, a part of :mod:`planners.kernels`.
+
+Rooms and problems are those of :mod:`planners.kernels`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numba import njit
+
+from planners.compiled import INNER, LANES
+from planners.kernels_backward import clamp
+from planners.kernels_system import step
+
+compiled = njit(**INNER)
+Array = Any
+"""An array or a number in compiled code."""
+
+
+@compiled
+def search_lines(r: Array, p: Array, active: Array) -> None:
+    """Roll trials out, and find the best of each candidate.
+
+    The lanes are shared out among the candidates. Further step sizes follow where they are worth
+    a look.
+    """
+    count = 0
+    for g in active:
+        search = r.search[g]
+        search.decided = search.ended
+        search.best, search.lowest = 0, math.inf
+        count += not search.ended
+    if count == 0:
+        return
+    each, lane = LANES // count, 0
+    for g in active:
+        for trial in range(each if not r.search[g].ended else 0):
+            r.slot[lane], r.trial[lane] = g, min(trial, len(p.alpha) - 1)
+            lane += 1
+    for idle in range(lane, LANES):
+        r.slot[idle], r.trial[idle] = r.slot[lane - 1], r.trial[lane - 1]
+    _roll_out(r, p)
+    for g in active:
+        for first in range(each, len(p.alpha), LANES):
+            if not r.search[g].decided:
+                for lane in range(LANES):
+                    r.slot[lane], r.trial[lane] = g, min(first + lane, len(p.alpha) - 1)
+                _roll_out(r, p)
+
+
+@compiled
+def _roll_out(r: Array, p: Array) -> None:
+    """Roll the trials in the lanes out, and look at them in their order."""
+    T, n, trials = r.F.shape[1], r.x0.shape[1], r.trials
+    for lane in range(LANES):
+        g = r.slot[lane]
+        r.total[lane] = 0
+        for i in range(len(r.aim)):
+            r.aim[i, lane] = r.target[g, i]
+            if i < n:
+                trials[0, i, lane] = r.x0[g, i]
+    for t in range(T + 1):
+        w, weight = trials[t], p.stage if t < T else p.terminal
+        if t < T:
+            _control(r, p, t, w)
+            step(p.system, w, trials[t + 1, :n])
+        _add_cost(r, weight, w)
+    for lane in range(LANES):
+        _consider(r, p, lane)
+
+
+@compiled
+def _control(r: Array, p: Array, t: int, w: Array) -> None:
+    """Write the controls ``clamp(U + alpha k + K (x - X))`` of the states in ``w``."""
+    n = r.x0.shape[1]
+    for lane in range(LANES):
+        g, alpha = r.slot[lane], p.alpha[r.trial[lane]]
+        W, laws = r.W[g, t], r.laws[g, t]
+        for j in range(len(laws)):
+            u = W[n + j] + alpha * laws[j, 0]
+            for i in range(n):
+                if laws[j, 1 + i] != 0:
+                    u += laws[j, 1 + i] * (w[i, lane] - W[i])
+            w[n + j, lane] = clamp(u, p.limits[0, j], p.limits[1, j])
+
+
+@compiled
+def _add_cost(r: Array, C: Array, w: Array) -> None:
+    """Add the cost of all lanes; NaN where w is not finite."""
+    for i in range(len(w)):
+        for lane in range(LANES):
+            r.error[i, lane] = w[i, lane] - r.aim[i, lane]
+            r.total[lane] += 0 * r.error[i, lane]
+    for i in range(len(w)):
+        for j in range(len(w)):
+            weight = 0.5 * C[1 + i, 1 + j]
+            if weight != 0:
+                for lane in range(LANES):
+                    r.total[lane] += weight * r.error[i, lane] * r.error[j, lane]
+
+
+@compiled
+def _consider(r: Array, p: Array, lane: int) -> None:
+    """Keep the trial in a lane if it is the best; decide whether others are worth a look."""
+    g, trial, o = r.slot[lane], r.trial[lane], p.options
+    search, alpha = r.search[g], p.alpha[trial]
+    if search.decided:
+        return
+    cost = r.total[lane] if math.isfinite(r.total[lane]) else math.inf
+    reduction = search.cost_before - cost
+    expected = -alpha * (search.slope + alpha * search.curvature)
+    if trial == 0:
+        search.cost_before, search.decided = cost, not search.begun
+    elif expected > 0 and reduction > o.acceptance * expected and cost < search.lowest:
+        search.best, search.lowest = trial, cost
+    if trial == search.best:
+        for t in range(len(r.trials)):
+            for i in range(r.trials.shape[1]):
+                r.better[g, t, i] = r.trials[t, i, lane]
+    if trial == 1:
+        good = expected > 0 and reduction >= o.full_step * expected
+        search.decided = good or (math.isfinite(search.cost_before) and stationary(p, search))
+
+
+@compiled
+def stationary(p: Array, search: Array) -> bool:
+    """Tell whether the expected reduction is small."""
+    small = -(search.slope + search.curvature) <= p.tolerance * (1 + abs(search.cost_before))
+    return small and search.lam <= p.options.regularisation_min
