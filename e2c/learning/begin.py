@@ -23,10 +23,10 @@ from e2c.data.windows import Windows
 from e2c.errors import E2CError
 from e2c.files import runs
 from e2c.files.provenance import provenance
-from e2c.files.tracking import Tracker, WandbMode
+from e2c.files.tracking import Tracker, WandbMode, tell
 from e2c.files.untrusted import shown
 from e2c.learning import own
-from e2c.learning.collect import collect_transitions, load_data
+from e2c.learning.collect import chosen, collect_transitions, load_data
 from e2c.learning.state import RunState, load_state, save_state
 from e2c.learning.trainer import Trainer, TrainingState
 from e2c.models.base import LatentModel, ProblemSpec
@@ -118,7 +118,7 @@ def begin(
     model = build_model(config.model, spec, planes, recipe.seed).to(place)
     trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
     if state is None:
-        data, recipe = _first_data(recipe, spec)
+        data, recipe = _first_data(recipe, world, spec)
     else:
         data, recipe = _data_so_far(folder, state), runs.read_recipe(folder / runs.CONFIG)
     Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
@@ -183,16 +183,29 @@ def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
         ) from None
 
 
-def _first_data(recipe: Recipe, spec: ProblemSpec) -> tuple[list[Episodes], Recipe]:
-    """Return the data given, or random transitions; and the recipe, which knows the data's hashes.
+def _first_data(
+    recipe: Recipe, world: World | None, spec: ProblemSpec
+) -> tuple[list[Episodes], Recipe]:
+    """Return the data given, or random transitions; and the recipe, which then says all of them.
 
     Raises:
         E2CError: when the recipe knows other hashes: the files were changed since.
     """
-    options = recipe.config.data
     if not recipe.data:
-        count, length = options.transitions, options.episode_length
-        return [collect_transitions(spec.env, count, length, recipe.seed, **spec.options)], recipe
+        assert world is not None
+        options = chosen(recipe.config.data, world)
+        if options.noise != "uniform":
+            tell(f"the first data: {options.noise} noise on the controls, from ordinary resets.")
+        drawn = collect_transitions(
+            spec.env,
+            options.transitions,
+            options.episode_length,
+            recipe.seed,
+            noise=options.noise,
+            restarts=options.restarts,
+            **spec.options,
+        )
+        return [drawn], replace(recipe, config=replace(recipe.config, data=options))
     parts = load_data([Path(path) for path in recipe.data], spec)
     hashes = tuple(part.content_hash for part in parts)
     for path, known, found in zip(recipe.data, recipe.data_sha256, hashes, strict=False):
