@@ -41,7 +41,12 @@ TRAINED = Path(__file__).parents[1] / "trained" / "pendulum"
 
 FOUND_OUT = ("data_sha256", "goal_sha256")
 """What a recipe need not say when it is given, and says when it was begun."""
-CHOSEN = ("config.data.noise", "config.data.episode_length")
+CHOSEN = (
+    "config.data.noise",
+    "config.data.episode_length",
+    "config.model.view",
+    "config.optimiser.blur",
+)
 """What a recipe may leave to be chosen, by "auto" or None, and says when it was begun."""
 MAX_CONFIG_BYTES = 50_000
 """A configuration file larger than this is refused unread: YAML is slow to read."""
