@@ -8,13 +8,23 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny import CONFIG, ENV, MODEL, SPEC, images, leave_figures_undrawn, shorten_episodes
+from tiny import (
+    CONFIG,
+    ENV,
+    MODEL,
+    SPEC,
+    generator,
+    images,
+    leave_figures_undrawn,
+    shorten_episodes,
+)
 
 import envs
 from e2c.config import Config, Recipe
 from e2c.control.agent import Agent
 from e2c.data.episodes import Episodes
 from e2c.data.looks import Looks, look_at
+from e2c.data.windows import Windows
 from e2c.files import runs
 from e2c.learning import looks as rules
 from e2c.learning.collect import collect_transitions
@@ -130,6 +140,20 @@ def test_one_frame_of_several_looks_the_same() -> None:
     observation = torch.from_numpy(data.planes()[0])
     frames = torch.stack([made(observation[:3]), made(observation[3:])])
     assert torch.equal(frames.flatten(0, 1), made(observation))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_windows_show_silhouettes_and_their_mean(colour: bool) -> None:
+    data = square(200, 80, 3, colour)
+    made = silhouette_of(data.layout.planes, look_at(data))
+    windows = Windows([data], 2, 0.0, torch.device("cpu"), made)
+    x, _ = windows.sample(5, [0, 2], generator(3))
+    plain, _ = Windows([data], 2, 0.0, torch.device("cpu")).sample(5, [0, 2], generator(3))
+    assert torch.equal((x * 255).round(), made((plain * 255).round().to(torch.uint8)).float())
+    seen = made(torch.from_numpy(data.planes())).float()
+    assert windows.mean_observation.shape == seen.shape[1:]
+    assert windows.mean_observation.mean() == pytest.approx(9 / (H * W))
+    assert set(windows.frames.unique().tolist()) == {0, 255}
 
 
 def test_contrasts_are_stretched_and_cut() -> None:
