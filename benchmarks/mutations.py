@@ -72,11 +72,15 @@ DOOR = "import sys; from e2c import commands; sys.argv[0] = {0!r}; commands.{0}_
 RECIPE = Recipe(
     Config(
         model=ModelConfig(
-            latent_dim=3, encoder_hidden=(8, 7), decoder_hidden=(6,), transition_hidden=(5,)
+            latent_dim=3,
+            view="plain",
+            encoder_hidden=(8, 7),
+            decoder_hidden=(6,),
+            transition_hidden=(5,),
         ),
         objective=ObjectiveConfig(horizon=3, targets=2),
-        optimiser=OptimiserConfig(steps=4, steps_per_round=3, batch_size=5),
-        data=DataConfig(transitions=20, episode_length=5, rounds=1, episodes_per_round=2),
+        optimiser=OptimiserConfig(steps=4, steps_per_round=3, batch_size=5, blur=0.0),
+        data=DataConfig(20, noise="uniform", episode_length=5, rounds=1, episodes_per_round=2),
         planner=PlannerConfig(horizon=3, first_iterations=2, restarts=2),
         evaluation=EvaluationConfig(episodes=2),
     )

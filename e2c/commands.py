@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from e2c.config import Config, Recipe, check_recipe, with_method, world_options
 from e2c.control.goals import from_state, read_goal
+from e2c.control.simple import Noise
 from e2c.data import episodes as recorded
 from e2c.data.formats import ImportOptions, import_recording
 from e2c.data.minari import export
@@ -55,10 +56,15 @@ class Collect:
     camera: Camera = field(default_factory=Camera)
     transitions: int = option(5000, 1, 1e7)
     """Transitions to record, rounded up to whole episodes."""
-    episode_length: int = option(25, 1, 1e5)
-    """Steps of each episode."""
+    restarts: bool = True
+    """Whether episodes begin at random states, where a world's states can be set."""
+    noise: Noise = "auto"
+    """Random controls: uniform and independent, or white, pink or red noise. auto: uniform from
+    random restarts, else pink."""
+    episode_length: int | None = option(None, 1, 1e5)
+    """Steps of each episode; left out, 25 from random restarts, else as long as the world's."""
     seed: int = option(0, *SEEDS)
-    """Of restarts and controls."""
+    """Of starts and controls."""
     agent: Path | None = None
     """Run folder of a trained agent that is to act; left out, controls are random."""
     exploration: float = option(0.15, 0, 1000)
@@ -76,6 +82,8 @@ class Collect:
             self.seed,
             agent,
             self.exploration,
+            self.noise,
+            self.restarts,
             **world_options(self.env_args, self.camera),
         )
         data.save(self.out)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from e2c.control.agent import PlannerConfig, find_planner
+from e2c.control.simple import Noise
 from e2c.errors import E2CError
 from e2c.files.untrusted import parse_json, shown
 from e2c.learning.schedule import OptimiserConfig
@@ -28,9 +29,16 @@ class DataConfig:
     """The transitions a model is learned from; ``--data FILE`` replaces the random ones."""
 
     transitions: int = option(5000, 1, 1e7)
-    """Random transitions, from random restarts under random controls."""
-    episode_length: int = option(25, 1, 1e5)
-    """Steps of each random episode."""
+    """Random transitions, under random controls."""
+    restarts: bool = True
+    """Whether random episodes begin at random states, where a world's states can be set. Else they
+    begin as the world resets them."""
+    noise: Noise = "auto"
+    """Random controls: uniform and independent, or white, pink or red noise, mostly beyond the
+    limits and cut off there. auto: uniform from random restarts, else pink, which moves more."""
+    episode_length: int | None = option(None, 1, 1e5)
+    """Steps of each random episode; left out, 25 from random restarts, else as long as the
+    world's."""
     rounds: int = option(5, 0, 1000)
     """Rounds of own episodes: act, add what was seen, train on."""
     episodes_per_round: int = option(5, 1, 1000)
@@ -156,9 +164,10 @@ def check(config: Config) -> Config:
     config.world_options()
     find_planner(config.planner.name)
     _check_objective(config)
-    if config.data.episode_length < config.objective.horizon:
+    length = config.data.episode_length
+    if length is not None and length < config.objective.horizon:
         raise E2CError(
-            f"data.episode_length is {config.data.episode_length}; training on roll-outs of "
+            f"data.episode_length is {length}; training on roll-outs of "
             f"objective.horizon = {config.objective.horizon} steps needs at least as many."
         )
     return config

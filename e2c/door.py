@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from e2c.config import Config, Recipe, check_recipe, with_method
 from e2c.control.agent import Agent
 from e2c.control.goals import content_hash, from_array
+from e2c.control.simple import Noise
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.files.tracking import WandbMode
@@ -44,10 +45,12 @@ def load_agent(folder: str | Path, device: str = "cpu") -> Agent:
 def collect(
     env: str = HEADLINE,
     transitions: int = 5000,
-    length: int = 25,
+    length: int | None = None,
     seed: int = 0,
     agent: Agent | None = None,
     exploration: float = 0.15,
+    noise: Noise = "auto",
+    restarts: bool = True,
     **options: Any,
 ) -> Episodes:
     """Record episodes under random controls, or under an agent that explores.
@@ -55,18 +58,23 @@ def collect(
     Args:
         env: id of the world.
         transitions: how many to record, rounded up to whole episodes.
-        length: steps of an episode.
+        length: steps of an episode; by default 25 from random restarts, else those of the world.
         seed: of starts and controls.
         agent: acts, with noise; without one, controls are random.
         exploration: standard deviation of the noise on the agent's controls, as a share of the
             limits.
+        noise: random controls: uniform, or white, pink or red noise. auto: uniform from random
+            restarts, else pink.
+        restarts: whether episodes begin at random states, where a world's states can be set.
         options: of the world, see `make_world`; those of the agent's world by default.
 
     Returns:
         The episodes; their `save` writes a file that training takes.
     """
     given = options if agent is None else {**agent.spec.options, **options}
-    return collect_transitions(env, transitions, length, seed, agent, exploration, **given)
+    return collect_transitions(
+        env, transitions, length, seed, agent, exploration, noise, restarts, **given
+    )
 
 
 def train(

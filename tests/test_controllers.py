@@ -17,7 +17,7 @@ from tiny import ENV, MODEL
 from e2c.control.agent import Agent, PlannerConfig
 from e2c.control.base import Controller, make_world, rollout
 from e2c.control.oracle import Oracle
-from e2c.control.simple import Noisy, Random, Replay, Zero
+from e2c.control.simple import Coloured, Noisy, Random, Replay, Zero
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.evaluate import evaluate
@@ -51,13 +51,14 @@ def recorded(world: World) -> Episodes:
 
 CONTROLLERS: dict[str, Callable[[World], Controller]] = {
     "random": lambda world: Random(world, rng(1)),
+    "coloured": lambda world: Coloured(world, rng(1), T, "pink"),
     "zero": Zero,
     "replay": lambda world: Replay(recorded(world)),
     "noisy": lambda world: Noisy(Zero(world), np.full(control_space(world).shape, 9.0), rng(1)),
     "agent": untrained_agent,
     "oracle": lambda world: Oracle(world, OPTIONS),
 }
-DRAWING = {"random", "noisy"}
+DRAWING = {"random", "coloured", "noisy"}
 """Those that go on drawing when another episode begins."""
 WORLDS: dict[str, Callable[[int], World]] = {"ours": lambda B: make_world(ENV, B), "foreign": dots}
 """One control of a world that tells everything; two, with limits that differ, of one in colour."""

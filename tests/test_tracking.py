@@ -177,7 +177,7 @@ def test_a_stream_that_is_gone_stops_nothing(how: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "stderr", None if how == "none" else stream)
     with Progress("collect", 3, "frames") as progress:
         progress(3)
-    tracking._tell("something")
+    tracking.tell("something")
     if how == "broken":
         with pytest.raises(BrokenPipeError):
             stream.close()
@@ -191,7 +191,7 @@ def test_a_sentence_takes_the_place_of_the_live_line(
     stream: io.StringIO, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    tracking._tell("something")
+    tracking.tell("something")
     assert stream.getvalue() == told
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from e2c.control.base import Controller, Frames
 from e2c.data.episodes import Episodes
 from envs.world import World, control_space
+
+Noise = Literal["auto", "uniform", "white", "pink", "red"]
+"""Of random controls: independent and uniform within the limits, or of a colour. ``auto`` stands
+for what suits the world."""
+COLOURS = {"white": 0.0, "pink": 1.0, "red": 2.0}
+"""beta, by which the power ``1/f^beta`` of coloured noise falls with the frequency f."""
+GAIN = 5.0
+"""Standard deviation of coloured noise, in units of the limits; most of it is cut off there."""
 
 
 class Random:
@@ -28,6 +38,72 @@ class Random:
         """Return actions ``[B, m]``."""
         low, high = self.space.low, self.space.high
         return self.rng.uniform(low, high, (len(frames), *low.shape))
+
+
+class Coloured:
+    """Gives Gaussian noise of a colour, `GAIN` times the limits, cut off there.
+
+    Independent controls average out, and a heavy system hardly moves. Where low frequencies are
+    strong, noise pushes one way for a while; far beyond the limits, it pushes with full force.
+    Episodes and controls are independent of one another.
+
+    Args:
+        world: whose limits.
+        rng: draws.
+        steps: T, the longest that an episode may be; after it the series begins again.
+        colour: a key of `COLOURS`.
+    """
+
+    def __init__(self, world: World, rng: np.random.Generator, steps: int, colour: str) -> None:
+        self.space, self.rng, self.steps = control_space(world), rng, steps
+        self.beta, self.t = COLOURS[colour], 0
+        self.series = np.empty(0)
+
+    def reset(self, goals: Frames | None, /) -> None:
+        """Begin new series."""
+        self.t = 0
+
+    def act(self, frames: Frames, /) -> NDArray[np.float64]:
+        """Return actions ``[B, m]``."""
+        low, high = self.space.low, self.space.high
+        if self.t == 0:
+            self.series = coloured_noise((len(frames), *low.shape), self.steps, self.beta, self.rng)
+        noise = self.series[..., self.t % self.steps]
+        self.t += 1
+        return np.clip((low + high) / 2 + GAIN * (high - low) / 2 * noise, low, high)
+
+
+def coloured_noise(
+    shape: tuple[int, ...], steps: int, beta: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw Gaussian series of variance 1 with the spectrum ``1/f^beta``, ``[*shape, steps]``.
+
+    A series is a Fourier sum with Gaussian coefficients of that power (Timmer & Koenig 1995). The
+    frequency 0, where the power has no bound, gets that of the lowest frequency besides, so that
+    the mean of a series is random too.
+    """
+    count = steps // 2 + 1
+    power = np.maximum(np.arange(count), 1.0) ** -beta
+    real = np.zeros(count, np.bool_)  # frequencies that have one coefficient, not two
+    real[0], real[-1] = True, steps % 2 == 0
+    parts = rng.standard_normal((2, *shape, count))
+    coefficients = np.where(real, np.sqrt(2) * parts[0], parts[0] + 1j * parts[1])
+    variance = (np.where(real, 2, 4) * power).sum()
+    return np.fft.irfft(coefficients * np.sqrt(power / variance), steps, norm="forward")
+
+
+def random_controls(
+    world: World, rng: np.random.Generator, steps: int, noise: str = "uniform"
+) -> Controller:
+    """Return what draws controls: `Random` for uniform, or `Coloured` with the colour of that name.
+
+    Args:
+        world: whose limits.
+        rng: draws.
+        steps: the longest that an episode may be.
+        noise: uniform, or a key of `COLOURS`.
+    """
+    return Random(world, rng) if noise == "uniform" else Coloured(world, rng, steps, noise)
 
 
 class Zero:

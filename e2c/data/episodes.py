@@ -134,11 +134,10 @@ class Episodes:
         """Return observations as networks see them: ``[N, C, H, W]``."""
         return self.layout.to_planes(self.observations(which))
 
-    def mean_planes(self) -> NDArray[np.float32]:
-        """Return the mean of all observations, ``[C, H, W]`` in grey levels, a piece at a time."""
-        count = len(self.first_frames)
-        chosen = (slice(first, first + PIECE) for first in range(0, count, PIECE))
-        return mean_of(self.planes(which) for which in chosen)
+    def plane_pieces(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield all observations as networks see them, ``[N, C, H, W]``, a piece at a time."""
+        for first in range(0, len(self.first_frames), PIECE):
+            yield self.planes(slice(first, first + PIECE))
 
     def goal_planes(self) -> NDArray[np.uint8] | None:
         """Return `goals` as networks see them, ``[E, C, H, W]``."""

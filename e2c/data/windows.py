@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,16 +24,23 @@ class Windows:
         horizon: T, transitions in a window.
         own_share: share of each batch that is drawn from the own episodes, once there are any.
         device: where batches are put.
+        see: makes of uint8 frames ``[..., K, H, W]`` what is learned from.
 
     Raises:
         E2CError: when no episode is as long as a window.
     """
 
     def __init__(
-        self, data: Sequence[Episodes], horizon: int, own_share: float, device: torch.device
+        self,
+        data: Sequence[Episodes],
+        horizon: int,
+        own_share: float,
+        device: torch.device,
+        see: Callable[[Tensor], Tensor] = lambda frames: frames,
     ) -> None:
         self.horizon, self.own_share, self.device = horizon, own_share, device
         self.frames_per_observation = data[0].frames_per_observation
+        self.see = see
         self._is_colour, self._parts = data[0].layout.is_colour, [part.frames for part in data]
         self.actions = torch.from_numpy(np.concatenate([part.actions for part in data]))
         starts, frame, action = [], 0, 0
@@ -51,8 +58,8 @@ class Windows:
     @functools.cached_property
     def mean_observation(self) -> Tensor:
         """The mean of all frames, in the place of each: ``[C, H, W]`` in [0, 1]."""
-        mean = mean_of(piece for part in self._parts for piece in pieces(part))
-        frame = torch.from_numpy(channels_first(mean, self._is_colour)) / 255
+        read = (np.array(piece) for part in self._parts for piece in pieces(part))
+        frame = torch.from_numpy(mean_of(self._seen(frames).numpy() for frames in read)) / 255
         return frame.tile(self.frames_per_observation, 1, 1).to(self.device)
 
     @functools.cached_property
@@ -61,7 +68,11 @@ class Windows:
 
         `sample` does without it, and reads no more than a batch; a GPU keeps all.
         """
-        return torch.from_numpy(channels_first(np.concatenate(self._parts), self._is_colour))
+        return self._seen(np.concatenate(self._parts))
+
+    def _seen(self, frames: NDArray[np.uint8]) -> Tensor:
+        """Return recorded frames ``[..., K, H, W]`` as they are seen."""
+        return self.see(torch.from_numpy(channels_first(frames, self._is_colour)))
 
     def __len__(self) -> int:
         """Number of different windows."""
@@ -93,7 +104,7 @@ class Windows:
             here = (begin <= wanted) & (wanted < begin + len(part))
             chosen[here] = part[wanted[here] - begin]
             begin += len(part)
-        return torch.from_numpy(channels_first(chosen, self._is_colour)).flatten(-4, -3)
+        return self._seen(chosen).flatten(-4, -3)
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Draw ``batch_size`` windows: the first frame and the first action of each, ``[B, 2]``."""

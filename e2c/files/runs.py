@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -40,6 +41,13 @@ TRAINED = Path(__file__).parents[1] / "trained" / "pendulum"
 
 FOUND_OUT = ("data_sha256", "goal_sha256")
 """What a recipe need not say when it is given, and says when it was begun."""
+CHOSEN = (
+    "config.data.noise",
+    "config.data.episode_length",
+    "config.model.view",
+    "config.optimiser.blur",
+)
+"""What a recipe may leave to be chosen, by "auto" or None, and says when it was begun."""
 MAX_CONFIG_BYTES = 50_000
 """A configuration file larger than this is refused unread: YAML is slow to read."""
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
@@ -141,5 +149,10 @@ def differences(folder: Path, recipe: Recipe) -> list[str]:
     return [
         f"{name} is {there.get(name)!r}, not {value!r}"
         for name, value in leaves(recipe)
-        if value != there.get(name) and (value or name not in FOUND_OUT)
+        if value != there.get(name) and not _is_left_open(name, value)
     ]
+
+
+def _is_left_open(name: str, value: Any) -> bool:
+    """Say whether a recipe leaves to the run what it says under ``name``."""
+    return (name in FOUND_OUT and not value) or (name in CHOSEN and value in ("auto", None))

@@ -129,7 +129,7 @@ def _write(stream: TextIO, text: str) -> None:
         stream.flush()
 
 
-def _tell(sentence: str) -> None:
+def tell(sentence: str) -> None:
     """Tell the user one line, in the place of an unfinished live line."""
     stream = _standard_error()
     _write(stream, f"{CLEAR_LINE if _is_terminal(stream) else ''}e2c: {sentence}\n")
@@ -256,7 +256,7 @@ class _Wandb:
         try:
             self._process, self._socket = _start_process()
         except OSError as error:
-            _tell(f"wandb is off, since its process did not start ({error}); the run goes on.")
+            tell(f"wandb is off, since its process did not start ({error}); the run goes on.")
         self.send("begin", vars(about))
 
     def send(self, kind: str, content: Any) -> None:
@@ -291,7 +291,7 @@ class _Wandb:
             if not said:
                 raise ConnectionError
             for sentence in said.decode(errors="replace").splitlines():
-                _tell(sentence)
+                tell(sentence)
 
     def _end(self, connection: socket.socket, error: OSError) -> None:
         """Let go of the process, which must not outlive the run, and tell if it went wrong."""
@@ -306,7 +306,7 @@ class _Wandb:
             failed = late
         if failed:
             why = f"did not answer for {self._patience:.0f} s" if late else "ended by itself"
-            _tell(f"wandb is off from here on, since its process {why}; the run goes on.")
+            tell(f"wandb is off from here on, since its process {why}; the run goes on.")
 
 
 def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -332,7 +332,7 @@ def _allowed_here(mode: WandbMode) -> WandbMode:
     private: dict[str, WandbMode] = {"disabled": "off", "offline": "offline", "dryrun": "offline"}
     allowed = min(mode, private.get(said, mode), key=("off", "offline", "online").index)
     if allowed != mode:
-        _tell(f"wandb is {allowed}, since the environment says so (WANDB_MODE, WANDB_DISABLED).")
+        tell(f"wandb is {allowed}, since the environment says so (WANDB_MODE, WANDB_DISABLED).")
     return allowed
 
 

@@ -12,21 +12,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from e2c.config import Config, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import Frames
 from e2c.control.goals import content_hash, read_goal
 from e2c.data import episodes as recorded
-from e2c.data.episodes import Episodes
+from e2c.data.episodes import Episodes, mean_of
+from e2c.data.looks import look_at
 from e2c.data.windows import Windows
 from e2c.errors import E2CError
 from e2c.files import runs
 from e2c.files.provenance import provenance
-from e2c.files.tracking import Tracker, WandbMode
+from e2c.files.tracking import Tracker, WandbMode, tell
 from e2c.files.untrusted import shown
 from e2c.learning import own
-from e2c.learning.collect import collect_transitions, load_data
+from e2c.learning.collect import chosen, collect_transitions, load_data
+from e2c.learning.looks import choose
 from e2c.learning.state import RunState, load_state, save_state
 from e2c.learning.trainer import Trainer, TrainingState
 from e2c.models.base import LatentModel, ProblemSpec
@@ -52,6 +55,8 @@ class Run:
     """0 while training on the first data, k in round k, and one more once training is over."""
     kept: dict[str, Any] = field(default_factory=dict)
     """After which round the model was kept, and the distances to the goal that decided."""
+    collapsed: dict[str, Any] | None = None
+    """Figures of a collapse of the posterior, where the last logged steps show one."""
     resumed_at: float = field(default_factory=time.perf_counter)
     saved_at: float = field(default_factory=time.perf_counter)
 
@@ -64,6 +69,14 @@ class Run:
     def transitions(self) -> int:
         """Transitions used so far, own episodes included."""
         return sum(d.transitions for d in self.data)
+
+    def see(self, frames: Tensor) -> Tensor:
+        """Return recorded frames as the networks see them; on the CPU, where data are kept."""
+        silhouette = self.model.silhouette
+        if silhouette is None:
+            return frames
+        seen: Tensor = copy.deepcopy(silhouette).cpu()(frames)
+        return seen
 
     @property
     def given_goal(self) -> Frames | None:
@@ -110,20 +123,27 @@ def begin(
     wandb_mode: WandbMode,
 ) -> Run:
     """Take the run up where it stands, or begin it: the first data, the untrained model."""
-    started, config, state = time.perf_counter(), recipe.config, load_state(folder)
+    started, state = time.perf_counter(), load_state(folder)
     goal = np.zeros(spec.layout.shape, np.uint8)  # a state holds the goal
     if state is None:
         goal, recipe = _goal(recipe, world, spec)
-    planes = spec.layout.to_planes(goal)
-    model = build_model(config.model, spec, planes, recipe.seed).to(place)
-    trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
-    if state is None:
-        data, recipe = _first_data(recipe, spec)
+        data, recipe = _first_data(recipe, world, spec)
     else:
         data, recipe = _data_so_far(folder, state), runs.read_recipe(folder / runs.CONFIG)
+    looks = look_at(data[0])
+    config, why = choose(recipe.config, looks)
+    if why:
+        tell(f"the first data look like this: {why}.")
+    recipe = replace(recipe, config=config)
     Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
-    mean = torch.from_numpy(data[0].mean_planes() / 255)
-    model.decoder.start_at(mean.to(place))
+    planes = spec.layout.to_planes(goal)
+    model = build_model(config.model, spec, planes, recipe.seed)
+    if model.silhouette is not None:
+        model.silhouette.take(looks)
+    seen = (model.see(torch.from_numpy(piece)).numpy() for piece in data[0].plane_pieces())
+    mean = torch.from_numpy(mean_of(seen) / 255)
+    model.to(place).decoder.start_at(mean.to(place))
+    trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
     if state is None:
         runs.write_recipe(folder, recipe)
         data[0].save(own.data_file(folder, 0))
@@ -183,16 +203,29 @@ def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
         ) from None
 
 
-def _first_data(recipe: Recipe, spec: ProblemSpec) -> tuple[list[Episodes], Recipe]:
-    """Return the data given, or random transitions; and the recipe, which knows the data's hashes.
+def _first_data(
+    recipe: Recipe, world: World | None, spec: ProblemSpec
+) -> tuple[list[Episodes], Recipe]:
+    """Return the data given, or random transitions; and the recipe, which then says all of them.
 
     Raises:
         E2CError: when the recipe knows other hashes: the files were changed since.
     """
-    options = recipe.config.data
     if not recipe.data:
-        count, length = options.transitions, options.episode_length
-        return [collect_transitions(spec.env, count, length, recipe.seed, **spec.options)], recipe
+        assert world is not None
+        options = chosen(recipe.config.data, world)
+        if options.noise != "uniform":
+            tell(f"the first data: {options.noise} noise on the controls, from ordinary resets.")
+        drawn = collect_transitions(
+            spec.env,
+            options.transitions,
+            options.episode_length,
+            recipe.seed,
+            noise=options.noise,
+            restarts=options.restarts,
+            **spec.options,
+        )
+        return [drawn], replace(recipe, config=replace(recipe.config, data=options))
     parts = load_data([Path(path) for path in recipe.data], spec)
     hashes = tuple(part.content_hash for part in parts)
     for path, known, found in zip(recipe.data, recipe.data_sha256, hashes, strict=False):

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from e2c.config import Recipe
+from e2c.config import DataConfig, Recipe
 from e2c.control.agent import Agent, check_task
 from e2c.control.base import Controller, make_world, problem_spec, rollout
-from e2c.control.simple import Noisy, Random
+from e2c.control.simple import Noise, Noisy, random_controls
 from e2c.data import episodes as recorded
 from e2c.data.episodes import RECORDING, Episodes, read_provenance
 from e2c.errors import E2CError
@@ -22,7 +22,10 @@ from e2c.models.base import ProblemSpec
 from e2c.models.checkpoint import MAX_STEPS
 from e2c.options import to_dict
 from envs import Camera
-from envs.world import Simulated, World
+from envs.world import Simulated, World, episode_steps
+
+RESTART_STEPS = 25
+"""Steps of an episode that begins at a random restart."""
 
 
 def collect(
@@ -31,26 +34,30 @@ def collect(
     rng: np.random.Generator,
     agent: Agent | None = None,
     exploration: float = 0.0,
+    noise: Noise = "auto",
+    restarts: bool = True,
     source: Mapping[str, Any] | None = None,
 ) -> Episodes:
     """Record one episode in each environment of a world.
-
-    A simulated world begins at random restarts, which cover its states; any other begins where it
-    is reset to.
 
     Args:
         world: what is acted in.
         length: steps of an episode.
         rng: draws the starts and the controls.
-        agent: acts, with noise; without one, controls are uniform within the limits.
+        agent: acts, with noise; without one, controls are random.
         exploration: standard deviation of the noise on the agent's controls, as a share of the
             limits.
+        noise: what random controls are.
+        restarts: whether a simulated world begins at random restarts, which cover its states. Any
+            other begins where it is reset to.
         source: what made them, for their provenance.
     """
-    controller: Controller = Random(world, rng)
+    restarts = has_restarts(world, restarts)
+    noise = suited(noise, restarts)
+    controller: Controller = random_controls(world, rng, length, noise)
+    made = {"controller": "random" if noise == "uniform" else f"{noise} noise"}
     if agent is not None:
-        controller = noisy(agent, exploration, rng)
-    restarts = isinstance(world.unwrapped, Simulated)
+        controller, made = noisy(agent, exploration, rng), {"controller": "agent"}
     options: dict[str, Any] = {"restart": True} if restarts else {}
     frames = (length + 1) / length
     with Progress("collect", int(world.num_envs * length * frames), "frames") as progress:
@@ -62,8 +69,24 @@ def collect(
             watch=lambda t: progress(int(world.num_envs * t * frames)),
             **options,
         )
-    made = {"controller": "random" if agent is None else "agent", "restarts": restarts}
-    return with_source(episodes, {**made, "length": length, **(source or {})})
+    return with_source(episodes, {**made, "restarts": restarts, "length": length, **(source or {})})
+
+
+def chosen(options: DataConfig, world: World) -> DataConfig:
+    """Return options in which what was left to be chosen is chosen, as suits a world."""
+    restarts = has_restarts(world, options.restarts)
+    length = options.episode_length or (RESTART_STEPS if restarts else episode_steps(world))
+    return replace(options, noise=suited(options.noise, restarts), episode_length=length)
+
+
+def suited(noise: Noise, restarts: bool) -> Noise:
+    """Return the random controls that suit: without restarts, those that move most."""
+    return noise if noise != "auto" else "uniform" if restarts else "pink"
+
+
+def has_restarts(world: World, wanted: bool = True) -> bool:
+    """Say whether episodes of a world begin at random states, if that is wanted."""
+    return wanted and isinstance(world.unwrapped, Simulated)
 
 
 def noisy(agent: Agent, exploration: float, rng: np.random.Generator) -> Noisy:
@@ -79,10 +102,12 @@ def with_source(episodes: Episodes, source: Mapping[str, Any]) -> Episodes:
 def collect_transitions(
     env_id: str,
     transitions: int,
-    length: int,
+    length: int | None,
     seed: int,
     agent: Agent | None = None,
     exploration: float = 0.0,
+    noise: Noise = "auto",
+    restarts: bool = True,
     **options: Any,
 ) -> Episodes:
     """Record episodes of at most ``length`` steps until there are enough transitions.
@@ -90,20 +115,26 @@ def collect_transitions(
     Args:
         env_id: of the world.
         transitions: how many to record, rounded up to whole episodes.
-        length: steps of an episode; one that the world ends earlier is shorter.
+        length: steps of an episode, which the world may end earlier; None for what `chosen` says.
         seed: of starts and controls.
-        agent: acts, with noise; without one, controls are uniform within the limits.
+        agent: acts, with noise; without one, controls are random.
         exploration: the noise on the agent's controls, as a share of the limits.
+        noise: see `collect`.
+        restarts: see `collect`.
         options: of the world, see `make_world`.
     """
     rng, parts = np.random.default_rng(seed), list[Episodes]()
-    spec = problem_spec(make_world(env_id, 1, **options), options)
+    alone = make_world(env_id, 1, **options)
+    spec = problem_spec(alone, options)
     if agent is not None:
         check_task(agent, spec)
-    steps = min(length, spec.episode_steps)
+    wanted = chosen(DataConfig(episode_length=length, noise=noise, restarts=restarts), alone)
+    assert wanted.episode_length is not None
+    steps = min(wanted.episode_length, spec.episode_steps)
     while (missing := transitions - sum(part.transitions for part in parts)) > 0:
         world = make_world(env_id, -(-missing // steps), **options)
-        parts.append(collect(world, steps, rng, agent, exploration, {"seed": seed}))
+        source = {"seed": seed}
+        parts.append(collect(world, steps, rng, agent, exploration, noise, restarts, source))
         world.close()
     return recorded.join(parts)
 

@@ -23,10 +23,11 @@ from e2c.evaluation.assessment import (
 )
 from e2c.evaluation.disturbances import Disturbance
 from e2c.files import runs
-from e2c.files.tracking import Progress, WandbMode
+from e2c.files.tracking import Progress, WandbMode, tell
 from e2c.files.whole import write_json
 from e2c.learning import own
 from e2c.learning.begin import Run, begin
+from e2c.learning.collapse import collapse, sentence
 from e2c.learning.collect import find_task, without_environment
 from e2c.learning.schedule import Phase
 from e2c.learning.together import optimise
@@ -97,6 +98,8 @@ def train_side_by_side(
             claims.enter_context(runs.claimed(folder, recipe))
         try:
             for recipe, folder in zip(recipes, folders, strict=True):
+                if begun:  # what is chosen from the first one's data holds for all
+                    recipe = replace(recipe, config=begun[0].config)
                 begun.append(begin(recipe, folder, world, spec, place, wandb_mode))
             with _oracle(begun[0], world) as ideal:
                 _learn(begun)
@@ -167,7 +170,7 @@ def _fit(side_by_side: Sequence[Run], phase: Phase, name: str) -> None:
         for run in side_by_side:
             timed.enter_context(run.timed("train"))
         windows = [
-            Windows(run.data, data.objective.horizon, data.data.own_share, place)
+            Windows(run.data, data.objective.horizon, data.data.own_share, place, run.see)
             for run in side_by_side
         ]
         pending: list[list[dict[str, float]]] = [[] for _ in side_by_side]
@@ -197,10 +200,19 @@ def _keep(run: Run, windows: Windows, rows: list[dict[str, float]], row: dict[st
     rows.append(row)
     if trainer.done % LOG_EVERY == 0:
         run.tracker.log(_mean(rows))
+        _look_for_collapse(run, _mean(rows))
         rows.clear()
     due = trainer.done % KEEP_EVERY == 0 and trainer.keep(windows)
     if due and time.perf_counter() - run.saved_at > SAVE_SECONDS:
         run.save_state(trainer.kept)
+
+
+def _look_for_collapse(run: Run, row: Mapping[str, float]) -> None:
+    """Tell once when the posterior has collapsed; a later row may show that it has recovered."""
+    found = collapse(row, run.trainer)
+    if found and not run.collapsed:
+        tell(sentence(found))
+    run.collapsed = found
 
 
 def _progress_text(run: Run, row: Mapping[str, float]) -> str:
@@ -272,6 +284,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "steps": run.trainer.step,
         "skipped_steps": run.trainer.skipped,
         "recoveries": run.trainer.recoveries,
+        **({"collapsed": sentence(run.collapsed)} if run.collapsed else {}),
         **({"kept": run.kept} if run.kept else {}),
         "resumed": len(run.sessions) - 1,
         "seconds": run.seconds,

@@ -30,8 +30,9 @@ class OptimiserConfig:
     """Adam's decay of squared gradients."""
     decay: float = option(0.1, 1e-6, 1e3)
     """Factor by which the step size has fallen at the end of each phase; 1 keeps it."""
-    blur: float = option(0.0)
-    """Blur of the images that training starts from, a standard deviation [px]; 0 for none."""
+    blur: float | None = option(None)
+    """Blur of the images that training starts from, a standard deviation [px]; 0 for none. Left
+    out, it is chosen from the first data; see e2c/learning/looks.py."""
     blur_until: float = option(0.4, 0, 1)
     """Share of the first phase over which the blur falls to none, linearly."""
     clip: float = option(100.0)
@@ -82,5 +83,5 @@ class Schedule:
         """Return the blur [px]: in the first phase it falls, later there is none."""
         if not self.phase.ramp:
             return 0.0
-        blur, until = self.optimiser.blur, self.optimiser.blur_until
+        blur, until = self.optimiser.blur or 0.0, self.optimiser.blur_until
         return falling_blur(blur, until, done / self.phase.steps)

@@ -18,6 +18,7 @@ from e2c.models.encoders import ENCODERS
 from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.options import ModelConfig
+from e2c.models.silhouette import Silhouette
 from e2c.models.transitions import LocallyLinear, Transition
 from e2c.options import look_up
 from envs.images import ImageLayout
@@ -87,6 +88,7 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
 
     goal: Tensor
     latent_variance: Tensor
+    silhouette: Silhouette | None
     objective: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
     """The class of the objective's options."""
     term_titles: ClassVar[Mapping[str, str]]
@@ -104,6 +106,7 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         self.encoder = encoder(spec.planes, config)
         self.decoder = self.build_decoder(config, spec)
         self.transition = self.dynamics(config, spec.control_scale)
+        self.silhouette = Silhouette(spec.planes) if config.view == "silhouette" else None
         self.register_buffer("goal", goal)
         self.register_buffer("latent_variance", torch.ones(()))
 
@@ -138,9 +141,14 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         loss = torch.stack([share * terms[name] for name, share in weights.items()]).sum()
         return loss, terms
 
+    def see(self, frames: Tensor) -> Tensor:
+        """Return uint8 ``frames [..., C, H, W]`` as the networks see them, of the same shape."""
+        seen: Tensor = frames if self.silhouette is None else self.silhouette(frames)
+        return seen
+
     def encode(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
         """Encode uint8 observations ``[..., C, H, W]`` to ``q(z|x)`` over ``[..., n]``."""
-        x = torch.as_tensor(observations).to(self.goal.device).float() / 255
+        x = self.see(torch.as_tensor(observations).to(self.goal.device)).float() / 255
         q: DiagonalGaussian = self.encoder(x)
         return q
 
@@ -161,8 +169,11 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
 
     def decode(self, z: Tensor) -> NDArray[np.uint8]:
         """Draw what ``z [..., n]`` looks like, uint8 ``[..., C, H, W]``."""
-        drawn: NDArray[np.uint8] = self.decoder.draw(z).cpu().numpy()
-        return drawn
+        drawn = self.decoder.draw(z)
+        if self.silhouette is not None:
+            drawn = self.silhouette.inverse(drawn)
+        shown: NDArray[np.uint8] = drawn.cpu().numpy()
+        return shown
 
     @torch.no_grad()
     def measure(self, observations: NDArray[np.uint8]) -> None:
@@ -172,4 +183,5 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         """
         latents = self.encode(observations).mean
         self.latent_variance.copy_(latents.var(0).sum())
-        self.decoder.remember(torch.from_numpy(observations), latents)
+        seen = self.see(torch.from_numpy(observations).to(latents.device))
+        self.decoder.remember(seen, latents)

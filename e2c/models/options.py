@@ -7,6 +7,9 @@ from typing import Literal
 
 from e2c.options import WIDTHS, option
 
+View = Literal["auto", "plain", "silhouette"]
+"""How frames are seen."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -20,6 +23,9 @@ class ModelConfig:
     """What is learned and by which objective; the names are in e2c/models/methods.py."""
     latent_dim: int = option(5, 1, 256)
     """n, the dimension of the latent state."""
+    view: View = "auto"
+    """What the networks see: frames as they are, or what stands out from a still background, white
+    on black. auto: chosen from the first data; see e2c/learning/looks.py."""
     encoder: str = "mlp"
     """Network that encodes images: mlp, conv, or another of e2c/models/encoders.py."""
     encoder_hidden: tuple[int, ...] = option((128, 128), *WIDTHS)

@@ -29,6 +29,7 @@ SUMMARY: Shape = {
     "steps": int,
     "skipped_steps": int,
     "recoveries?": [{"step": float, "learning_rate": float, "reason": str}],
+    "collapsed?": str,
     "resumed?": int,
     "seconds": {"total": float, str: float},
     "open_loop_error?": [float],

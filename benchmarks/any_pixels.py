@@ -1,0 +1,226 @@
+"""Frames that nobody here drew: Gymnasium's Pendulum-v1, from its own pictures and a goal image.
+
+python -m benchmarks.any_pixels                    # seeds 0 to 4
+python -m benchmarks.any_pixels --seeds 100 101    # others
+python -m benchmarks.any_pixels --seeds            # only draw the table from what is there
+
+Every seed is a training run from nothing on 3,000 transitions: pink noise from ordinary
+resets, then own episodes. It is evaluated on 20 starts and leaves one JSON file in
+``benchmarks/results/any_pixels``; a finished one is never computed again. States are read to score,
+and by the oracle, which acts from the same starts in our own simulation of the same mechanics.
+Needs pygame.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import gymnasium
+import numpy as np
+import torch
+import tyro
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+
+from benchmarks.cells import complain, compute
+from e2c.config import Config, EvaluationConfig, Recipe
+from e2c.control.base import Frames, make_world, rollout
+from e2c.control.oracle import Oracle
+from e2c.control.simple import Random, Zero
+from e2c.errors import run_command
+from e2c.evaluation.evaluate import evaluate
+from e2c.evaluation.scores import Scores, score
+from e2c.files.provenance import provenance
+from e2c.files.whole import write_json, write_whole
+from e2c.learning import run
+from e2c.options import to_dict
+from e2c.presets import preset
+from envs import Camera
+from envs.world import World, begin, settle_steps
+
+RESULTS = Path(__file__).parent / "results" / "any_pixels"
+ENV, SCORED, OURS = "Pendulum-v1", "Scored/Pendulum-v1", "E2C/PendulumSwingUp-v0"
+START_SEED, STARTS, STEPS = 1000, 20, 200
+GOAL_REGION = 0.2
+"""A pendulum is in the goal region up to this angle from upright [rad]."""
+CAMERA = Camera(crop=(110, 390, 110, 390))
+"""Looks at the middle of the picture of 500x500, which the rod never leaves."""
+OTHERS = ("oracle", "random", "zero")
+
+
+def _config() -> Config:
+    """The default, with small networks and at most 5,000 transitions."""
+    base = preset("default", ENV)
+    return replace(
+        base,
+        camera=CAMERA,
+        model=replace(base.model, encoder_hidden=(128, 128), decoder_hidden=(64, 64)),
+        data=replace(base.data, transitions=2000, rounds=5, episodes_per_round=1),
+        optimiser=replace(base.optimiser, steps=3000, steps_per_round=300),
+        evaluation=EvaluationConfig(0),
+    )
+
+
+class Scored(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Tells state and goal region in its infos; nothing is learned from them."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Reset, and tell."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, info | self._told()
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, and tell."""
+        *seen, info = self.env.step(action)
+        return (*seen, info | self._told())
+
+    def _told(self) -> dict[str, Any]:
+        pendulum: Any = self.unwrapped
+        angle, velocity = pendulum.state
+        angle = (angle + np.pi) % (2 * np.pi) - np.pi
+        return {"state": np.array([angle, velocity]), "is_goal": bool(abs(angle) <= GOAL_REGION)}
+
+
+def scored(render_mode: str | None = None, **_: Any) -> Scored:
+    """Make one pendulum that is scored."""
+    return Scored(PendulumEnv(render_mode))
+
+
+def scored_world(count: int) -> World:
+    """Make ``count`` pendulums that are scored, seen by the camera."""
+    if SCORED not in gymnasium.registry:
+        gymnasium.register(SCORED, scored, max_episode_steps=STEPS)
+    return make_world(SCORED, count, camera=to_dict(CAMERA))
+
+
+def goal_picture() -> Frames:
+    """Return the picture ``[h, w, 3]`` of the pendulum upright and at rest."""
+    env = PendulumEnv("rgb_array")
+    env.reset()
+    env.state = np.zeros(2)
+    picture = np.asarray(env.render(), np.uint8)
+    env.close()
+    return picture
+
+
+@dataclass(frozen=True)
+class AnyPixels:
+    """Measure over seeds, cell by cell, and draw the table."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Seeds to measure."""
+    jobs: int = 1
+    """Cells computed at the same time, each on its share of the cores."""
+    cell: str = ""
+    """Compute this one cell here, a seed or the name of a controller, and nothing else."""
+
+    def __call__(self) -> None:
+        """Compute what is missing, then draw the table."""
+        if self.cell:
+            write_json(_path(self.cell), {**_measure(self.cell), **provenance()})
+            return
+        names = [*OTHERS, *map(str, self.seeds)] if self.seeds else []
+        missing = [name for name in names if not _path(name).exists()]
+        failed = compute("benchmarks.any_pixels", missing, self.jobs)
+        text = table(_cells())
+        write_whole(RESULTS / "table.md", lambda aside: aside.write_text(text + "\n"))
+        print(text)
+        complain(failed)
+
+
+def _measure(cell: str) -> dict[str, Any]:
+    """Return the figures of a cell, with the start seed that all share."""
+    found = _trained(int(cell)) if cell.isdecimal() else _other(cell)
+    return {"cell": cell, "env": ENV, "start_seed": START_SEED, **found}
+
+
+def _trained(seed: int) -> dict[str, Any]:
+    """Train with one seed, and evaluate."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        goal = Path(folder) / "goal.png"
+        cv2.imwrite(str(goal), goal_picture()[..., ::-1])
+        recipe = Recipe(_config(), seed=seed, goal=str(goal))
+        trained = run.train(recipe, Path(folder) / "run")
+    goals = np.repeat(CAMERA.look_at(goal_picture())[None], STARTS, 0)
+    played = evaluate(scored_world(STARTS), trained.agent, START_SEED, goals)
+    seconds = {**trained.seconds, "total": time.perf_counter() - started}
+    return {
+        "seed": seed,
+        "transitions": trained.transitions,
+        **_figures(played.scores),
+        "run_seconds": seconds,
+        "config": to_dict(trained.config),
+    }
+
+
+def _other(name: str) -> dict[str, Any]:
+    """Let a controller that learns nothing act from the same starts."""
+    world = scored_world(STARTS)
+    if name == "oracle":
+        return _figures(_ideal(world))
+    draws = np.random.default_rng(START_SEED)
+    controller = Random(world, draws) if name == "random" else Zero(world)
+    return _figures(evaluate(world, controller, START_SEED).scores)
+
+
+def _ideal(world: World) -> Scores:
+    """Let the oracle act in our own simulation, from the starts of ``world``."""
+    _, infos = begin(world, np.random.default_rng(START_SEED))
+    ours = make_world(OURS, STARTS)
+    expert, draws = Oracle(ours, _config().planner), np.random.default_rng(START_SEED)
+    starts = np.stack(infos["state"])
+    return score(rollout(ours, expert, STEPS, draws, states=starts), settle_steps(world))
+
+
+def _figures(scores: Scores) -> dict[str, Any]:
+    return {**scores.summary(), "episodes": scores.rows()}
+
+
+def table(cells: dict[str, dict[str, Any]]) -> str:
+    """Return the figures of the finished cells as Markdown.
+
+    Args:
+        cells: what each cell measured, by its name: a seed or the name of a controller.
+    """
+    lines = ["| | transitions | success | time in goal | return |", "|---|---|---|---|---|"]
+    seeds = [cell for name, cell in cells.items() if name.isdecimal()]
+    for name, cell in cells.items():
+        title = f"seed {name}" if name.isdecimal() else name
+        lines.append(_line(title, cell.get("transitions"), [cell]))
+    if seeds:
+        worst = min(cell["success_rate"] for cell in seeds)
+        title = f"mean of {len(seeds)} seeds (worst {worst:.0%})"
+        lines.append(_line(title, seeds[0]["transitions"], seeds))
+    return "\n".join(lines)
+
+
+def _line(title: str, transitions: int | None, cells: list[dict[str, Any]]) -> str:
+    keys = ("success_rate", "time_in_goal", "return_mean")
+    success, share, total = (float(np.mean([cell[key] for cell in cells])) for key in keys)
+    used = "-" if transitions is None else f"{transitions:,}"
+    return f"| {title} | {used} | {success:.0%} | {share:.3f} | {total:.0f} |"
+
+
+def _cells() -> dict[str, dict[str, Any]]:
+    """Read the finished cells: seeds in their order, then the other controllers."""
+    paths = RESULTS.glob("*.json")
+    stems = sorted(path.stem for path in paths)
+    seeds = sorted((stem for stem in stems if stem.isdecimal()), key=int)
+    names = [*seeds, *(stem for stem in stems if not stem.isdecimal())]
+    return {name: json.loads(_path(name).read_text()) for name in names}
+
+
+def _path(cell: str) -> Path:
+    return RESULTS / f"{cell}.json"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    run_command(lambda: tyro.cli(AnyPixels)())

@@ -1,0 +1,57 @@
+"""What frames look like: how bright the background is, and how much stands out from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2c.data.episodes import Episodes
+from envs.images import channels_first
+
+MOST_FRAMES = 500
+"""So many frames are looked at, evenly spread."""
+STANDS_OUT = 0.2
+"""A pixel stands out that differs from the background by more than this share of `Looks.peak`."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was found in frames of K planes of H x W pixels; brightness is in [0, 1].
+
+    Attributes:
+        background: uint8 ``[K, H, W]``, the median of every pixel over the frames.
+        darker: bool ``[K, H, W]``, where what stands out is darker than the background.
+        level: the median brightness of the background.
+        peak: how far a pixel in a thousand differs from the background at least.
+        contrast: the median difference of the pixels that stand out; 0 where none does.
+        moving: the mean share of a frame's pixels that stand out.
+    """
+
+    background: NDArray[np.uint8]
+    darker: NDArray[np.bool_]
+    level: float
+    peak: float
+    contrast: float
+    moving: float
+
+
+def look_at(episodes: Episodes) -> Looks:
+    """Look at the frames of recorded episodes."""
+    chosen = np.linspace(0, len(episodes.frames) - 1, MOST_FRAMES).astype(int)
+    frames = episodes.frames[np.unique(chosen)]
+    frames = channels_first(frames, episodes.layout.is_colour)
+    background = np.median(frames, 0).astype(np.uint8)
+    away = frames.astype(np.int16) - background
+    distance = np.abs(away)
+    peak = float(np.quantile(distance, 0.999))
+    stands_out = distance > max(STANDS_OUT * peak, 1.0)
+    return Looks(
+        background=background,
+        darker=(away * stands_out).sum(0) < 0,
+        level=float(np.median(background)) / 255,
+        peak=peak / 255,
+        contrast=float(np.median(distance[stands_out])) / 255 if stands_out.any() else 0.0,
+        moving=float(stands_out.mean()),
+    )
