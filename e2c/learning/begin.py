@@ -16,7 +16,8 @@ import torch
 from e2c.config import Config, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import Frames
-from e2c.control.goals import content_hash, read_goal
+from e2c.control.goals import content_hash, given_goal
+from e2c.control.novelty import Novelty
 from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.data.windows import Windows
@@ -52,6 +53,8 @@ class Run:
     """0 while training on the first data, k in round k, and one more once training is over."""
     kept: dict[str, Any] = field(default_factory=dict)
     """After which round the model was kept, and the distances to the goal that decided."""
+    novelty: Novelty | None = None
+    """Whether the goal looks like anything in the data; known when the run has ended."""
     resumed_at: float = field(default_factory=time.perf_counter)
     saved_at: float = field(default_factory=time.perf_counter)
 
@@ -68,7 +71,7 @@ class Run:
     @property
     def given_goal(self) -> Frames | None:
         """The observation that the user wants to reach, in place of the world's own goals."""
-        if not self.recipe.goal:
+        if not (self.recipe.goal or self.recipe.goal_state):
             return None
         return self.spec.layout.from_planes(self.model.goal.cpu().numpy())
 
@@ -146,11 +149,12 @@ def _goal(recipe: Recipe, world: World | None, spec: ProblemSpec) -> tuple[Frame
     Raises:
         E2CError: when there is neither, or the recipe knows another hash of what is given.
     """
-    if recipe.goal:
-        given = read_goal(recipe.goal, spec)
+    given = given_goal(recipe.goal, recipe.goal_state, spec)
+    if given is not None:
         found = content_hash(given)
         if recipe.goal_sha256 not in ("", found):
-            raise _changed(recipe.goal, recipe.goal_sha256, found, "--goal")
+            name = recipe.goal or f"The goal {list(recipe.goal_state)}"
+            raise _changed(name, recipe.goal_sha256, found, "--goal")
         return given, replace(recipe, goal_sha256=found)
     goal: Any = None if world is None else getattr(world.unwrapped, "goal", None)
     if goal is None and world is not None:
