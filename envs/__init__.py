@@ -22,6 +22,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from envs.camera import Camera
 from envs.gymnasium_world import explained, gymnasium_world
+from envs.mujoco_graphics import DM_CONTROL, register_dm_control
 from envs.native import TaskWorld
 from envs.world import World, check_world, shows_images
 
@@ -97,9 +98,11 @@ def _spec_of(env_id: str) -> EnvSpec:
     """Return what Gymnasium knows of ``Id-v0``, or of ``module:Id-v0`` when it is imported.
 
     Raises:
-        ValueError: when there is no such module or id.
+        ValueError: when there is no such module or id, or dm_control is not installed.
     """
     module, _, name = env_id.rpartition(":")
+    if name.startswith(DM_CONTROL):
+        register_dm_control(name)
     try:
         if module:
             importlib.import_module(module)
