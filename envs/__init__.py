@@ -14,6 +14,7 @@ any other Gymnasium environment that renders: B episodes side by side (see `envs
 
 import difflib
 import importlib
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,11 +23,11 @@ from gymnasium.envs.registration import EnvSpec
 
 from envs.camera import Camera
 from envs.gymnasium_world import explained, gymnasium_world
-from envs.mujoco_graphics import DM_CONTROL, register_dm_control
+from envs.mujoco_graphics import DM_CONTROL, MOST, is_drawn_by_mujoco, register_dm_control
 from envs.native import TaskWorld
 from envs.world import World, check_world, shows_images
 
-__all__ = ["ENVIRONMENTS", "Camera", "EnvEntry", "TaskWorld", "World", "make"]
+__all__ = ["ENVIRONMENTS", "Camera", "EnvEntry", "TaskWorld", "World", "make", "most_side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,15 @@ def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options
             raise ValueError(f"{env_id} shows frames of its own; leave the camera's options out.")
     check_world(world)
     return world
+
+
+def most_side_by_side(env_id: str) -> int:
+    """Return how many episodes of an environment are better not exceeded in one world.
+
+    Raises:
+        ValueError: for an unknown id.
+    """
+    return MOST if is_drawn_by_mujoco(_spec_of(env_id)) else sys.maxsize
 
 
 def _native(spec: EnvSpec, num_envs: int, options: dict[str, Any]) -> World | None:

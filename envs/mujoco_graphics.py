@@ -19,6 +19,8 @@ DM_CONTROL = "dm_control/"
 """What the ids of dm_control's environments begin with."""
 BACKENDS = ("egl", "osmesa")
 """Graphics libraries that need no display, the fastest first."""
+MOST = 8
+"""Environments side by side: each holds about 50 MB for OpenGL, and none is faster for others."""
 LIBRARIES = "on Debian: apt install libegl1 libgl1, or libosmesa6"
 _TRIAL = "import mujoco; mujoco.GLContext(8, 8).make_current()"
 

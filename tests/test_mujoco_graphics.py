@@ -14,6 +14,8 @@ import pytest
 from test_envs_camera import CAMERA, Slider
 
 import envs
+from e2c.control import base
+from e2c.learning import collect
 from envs import mujoco_graphics
 from envs.camera import look
 from envs.mujoco_graphics import choose_graphics, is_drawn_by_mujoco
@@ -59,6 +61,8 @@ def test_the_environments_that_mujoco_draws_are_known() -> None:
     assert is_drawn_by_mujoco(gymnasium.spec("Reacher-v5"))
     assert is_drawn_by_mujoco(SimpleNamespace(id="dm_control/a-b-v0", entry_point=None))  # type: ignore[arg-type]
     assert not is_drawn_by_mujoco(gymnasium.spec("Pendulum-v1"))
+    assert envs.most_side_by_side("Reacher-v5") == 8
+    assert envs.most_side_by_side("E2C/Planar-v0") > 10_000
 
 
 @pytest.mark.parametrize(
@@ -78,6 +82,29 @@ def test_dm_control_that_does_not_load_is_one_sentence(
     monkeypatch.setattr(mujoco_graphics, "choose_graphics", lambda: None)
     with pytest.raises(ValueError, match=rf'pendulum-.*\({told}.*: pip install "e2c\[dmc\]"$'):
         envs.make("dm_control/pendulum-swingup-v0")
+
+
+def test_data_are_collected_from_few_environments_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gymnasium.register("Test/Slider-v0", Slider, max_episode_steps=4)  # type: ignore[arg-type]
+    monkeypatch.setattr(collect, "most_side_by_side", lambda _: 3)
+    sizes: list[int] = []
+    made = base.make_world
+
+    def make_world(name: str, count: int, **options: Any) -> Any:
+        sizes.append(count)
+        return made(name, count, **options)
+
+    monkeypatch.setattr(collect, "make_world", make_world)
+    try:
+        data = collect.collect_transitions(
+            "Test/Slider-v0", 26, 4, seed=0, camera={"size": [12, 16]}
+        )
+    finally:
+        del gymnasium.registry["Test/Slider-v0"]
+    assert sizes == [1, 3, 3, 1]
+    assert data.lengths.tolist() == [4] * 7
 
 
 class Viewer:

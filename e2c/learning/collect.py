@@ -21,7 +21,7 @@ from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec
 from e2c.models.checkpoint import MAX_STEPS
 from e2c.options import to_dict
-from envs import Camera
+from envs import Camera, most_side_by_side
 from envs.world import Simulated, World
 
 
@@ -100,9 +100,9 @@ def collect_transitions(
     spec = problem_spec(make_world(env_id, 1, **options), options)
     if agent is not None:
         check_task(agent, spec)
-    steps = min(length, spec.episode_steps)
+    steps, most = min(length, spec.episode_steps), most_side_by_side(env_id)
     while (missing := transitions - sum(part.transitions for part in parts)) > 0:
-        world = make_world(env_id, -(-missing // steps), **options)
+        world = make_world(env_id, min(-(-missing // steps), most), **options)
         parts.append(collect(world, steps, rng, agent, exploration, {"seed": seed}))
         world.close()
     return recorded.join(parts)
