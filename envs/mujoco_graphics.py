@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import math
@@ -88,7 +89,12 @@ def free_with(owner: object, env: gymnasium.Env[Any, Any]) -> Callable[[], objec
     Returns:
         What frees it at once.
     """
-    return weakref.finalize(owner, _free, _viewer(env))
+    viewer = _viewer(env)
+    free = weakref.finalize(owner, _free, viewer)
+    free.atexit = False  # its turn might come after that of MuJoCo, which ends EGL
+    if viewer is not None:
+        atexit.register(free)
+    return free
 
 
 def _free(viewer: Any) -> None:
