@@ -79,7 +79,7 @@ class Large:
             "steps": self.steps,
             "trained": bool(ended),
             "seconds": json.loads(ended[0]) if ended else None,
-            "told": "" if ended else done.stderr.strip().splitlines()[-1],
+            "told": "" if ended else done.stderr.splitlines()[-1].replace(f"{folder}/", ""),
         }
 
 
