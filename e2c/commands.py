@@ -9,15 +9,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TextIO, TypeVar
 
-import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
 
 from e2c.config import Config, Recipe, check_recipe, with_method, world_options
-from e2c.control.goals import from_state, read_goal
+from e2c.control.goals import given_goal
+from e2c.control.novelty import novelty
 from e2c.control.simple import Noise
 from e2c.data import episodes as recorded
 from e2c.data.formats import ImportOptions, import_recording
@@ -30,8 +29,8 @@ from e2c.files import runs
 from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line
 from e2c.learning.collect import without_environment
+from e2c.learning.own import episodes_of
 from e2c.learning.run import train_side_by_side
-from e2c.models.base import ProblemSpec
 from e2c.options import SEEDS, check_ranges, flag, grouped_flag, option
 from e2c.presets import HEADLINE, PRESETS
 from e2c.report import write_report
@@ -75,17 +74,9 @@ class Collect:
         check_ranges(self, grouped_flag)
         _ends_in(".npz", out=self.out)
         agent = None if self.agent is None else load_agent(self.agent)
-        data = collect(
-            self.env,
-            self.transitions,
-            self.episode_length,
-            self.seed,
-            agent,
-            self.exploration,
-            self.noise,
-            self.restarts,
-            **world_options(self.env_args, self.camera),
-        )
+        asked = (self.env, self.transitions, self.episode_length, self.seed, agent)
+        options = world_options(self.env_args, self.camera)
+        data = collect(*asked, self.exploration, self.noise, self.restarts, **options)
         data.save(self.out)
         _tell(f"{self.out}: {data.transitions} transitions, sha256 {data.content_hash[:16]}")
 
@@ -157,6 +148,8 @@ class Train:
     goal: str = ""
     """What to reach, in place of the world's own goals: a picture (.png, .jpg), an array (.npy) or
     a moment of a recording (FILE.npz:EPISODE:STEP)."""
+    goal_state: tuple[float, ...] = ()
+    """What to reach in a simulated world: a state, at rest."""
     goal_sha256: tyro.conf.Suppress[str] = ""
     """Hash of the goal of the run that is repeated."""
     data: tuple[Path, ...] = ()
@@ -176,36 +169,32 @@ class Train:
         recipe = without_environment(check_recipe(self._recipe()))
         if recipe.config.env == recorded.RECORDING:
             _tell("The data are a recording without an environment: no own rounds, no evaluation.")
-        asked = {self.out: recipe}
-        if self.seeds:
-            recipes = [check_recipe(replace(recipe, seed=seed)) for seed in self.seeds]
-            asked = {self.out / f"seed_{recipe.seed}": recipe for recipe in recipes}
-        missing = {
-            out: recipe
-            for out, recipe in asked.items()
-            if not runs.finished(out) or runs.differences(out, recipe)
-        }
-        for out in asked.keys() - missing.keys():
-            _tell(f"{out}: this run has ended; next: {_evaluation_of(out)}")
-        if not missing:
-            return
-        for run in train_side_by_side(list(missing.values()), list(missing), self.wandb):
+        recipes = [check_recipe(replace(recipe, seed=seed)) for seed in self.seeds]
+        asked = {self.out / f"seed_{mine.seed}": mine for mine in recipes} or {self.out: recipe}
+        for out, mine in list(asked.items()):
+            if runs.finished(out) and not runs.differences(out, mine):
+                _tell(f"{out}: this run has ended; next: {_evaluation_of(out)}")
+                del asked[out]
+        for run in train_side_by_side(list(asked.values()), list(asked), self.wandb):
             _tell(
                 f"{run.folder}: trained on {run.transitions} transitions in "
                 f"{run.seconds['total']:.0f} s, told in {run.folder / runs.REPORT}; "
                 f"next: {_evaluation_of(run.folder)}"
             )
+            _tell(run.novelty.warning if run.novelty else None, sys.stderr)
 
     def _recipe(self) -> Recipe:
         """Return what was asked for, with the hashes of what is given as in the repeated run."""
         data = tuple(os.path.abspath(path) for path in self.data)
         goal = os.path.abspath(self.goal) if self.goal else ""
         before = Recipe() if self.repeat is None else runs.read_recipe(self.repeat)
+        same_goal = (goal, self.goal_state) == (before.goal, before.goal_state)
         return Recipe(
             self.config,
             seed=self.seed,
             goal=goal,
-            goal_sha256=self.goal_sha256 if goal == before.goal else "",
+            goal_state=self.goal_state,
+            goal_sha256=self.goal_sha256 if same_goal else "",
             data=data,
             data_sha256=self.data_sha256 if data == before.data else (),
             device=self.device,
@@ -229,8 +218,7 @@ class Evaluate:
     planner: str | None = None
     """Plan with another planner than the agent was trained with: ilqg, cem or mppi."""
     goal: str = ""
-    """What to reach, in place of the world's own goals: a picture, an array or a moment of a
-    recording, as for train."""
+    """What to reach, in place of the world's own goals; as for train."""
     goal_state: tuple[float, ...] = ()
     """What to reach in a simulated world: a state, at rest."""
     outputs: Annotated[Outputs, tyro.conf.arg(name="")] = field(default_factory=Outputs)
@@ -255,15 +243,12 @@ class Evaluate:
         agent = load_agent(self.run, self.device)
         if self.planner is not None:
             agent = agent.with_planner(self.planner)
-        results = assess_and_film(
-            agent,
-            self.episodes,
-            self.seed,
-            self.disturbance,
-            self.oracle,
-            self.outputs,
-            self._goal(agent.spec),
-        )
+        goal = given_goal(self.goal, self.goal_state, agent.spec)
+        if goal is not None and (data := episodes_of(self.run)):
+            found = novelty(agent.model, agent.spec.layout.to_planes(goal), data)
+            _tell(found.warning, sys.stderr)
+        asked = (self.episodes, self.seed, self.disturbance, self.oracle, self.outputs, goal)
+        results = assess_and_film(agent, *asked)
         shown = ("success_rate", "time_in_goal", "oracle_success_rate", "oracle_time_in_goal")
         for key in (*shown, "steps_to_goal_median", "plan_ms_median", "plan_ms_p99"):
             if key in results:
@@ -271,14 +256,6 @@ class Evaluate:
         for path in vars(self.outputs).values():
             if path is not None:
                 _tell(f"written: {path}")
-
-    def _goal(self, spec: ProblemSpec) -> NDArray[np.uint8] | None:
-        """Return the observation to reach, if one is given."""
-        if self.goal and self.goal_state:
-            raise E2CError("--goal and --goal-state were both given; give one of them.")
-        if self.goal_state:
-            return from_state(self.goal_state, spec)
-        return read_goal(self.goal, spec) if self.goal else None
 
 
 @dataclass(frozen=True)
@@ -409,9 +386,10 @@ def _evaluation_of(folder: Path) -> str:
     return shlex.join([*door, str(folder)])
 
 
-def _tell(text: str) -> None:
-    """Print one line, whatever the names of files are made of."""
-    print(one_line(text))
+def _tell(text: str | None, stream: TextIO | None = None) -> None:
+    """Print one line, if there is one, whatever the names of files are made of."""
+    if text is not None:
+        print(one_line(text), file=stream)
 
 
 def _ends_in(suffix: str, **paths: Path | None) -> None:

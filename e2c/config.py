@@ -103,6 +103,8 @@ class Recipe:
     goal: str = ""
     """The observation to reach, in place of the world's own goals: a picture (.png, .jpg), an array
     (.npy) or a moment of a recording (FILE.npz:EPISODE:STEP)."""
+    goal_state: tuple[float, ...] = ()
+    """The same of a simulated world: a state, at rest."""
     goal_sha256: str = ""
     """Hash of the goal that was given, which the run finds out; another goal is refused."""
     data: tuple[str, ...] = ()

@@ -176,8 +176,9 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
         return value
     listed = origin is tuple and isinstance(value, list | tuple)
     listed = listed and (Ellipsis in allowed or len(value) == len(allowed))
-    if listed and all(type(item) is allowed[0] for item in value):
-        return tuple(value)
+    kinds = (int, float) if allowed[:1] == (float,) else allowed[:1]
+    if listed and all(type(item) in kinds for item in value):
+        return tuple(map(allowed[0], value))
     if hint is float and type(value) in (int, float) and not abs(value) > sys.float_info.max:
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
@@ -190,7 +191,7 @@ def _type_name(hint: Any) -> str:
     if isinstance(hint, types.GenericAlias):
         allowed = typing.get_args(hint)
         many = "a list of " if Ellipsis in allowed else f"a list of {len(allowed)} "
-        return many + {int: "whole numbers", str: "texts"}[allowed[0]]
+        return many + {int: "whole numbers", float: "numbers", str: "texts"}[allowed[0]]
     return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]
 
 

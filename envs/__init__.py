@@ -14,6 +14,7 @@ any other Gymnasium environment that renders: B episodes side by side (see `envs
 
 import difflib
 import importlib
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,10 +23,11 @@ from gymnasium.envs.registration import EnvSpec
 
 from envs.camera import Camera
 from envs.gymnasium_world import explained, gymnasium_world
+from envs.mujoco_graphics import DM_CONTROL, MOST, is_drawn_by_mujoco, register_dm_control
 from envs.native import TaskWorld
 from envs.world import World, check_world, shows_images
 
-__all__ = ["ENVIRONMENTS", "Camera", "EnvEntry", "TaskWorld", "World", "make"]
+__all__ = ["ENVIRONMENTS", "Camera", "EnvEntry", "TaskWorld", "World", "make", "most_side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,15 @@ def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options
     return world
 
 
+def most_side_by_side(env_id: str) -> int:
+    """Return how many episodes of an environment are better not exceeded in one world.
+
+    Raises:
+        ValueError: for an unknown id.
+    """
+    return MOST if is_drawn_by_mujoco(_spec_of(env_id)) else sys.maxsize
+
+
 def _native(spec: EnvSpec, num_envs: int, options: dict[str, Any]) -> World | None:
     """Make what is registered for many episodes at once; None where that shows no images."""
     if spec.vector_entry_point is None:
@@ -97,9 +108,11 @@ def _spec_of(env_id: str) -> EnvSpec:
     """Return what Gymnasium knows of ``Id-v0``, or of ``module:Id-v0`` when it is imported.
 
     Raises:
-        ValueError: when there is no such module or id.
+        ValueError: when there is no such module or id, or dm_control is not installed.
     """
     module, _, name = env_id.rpartition(":")
+    if name.startswith(DM_CONTROL):
+        register_dm_control(name)
     try:
         if module:
             importlib.import_module(module)

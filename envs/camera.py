@@ -19,6 +19,7 @@ from gymnasium.wrappers import FrameStackObservation
 from numpy.typing import NDArray
 
 from envs.images import CHANNELS
+from envs.mujoco_graphics import LIBRARIES, free_with, make_current
 
 Env = gymnasium.Env[Any, Any]
 Frames = NDArray[np.uint8]
@@ -128,6 +129,7 @@ class _Seen(gymnasium.ObservationWrapper[Any, Any, Any]):
         self.camera = camera
         env.reset()
         picture = _rendered(env)
+        self._free = free_with(self, env)
         self.picture_size = picture.shape[:2]
         self.observation_space = Box(0, 255, camera.frame(picture).shape, np.uint8)
 
@@ -141,6 +143,11 @@ class _Seen(gymnasium.ObservationWrapper[Any, Any, Any]):
                 f"{sizes[1]} now: let its render() keep to one size."
             )
         return self.camera.frame(picture)
+
+    def close(self) -> None:
+        """Close the environment, and free what draws it."""
+        self._free()
+        super().close()
 
 
 class _Repeated(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -192,16 +199,17 @@ def _rendered(env: Env) -> Frames:
         ValueError: when it renders none, or MuJoCo finds no graphics library to draw it with.
     """
     try:
+        make_current(env)
         picture: Any = env.render()
     except NotImplementedError:
         picture = None
     except Exception as error:
-        if not env.has_wrapper_attr("mujoco_renderer"):
+        if not any(env.has_wrapper_attr(name) for name in ("mujoco_renderer", "physics")):
             raise
         raise ValueError(
             f"{_name(env)} is drawn by OpenGL, which does not work here "
             f"({type(error).__name__}: {error}): set the environment variable MUJOCO_GL to egl or "
-            "osmesa, and install that library."
+            f"osmesa, and install that library ({LIBRARIES})."
         ) from error
     return check_picture(picture, f"{_name(env)} renders")
 

@@ -16,6 +16,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from envs.camera import Camera, Env, look
+from envs.mujoco_graphics import choose_graphics, is_drawn_by_mujoco, own_step_limit
 from envs.world import World
 
 
@@ -35,10 +36,12 @@ def gymnasium_world(
     """
     if options.pop("render_mode", None) not in (None, "rgb_array"):
         raise ValueError(f"The camera looks at what {spec.id} renders; leave render_mode out.")
+    if is_drawn_by_mujoco(spec):
+        choose_graphics()
     used = camera or Camera()
     build = functools.partial(_build, spec, used, options)
     world = SyncVectorEnv([build] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
-    steps = spec.max_episode_steps
+    steps = spec.max_episode_steps or own_step_limit(world.envs[0])
     held = None if steps is None else -(-steps // used.repeat)
     world.spec = replace(spec, max_episode_steps=held, kwargs={**spec.kwargs, **options})
     return world

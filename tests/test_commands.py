@@ -535,6 +535,8 @@ def test_a_goal_may_be_a_picture_an_array_or_a_moment(
     assert (here / "g.mp4").exists()
     outcome = command("evaluate", "run", "--episodes", "1", "--goal-state", "0.5", "0")
     assert outcome.status == 0, outcome.err
+    outcome = command("evaluate", "run", "--goal-state", "0.5", "0", "--goal", "goal.png")
+    assert outcome.err == "e2c: --goal and --goal-state were both given; give one of them.\n"
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,18 @@ def test_without_minari_the_command_to_install_it_is_told(monkeypatch: pytest.Mo
             call()
 
 
+@pytest.mark.skipif(importlib.util.find_spec("minari") is not None, reason="Minari is installed")
+def test_a_folder_of_that_name_is_not_taken_for_minari(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "minari").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "minari", raising=False)
+    with pytest.raises(E2CError, match="Minari is not installed"):
+        import_recording(Path("minari:mine/noise-v0"))
+    monkeypatch.delitem(sys.modules, "minari", raising=False)
+
+
 def test_the_commands_tell_what_is_wrong(tmp_path: Path) -> None:
     noise_data((4,)).save(tmp_path / "data.npz")
     program = "from e2c.commands import export_command; export_command()"

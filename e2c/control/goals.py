@@ -26,6 +26,19 @@ MAX_BYTES = 50_000_000
 _MOMENT = re.compile(r"(.+\.npz):(\d+):(\d+)")
 
 
+def given_goal(text: str, state: Sequence[float], spec: ProblemSpec) -> Frames | None:
+    """Return the observation to reach that a user gave, by `read_goal` or `from_state`; or None.
+
+    Raises:
+        E2CError: where both are given; and as these two.
+    """
+    if text and state:
+        raise E2CError("--goal and --goal-state were both given; give one of them.")
+    if state:
+        return from_state(state, spec)
+    return read_goal(text, spec) if text else None
+
+
 def read_goal(text: str, spec: ProblemSpec) -> Frames:
     """Read the observation to reach.
 

@@ -92,7 +92,7 @@ def export(episodes: Episodes, name: str) -> None:
 
 def _minari() -> ModuleType:
     try:
-        import minari
+        import minari.data_collector  # a folder that is called minari has no such module
     except ImportError as error:
         raise E2CError(
             f'Minari is not installed ({error}); install it with: pip install "e2c[minari]"'

@@ -17,7 +17,8 @@ from torch import Tensor
 from e2c.config import Config, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import Frames
-from e2c.control.goals import content_hash, read_goal
+from e2c.control.goals import content_hash, given_goal
+from e2c.control.novelty import Novelty
 from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes, mean_of
 from e2c.data.looks import look_at
@@ -57,6 +58,8 @@ class Run:
     """After which round the model was kept, and the distances to the goal that decided."""
     collapsed: dict[str, Any] | None = None
     """Figures of a collapse of the posterior, where the last logged steps show one."""
+    novelty: Novelty | None = None
+    """Whether the goal looks like anything in the data; known when the run has ended."""
     resumed_at: float = field(default_factory=time.perf_counter)
     saved_at: float = field(default_factory=time.perf_counter)
 
@@ -81,7 +84,7 @@ class Run:
     @property
     def given_goal(self) -> Frames | None:
         """The observation that the user wants to reach, in place of the world's own goals."""
-        if not self.recipe.goal:
+        if not (self.recipe.goal or self.recipe.goal_state):
             return None
         return self.spec.layout.from_planes(self.model.goal.cpu().numpy())
 
@@ -166,11 +169,12 @@ def _goal(recipe: Recipe, world: World | None, spec: ProblemSpec) -> tuple[Frame
     Raises:
         E2CError: when there is neither, or the recipe knows another hash of what is given.
     """
-    if recipe.goal:
-        given = read_goal(recipe.goal, spec)
+    given = given_goal(recipe.goal, recipe.goal_state, spec)
+    if given is not None:
         found = content_hash(given)
         if recipe.goal_sha256 not in ("", found):
-            raise _changed(recipe.goal, recipe.goal_sha256, found, "--goal")
+            name = recipe.goal or f"The goal {list(recipe.goal_state)}"
+            raise _changed(name, recipe.goal_sha256, found, "--goal")
         return given, replace(recipe, goal_sha256=found)
     goal: Any = None if world is None else getattr(world.unwrapped, "goal", None)
     if goal is None and world is not None:

@@ -21,7 +21,7 @@ from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec
 from e2c.models.checkpoint import MAX_STEPS
 from e2c.options import to_dict
-from envs import Camera
+from envs import Camera, most_side_by_side
 from envs.world import Simulated, World, episode_steps
 
 RESTART_STEPS = 25
@@ -130,9 +130,9 @@ def collect_transitions(
         check_task(agent, spec)
     wanted = chosen(DataConfig(episode_length=length, noise=noise, restarts=restarts), alone)
     assert wanted.episode_length is not None
-    steps = min(wanted.episode_length, spec.episode_steps)
+    steps, most = min(wanted.episode_length, spec.episode_steps), most_side_by_side(env_id)
     while (missing := transitions - sum(part.transitions for part in parts)) > 0:
-        world = make_world(env_id, -(-missing // steps), **options)
+        world = make_world(env_id, min(-(-missing // steps), most), **options)
         source = {"seed": seed}
         parts.append(collect(world, steps, rng, agent, exploration, noise, restarts, source))
         world.close()

@@ -21,6 +21,7 @@ from e2c.files import runs
 from e2c.files.tracking import Tracker
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.report import plots
+from envs import most_side_by_side
 from envs.quantity import Quantity
 from envs.world import Simulated
 
@@ -90,7 +91,7 @@ def look(model: LatentModel, spec: ProblemSpec, rng: np.random.Generator, data: 
     """
     if spec.env == RECORDING:
         return _look(model, spec, whole(data), [])
-    world = make_world_of(spec, EPISODES)
+    world = make_world_of(spec, min(EPISODES, most_side_by_side(spec.env)))
     system: Any = world.unwrapped
     known = isinstance(system, Simulated)
     options: dict[str, Any] = {"restart": True} if known else {}

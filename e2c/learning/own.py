@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from e2c.config import Config, DataConfig
 from e2c.control.agent import Agent
 from e2c.control.base import Frames, make_world_of, rollout
+from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.scores import score
@@ -38,6 +40,12 @@ class Candidate:
 def data_file(folder: Path, number: int) -> Path:
     """Return where a run keeps its first data (0), or the own episodes of a round."""
     return folder / "data" / (f"round_{number}.npz" if number else "first.npz")
+
+
+def episodes_of(folder: Path) -> list[Episodes]:
+    """Read what a run was trained on; nothing where its folder holds the model alone."""
+    paths = (data_file(folder, number) for number in itertools.count())
+    return [recorded.load(path) for path in itertools.takewhile(Path.exists, paths)]
 
 
 def play(

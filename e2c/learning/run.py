@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from e2c.config import Recipe, check_recipe
+from e2c.control.novelty import novelty
 from e2c.data.windows import Windows
 from e2c.evaluation.assessment import (
     OracleMeanwhile,
@@ -89,6 +90,8 @@ def train_side_by_side(
         )
         for recipe in recipes
     ]
+    if not recipes:
+        return []
     world, spec = find_task(recipes[0])
     place = find_device(recipes[0].device)
     torch.set_num_threads(recipes[0].threads)
@@ -248,8 +251,9 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
             run.tracker,
             run.trainer.titles,
         )
+    run.novelty = novelty(run.model, run.model.goal.cpu().numpy(), run.data)
     run.save_state(run.trainer.state())
-    summary = _summary(run)
+    summary = {**_summary(run), "goal_novelty": vars(run.novelty)}
     write_json(run.folder / runs.SUMMARY, {**summary, "open_loop_error": error.tolist()})
     write_report([run.folder], run.folder / runs.REPORT)
     runs.end(run.folder)

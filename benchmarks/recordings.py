@@ -1,0 +1,89 @@
+"""The same episodes as a file and as ten videos with tables: what the agent learns from each.
+
+python -m benchmarks.recordings       # seeds 0 to 2, to benchmarks/results/recordings.json
+python -m benchmarks.recordings --seeds 0 --starts 20 --json other.json
+
+Ten episodes of the headline task under random torques are kept as e2c-collect does, and filmed. The
+films, compressed, and their tables are imported. On both, training goes on with own episodes. Seeds
+that the file has are not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+import e2c
+from e2c.data.formats import ImportOptions, import_recording
+from e2c.errors import run_command
+from e2c.files import runs
+from e2c.files.provenance import provenance
+from e2c.files.whole import write_json
+from e2c.presets import HEADLINE
+from e2c.report.video import write_video
+
+RESULT = Path(__file__).parent / "results" / "recordings.json"
+VIDEOS, STEPS, LIMIT = 10, 500, 2.0
+"""How many episodes, how long they are, and the limit of the torque [N m]."""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Train on a file and on videos of the same episodes, and compare."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the episodes and of training."""
+    starts: int = 100
+    """Episodes of each evaluation."""
+    json: Path = RESULT
+    """File to write the figures to."""
+
+    def __call__(self) -> None:
+        """Measure, write, tell."""
+        rows = json.loads(self.json.read_text())["rows"] if self.json.exists() else []
+        for seed in self.seeds:
+            if seed not in [row["seed"] for row in rows]:
+                with tempfile.TemporaryDirectory() as folder:
+                    rows.append({"seed": seed, **self._compared(Path(folder), seed)})
+                write_json(self.json, {"rows": rows, "provenance": provenance()})
+        for row in rows:
+            print(row)
+
+    def _compared(self, folder: Path, seed: int) -> dict[str, Any]:
+        """Return the scores by what was learned from."""
+        record(folder, seed)
+        options = ImportOptions(env=HEADLINE, control_low=(-LIMIT,), control_high=(LIMIT,))
+        import_recording(folder, options).save(folder / "films.npz")
+        told = {}
+        for name in ("file", "films"):
+            e2c.train(
+                folder / name,
+                recordings=[folder / f"{name}.npz"],
+                seed=seed,
+                evaluation={"episodes": self.starts},
+            )
+            found = json.loads((folder / name / runs.EVALUATION).read_text())
+            told[name] = {key: found[key] for key in ("success_rate", "time_in_goal")}
+        return told
+
+
+def record(folder: Path, seed: int) -> None:
+    """Record episodes, keep them as ``file.npz``, and film them with a table for each."""
+    data = e2c.collect(HEADLINE, VIDEOS * STEPS, STEPS, seed, max_episode_steps=STEPS)
+    data.save(folder / "file.npz")
+    for number, episode in enumerate(data.split()):
+        pictures = episode.frames[..., None].repeat(3, -1)
+        write_video(folder / f"{number}.mp4", pictures, 1 / data.provenance["parameters"]["dt"])
+        before = np.zeros((data.frames_per_observation - 1, 1))
+        table = np.vstack([before, episode.actions])
+        np.savetxt(folder / f"{number}.csv", table, header="torque")
+
+
+if __name__ == "__main__":
+    run_command(lambda: tyro.cli(Recordings)())
