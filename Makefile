@@ -38,6 +38,9 @@ model: .venv/installed
 	cp runs/model/checkpoint.safetensors runs/model/config.yaml runs/model/evaluation.json \
 	  runs/model/run.json $(TRAINED)
 
+# The first plan compiles the planner, once for all that follow.
+FIRST_PLAN := import e2c; agent = e2c.load_agent(e2c.TRAINED); agent.act(agent.spec.layout.from_planes(agent.model.goal.numpy()))
+
 # torch is pinned: on Linux a bare `torch` may bring gigabytes of CUDA libraries along.
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -45,4 +48,5 @@ model: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -c '$(FIRST_PLAN)'
 	touch $@
