@@ -21,7 +21,7 @@ from e2c.control.goals import content_hash, given_goal
 from e2c.control.novelty import Novelty
 from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes, mean_of
-from e2c.data.looks import look_at
+from e2c.data.looks import Looks, look_at
 from e2c.data.windows import Windows
 from e2c.errors import E2CError
 from e2c.files import runs
@@ -130,28 +130,21 @@ def begin(
     goal = np.zeros(spec.layout.shape, np.uint8)  # a state holds the goal
     if state is None:
         goal, recipe = _goal(recipe, world, spec)
+        _untrained(recipe, spec, goal, place)  # mistakes are told before data are recorded
         data, recipe = _first_data(recipe, world, spec)
     else:
         data, recipe = _data_so_far(folder, state), runs.read_recipe(folder / runs.CONFIG)
     looks = look_at(data[0])
     config, why = choose(recipe.config, looks)
-    if why:
-        tell(f"the first data look like this: {why}.")
     recipe = replace(recipe, config=config)
     Windows(data[:1], config.objective.horizon, 0.0, place)  # data too short are refused here
-    planes = spec.layout.to_planes(goal)
-    model = build_model(config.model, spec, planes, recipe.seed)
-    if model.silhouette is not None:
-        model.silhouette.take(looks)
-    seen = (model.see(torch.from_numpy(piece)).numpy() for piece in data[0].plane_pieces())
-    mean = torch.from_numpy(mean_of(seen) / 255)
-    model.to(place).decoder.start_at(mean.to(place))
-    trainer = Trainer(model, config.objective, config.optimiser, recipe.seed)
+    trainer = _untrained(recipe, spec, goal, place)
+    _take(trainer.model, data[0], looks)
     if state is None:
         runs.write_recipe(folder, recipe)
         data[0].save(own.data_file(folder, 0))
     tracker = Tracker(folder, wandb_mode, to_dict(recipe), state.rows if state else 0)
-    run = Run(recipe, folder, spec, model, trainer, tracker, data, {}, [provenance()])
+    run = Run(recipe, folder, spec, trainer.model, trainer, tracker, data, {}, [provenance()])
     run.resumed_at = started
     if state is None:
         run.seconds["collect"] = time.perf_counter() - started
@@ -160,7 +153,26 @@ def begin(
         run.phase, run.seconds = state.phase, dict(state.seconds)
         run.sessions = [*state.sessions, *run.sessions]
     run.save_state(trainer.state())
+    if why:
+        tell(f"the first data look like this: {why}.")
     return run
+
+
+def _untrained(recipe: Recipe, spec: ProblemSpec, goal: Frames, place: torch.device) -> Trainer:
+    """Return what trains an untrained model, with the model."""
+    config, planes = recipe.config, spec.layout.to_planes(goal)
+    model = build_model(config.model, spec, planes, recipe.seed).to(place)
+    return Trainer(model, config.objective, config.optimiser, recipe.seed)
+
+
+def _take(model: LatentModel, data: Episodes, looks: Looks) -> None:
+    """Take what stays through training from the first data: their background and mean image."""
+    place = model.goal.device
+    if model.silhouette is not None:
+        model.silhouette.take(looks)
+    pieces = (torch.from_numpy(piece).to(place) for piece in data.plane_pieces())
+    mean = mean_of(model.see(piece).cpu().numpy() for piece in pieces)
+    model.decoder.start_at(torch.from_numpy(mean / 255).to(place))
 
 
 def _goal(recipe: Recipe, world: World | None, spec: ProblemSpec) -> tuple[Frames, Recipe]:
