@@ -319,6 +319,7 @@ def _windows() -> Windows:
 def scenario() -> tuple[Problem, Tensor]:
     """Return what is planned, and the encodings ``[N, n]`` of one swing-up with our agent."""
     agent = load_agent(TRAINED)
+    agent.model.requires_grad_(False)
     start = starts_of(agent, 1)
     played = rollout(
         make_world_of(agent.spec), agent, WARM_UP + PLANS, np.random.default_rng(0), states=start
