@@ -25,7 +25,7 @@ _LARGE = {"encoder_hidden": (256, 256), "decoder_hidden": (256, 256)}
 """Networks for more than a pendulum."""
 _SLOW = {"steps": 4000, "learning_rate": 1e-3, "learning_rate_own": 5e-4, "steps_per_round": 500}
 """How everything but the default configuration was tuned and measured. With the larger steps of the
-default, half as many do on the headline task (docs/lab-notes.md)."""
+default, fewer do on the headline task (docs/lab-notes.md)."""
 
 TASKS: dict[str, Changes] = {
     "E2C/Planar-v0": {
