@@ -62,6 +62,8 @@ BUDGET, MOST = 0.5, 50
 """Work is repeated for so many seconds, and at most so often."""
 LENGTH = 25
 """Steps of an episode."""
+BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+"""Where a legend hides no curve."""
 
 Parts = Iterator[tuple[str, float]]
 """Names of pieces of work, and the seconds that each takes."""
@@ -388,7 +390,7 @@ def _finish(axes: Axes) -> None:
         x, y * x / x[-1], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), label="linear: 1"
     )
     axes.set_ylim(bottom, top)
-    axes.legend(frameon=False, fontsize=8, title="slope", title_fontsize=8)
+    axes.legend(frameon=False, fontsize=8, title="slope", title_fontsize=8, **BESIDE)
 
 
 if __name__ == "__main__":
