@@ -151,7 +151,8 @@ def measure(axis: str, size: int) -> None:
     before = peak_memory()
     with threads(1):
         seconds = dict(AXES[axis].measure(size))
-        found = {"seconds": seconds, "MiB": peak_memory() - before, "MiB_before": before}
+        more = max(0.0, peak_memory() - before)  # the system counts in pages, and not at once
+        found = {"seconds": seconds, "MiB": more, "MiB_before": before}
         write_json(path(axis, size), {"axis": axis, "size": size, **found, **provenance()})
 
 
