@@ -23,14 +23,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from planners.base import Dynamics, System
+from planners.base import System
 
 LANES = 8
 """States that are computed side by side: the float32 numbers in a register of 256 bits."""
@@ -72,13 +72,6 @@ class Options(NamedTuple):
     regularisation_factor: float
 
 
-class CompiledDynamics(Dynamics, Protocol):
-    """Dynamics that can be compiled."""
-
-    def compiled(self) -> Compiled | None:
-        """Return code and numbers, or None where there are none, such as on a GPU."""
-
-
 @cache
 def address(function: Callable[..., None], dtype: np.dtype[Any]) -> int:
     """Compile a function of `Compiled` for a dtype, once, and return where its code lies."""
@@ -105,7 +98,11 @@ def cached(compiler: Callable[..., Any], *arguments: Any, **options: Any) -> Cal
 
 
 def code_of(system: System, x: Tensor) -> Compiled | None:
-    """Return the code of a system for states like ``x [..., n]``; None if it has none for them."""
+    """Return the code of a system for states like ``x [..., n]``; None if it has none for them.
+
+    A system that can be compiled has a method ``compiled()``, which returns a `Compiled`, or None
+    where there is no code, such as on a GPU.
+    """
     compiled = getattr(system, "compiled", None)
     if compiled is None or x.device.type != "cpu":
         return None
