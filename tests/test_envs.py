@@ -9,23 +9,12 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from tiny import python, random_actions, task_of
+from tiny import python, random_actions
 
 import envs
 from envs.native import TaskEnv, TaskWorld
 from envs.task import Task
 from envs.world import check_world, episode_steps, name_of, settle_steps, time_step
-
-
-@pytest.fixture(params=sorted(envs.ENVIRONMENTS))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def env(name: str) -> Task:
-    """The task itself, of which all else is made."""
-    return task_of(name)
 
 
 @pytest.fixture

@@ -4,18 +4,7 @@ import numpy as np
 import pytest
 from tiny import random_actions, task_of
 
-import envs
 from envs.task import Floats, Task
-
-
-@pytest.fixture(params=sorted(envs.ENVIRONMENTS))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def env(name: str) -> Task:
-    return task_of(name)
 
 
 @pytest.fixture
