@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
 
-from e2c.control.agent import Agent, PlannerConfig, goal_cost
+from e2c.control.agent import DRIFT, Agent, PlannerConfig, goal_cost
 from e2c.control.latent import LatentDynamics
 from e2c.errors import E2CError
 from e2c.models.base import ProblemSpec
@@ -164,6 +164,7 @@ def test_every_episode_may_have_its_own_goal() -> None:
 
 def test_the_dynamics_stay_at_a_goal_under_its_holding_control() -> None:
     agent, goals = make_agent(), images(2, seed=77)
+    agent.model.latent_variance.fill_(1e4)  # so that the drift of an untrained model is small
     learned, drifts = agent.model.transition, []
     with torch.inference_mode():
         for goal in (goals[0], np.repeat(goals[1:], 3, 0)):
@@ -178,10 +179,22 @@ def test_the_dynamics_stay_at_a_goal_under_its_holding_control() -> None:
     assert not torch.allclose(drifts[0], drifts[1])
 
 
+@torch.inference_mode()
+def test_a_large_drift_at_the_goal_changes_no_step() -> None:
+    agent = make_agent()
+    goal, holding, image = agent.cost.goal, agent.cost.reference, agent.model.goal.numpy()
+    drift = goal - agent.dynamics.learned.step(goal, holding)
+    for share, stays in ((0.99, True), (1.01, False)):
+        agent.model.latent_variance.fill_(float(drift.square().sum()) / (share * DRIFT))
+        agent.reset(goal=image)
+        assert torch.allclose(agent.dynamics.step(goal, holding), goal) is stays
+
+
 def held(monkeypatch: pytest.MonkeyPatch, rate: float, batch: int, force: float) -> torch.Tensor:
     """Let agents hold a goal in a world that is their model but for a force; return the misses."""
     agent = make_agent(options=dataclasses.replace(OPTIONS, control_weight=1e-3, horizon=10))
     monkeypatch.setattr("e2c.control.agent.INTEGRAL_RATE", rate)
+    monkeypatch.setattr("e2c.control.agent.DRIFT", np.inf)
     net: Any = agent.dynamics.learned.net
     with torch.no_grad():
         agent.model.latent_variance.fill_(1.0)

@@ -33,6 +33,9 @@ from planners import (
 
 NEAR = 0.05
 """A goal is near that is at most this far, in the unit of `Agent.distance_to_goal`."""
+DRIFT = 5e-4
+"""The most that a model may move in a step where it should stay at its goal, in the same unit, for
+that to be put right. A model that moves further does not know its goal yet."""
 INTEGRAL_RATE = 0.03
 """Share of the control beyond the holding one that is added for good at each step near a goal."""
 
@@ -129,8 +132,9 @@ class Agent:
 
     * Control costs from the *holding control*, under which the model best stays at the goal.
     * What the model still moves there is subtracted from all its steps. This is left out where the
-      limits cut the holding control off, since the goal can then only be passed; and where the
-      episodes of a batch have different goals, since they share one model.
+      limits cut the holding control off, since the goal can then only be passed; where the
+      episodes of a batch have different goals, since they share one model; and where it is large,
+      since it would then spoil the steps on the way (`DRIFT`).
     * Near the goal, the control beyond the holding one is summed, and the sum added to the actions
       (integral action): a holding control that was learned wrongly is put right.
 
@@ -183,15 +187,17 @@ class Agent:
     def _hold(self, z: Tensor) -> Tensor:
         """Return the controls ``[G, m]`` that hold the goals ``z [G, n]``.
 
-        Where these are one goal, and the limits do not cut its control off, the dynamics stay there
-        under it from now on.
+        Where these are one goal, the limits do not cut its control off, and the dynamics nearly
+        stay there under it, they stay there exactly from now on.
         """
         self.dynamics.shift(torch.zeros(()))
         low, high = (torch.from_numpy(limit).to(z) for limit in (self._low, self._high))
         holding = holding_control(self.dynamics, z, low, high)
         inside = (low < holding) & (holding < high)
-        if bool((z == z[0]).all() & inside.all()):
-            self.dynamics.shift((z - self.dynamics.step(z, holding))[0])
+        drift = z - self.dynamics.step(z, holding)
+        small = drift.square().sum(-1) < DRIFT * self.model.latent_variance
+        if bool((z == z[0]).all() & inside.all() & small.all()):
+            self.dynamics.shift(drift[0])
         return holding
 
     @property
