@@ -1,6 +1,8 @@
 """iLQG in a receding horizon.
 
-The first call optimises several starting points for a while, and the best of them at length. Every
+The first call rolls many random tries out, optimises the cheapest of them for a while, and the best
+of these at length. A roll-out costs a small part of an iteration, and iLQG finds the next local
+minimum only. So which swings lead to the goal is found by chance, and how exactly by iLQG. Every
 later call starts from the last plan, shifted by one step. The optimiser linearises around that plan
 **as it was predicted** and rolls it out from the measured state under the new feedback, which
 absorbs the difference; one or two iterations then suffice (the real-time iteration of Diehl et al.
@@ -18,6 +20,7 @@ from torch import Tensor
 from planners.base import Cost, Dynamics, Plan
 from planners.draws import noise_scale, rest, smooth_noise, within
 from planners.ilqg import ILQG, ILQGOptions
+from planners.rollouts import finite_cost, roll_out
 from planners.warm import WarmStarted, require_positive
 
 
@@ -34,16 +37,19 @@ class RecedingOptions:
     iterations: int = 1
     """Iterations of every later call."""
     restarts: int = 8
-    """Starting points ``K`` of a start from scratch, at least 1: rest, and random controls."""
-    noise: float = 0.5
-    """Standard deviation of random controls, as a share of half the range of the limits."""
+    """Starting points ``K`` that a start from scratch optimises, at least 1."""
+    tries: int = 64
+    """Random controls rolled out for each starting point, at least 1; the cheapest become them."""
+    noise: tuple[float, float] = (0.5, 5.0)
+    """Standard deviations of random controls, as shares of half the range of the limits: of the
+    gentlest and of the wildest try. The latter, cut off at the limits, is nearly bang-bang."""
     knots: int = 8
     """Random controls are drawn at this many points in time, at least 1; linear in between."""
     optimiser: ILQGOptions = field(default_factory=ILQGOptions)
     """Options of iLQG; its ``max_iterations`` is set by the planner, call by call."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "horizon", "restarts", "knots")
+        require_positive(self, "horizon", "restarts", "tries", "knots")
 
 
 class RecedingHorizon(WarmStarted):
@@ -79,17 +85,29 @@ class RecedingHorizon(WarmStarted):
         self._scout = ILQG(replace(ilqg, max_iterations=scout))
         self._polish = ILQG(replace(ilqg, max_iterations=first - scout))
         self._next = ILQG(replace(ilqg, max_iterations=self.options.iterations))
-        self._candidates = smooth_controls(self.options, low, high, generator)
+        self._tries = smooth_controls(self.options, low, high, generator)
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
-        """Optimise every starting point for a while, and then the best at length."""
-        U = self._candidates.to(x0).expand(len(x0), -1, -1, -1)
+        """Optimise the cheapest tries for a while, and then the best at length."""
+        tries = self._tries.to(x0)
+        U = torch.stack([self._cheapest(tries, x0, cost, row) for row in range(len(x0))])
         best = self._scout.solve(self.dynamics, cost, x0, U, self.low, self.high)
         if self._polish.options.max_iterations == 0:
             return best
         U, X = best.controls, best.states[:, None]
         plan = self._polish.solve(self.dynamics, cost, x0, U, self.low, self.high, X)
         return replace(plan, iterations=best.iterations + plan.iterations)
+
+    def _cheapest(self, tries: Tensor, x0: Tensor, cost: Cost, row: int) -> Tensor:
+        """Return the cheapest of the tries ``[S, T, m]`` of one problem, ``[K, T, m]``.
+
+        Where none is finite, rest is the first. Problems take turns, since the states of all tries of all of them need much memory.
+        """
+        rows = torch.tensor([row], device=x0.device)
+        low, high = self.low.to(x0), self.high.to(x0)
+        X, U = roll_out(self.dynamics, x0[rows], tries[None, None], low, high)
+        J = finite_cost(cost.select(rows), X, U)[0, 0]
+        return tries[J.sort(stable=True).indices[: self.options.restarts]]
 
     def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
         """Iterate from the warm start."""
@@ -99,8 +117,10 @@ class RecedingHorizon(WarmStarted):
 def smooth_controls(
     options: RecedingOptions, low: Tensor, high: Tensor, generator: torch.Generator | None
 ) -> Tensor:
-    """Draw starting controls ``[restarts, T, m]`` within the limits, the first of them at rest."""
-    o = options
-    noise = smooth_noise(o.restarts, o.horizon, len(low), o.knots, generator)
-    controls = rest(low, high) + noise_scale(low, high, o.noise) * noise
+    """Draw tries ``[K tries, T, m]`` within the limits: rest first, then wilder and wilder ones."""
+    o, (gentle, wild) = options, options.noise
+    count = o.restarts * o.tries
+    noise = smooth_noise(count, o.horizon, len(low), o.knots, generator)
+    scale = gentle * (wild / gentle) ** torch.linspace(0, 1, count, dtype=torch.float64)
+    controls = rest(low, high) + noise_scale(low, high, 1.0) * scale[:, None, None] * noise
     return within(controls, low, high)

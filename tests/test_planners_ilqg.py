@@ -100,7 +100,7 @@ def test_limits_are_never_violated_and_cost_never_rises() -> None:
 
 def test_best_of_the_candidates_is_returned() -> None:
     x0, cost, high = hanging(3), swing_up_cost(), torch.tensor([2.0])
-    U = smooth_controls(RecedingOptions(horizon=30, restarts=5), -high, high, seeded(2))
+    U = smooth_controls(RecedingOptions(horizon=30, restarts=5, tries=1), -high, high, seeded(2))
     ilqg = ILQG(ILQGOptions(max_iterations=15))
     together = ilqg.solve(Pendulum(), cost, x0, U.expand(3, -1, -1, -1), -high, high)
     alone = [ilqg.solve(Pendulum(), cost, x0, u.expand(3, -1, -1), -high, high) for u in U]
@@ -304,7 +304,7 @@ def test_results_are_deterministic_and_free_of_global_randomness() -> None:
 
 
 def test_smooth_controls_begin_with_none_and_stay_within_limits() -> None:
-    options = RecedingOptions(horizon=30, restarts=6, noise=2.0)
+    options = RecedingOptions(horizon=30, restarts=3, tries=2, noise=(1.0, 3.0))
     low = torch.tensor([-1.0, 0.5], dtype=F64)
     high = torch.tensor([3.0, 0.7], dtype=F64)
     U = smooth_controls(options, low, high, seeded(0))
@@ -314,6 +314,24 @@ def test_smooth_controls_begin_with_none_and_stay_within_limits() -> None:
     assert bool((U[1:].std(1) > 0).all())
     free = smooth_controls(options, low - torch.inf, high + torch.inf, seeded(0))
     assert bool(free.isfinite().all())
+
+
+def test_the_cheapest_of_all_tries_are_the_starting_points() -> None:
+    """Without iterations the plan is the cheapest roll-out, whatever is planned beside it."""
+    x0, high = hanging(3), torch.tensor([2.0])
+    cost = GoalCost(
+        torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=F64),
+        torch.ones(3),
+        torch.tensor([1e-3]),
+    )
+    options = RecedingOptions(horizon=20, restarts=2, tries=5, first_iterations=0)
+    U = smooth_controls(options, -high, high, seeded(0))
+    X, _ = roll_out(Pendulum(), x0, U[None, None].expand(3, 1, -1, -1, -1), -high, high)
+    costs = cost.total(X, U.expand(3, 1, -1, -1, -1))[:, 0]
+    assert len(set(costs.argmin(1).tolist())) > 1, "problems differ in what is cheapest"
+    plan = RecedingHorizon(Pendulum(), -high, high, options, seeded(0)).plan(x0, cost)
+    torch.testing.assert_close(plan.cost, costs.amin(1))
+    torch.testing.assert_close(plan.controls, U[costs.argmin(1)])
 
 
 def test_shift_moves_by_one_and_repeats_the_last_control() -> None:

@@ -181,6 +181,7 @@ def test_the_scale_of_noise_is_half_the_range_and_one_without_limits() -> None:
         (lambda: MPPIOptions(temperature=0.0), "temperature"),
         (lambda: MPPIOptions(temperature=math.nan), "temperature"),
         (lambda: RecedingOptions(restarts=0), "restarts"),
+        (lambda: RecedingOptions(tries=0), "tries"),
     ],
 )
 def test_options_out_of_range_are_refused_by_name(
