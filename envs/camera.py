@@ -38,7 +38,8 @@ class Camera:
     frames: int = field(default=2, metadata={"range": (1, 64)})
     """Frames in an observation; one alone does not show a velocity."""
     crop: tuple[int, int, int, int] | None = field(default=None, metadata={"range": (0, 100_000)})
-    """Rows and columns of the picture that are seen: top, bottom, left, right [px]."""
+    """Rows and columns of the picture that are seen: top, bottom, left, right [px]. Left out, all
+    are, but training looks where something moves."""
     repeat: int = field(default=1, metadata={"range": (1, 1000)})
     """Steps of the environment for which an action is held."""
 
