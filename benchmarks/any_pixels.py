@@ -17,6 +17,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,15 +121,27 @@ class AnyPixels:
     def __call__(self) -> None:
         """Compute what is missing, then draw the table."""
         if self.cell:
-            write_json(_path(self.cell), {**_measure(self.cell), **provenance()})
-            return
-        names = [*OTHERS, *map(str, self.seeds)] if self.seeds else []
-        missing = [name for name in names if not _path(name).exists()]
-        failed = compute("benchmarks.any_pixels", missing, self.jobs)
-        text = table(_cells())
-        write_whole(RESULTS / "table.md", lambda aside: aside.write_text(text + "\n"))
-        print(text)
-        complain(failed)
+            write_json(RESULTS / f"{self.cell}.json", {**_measure(self.cell), **provenance()})
+        else:
+            names = [*OTHERS, *map(str, self.seeds)] if self.seeds else []
+            compute_and_tell("benchmarks.any_pixels", RESULTS, names, self.jobs)
+
+
+def compute_and_tell(module: str, folder: Path, names: Sequence[str], jobs: int) -> None:
+    """Compute the cells of a benchmark that are missing, and draw their table.
+
+    Args:
+        module: the benchmark, as ``python -m`` takes it.
+        folder: of its results, one JSON file a cell.
+        names: of cells: seeds, and controllers that learn nothing.
+        jobs: how many are computed at the same time.
+    """
+    missing = [name for name in names if not (folder / f"{name}.json").exists()]
+    failed = compute(module, missing, jobs)
+    text = table(_cells(folder))
+    write_whole(folder / "table.md", lambda aside: aside.write_text(text + "\n"))
+    print(text)
+    complain(failed)
 
 
 def _measure(cell: str) -> dict[str, Any]:
@@ -152,7 +165,7 @@ def _trained(seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "transitions": trained.transitions,
-        **_figures(played.scores),
+        **figures(played.scores),
         "run_seconds": seconds,
         "config": to_dict(trained.config),
     }
@@ -162,10 +175,10 @@ def _other(name: str) -> dict[str, Any]:
     """Let a controller that learns nothing act from the same starts."""
     world = scored_world(STARTS, Camera())
     if name == "oracle":
-        return _figures(_ideal(world))
+        return figures(_ideal(world))
     draws = np.random.default_rng(START_SEED)
     controller = Random(world, draws) if name == "random" else Zero(world)
-    return _figures(evaluate(world, controller, START_SEED).scores)
+    return figures(evaluate(world, controller, START_SEED).scores)
 
 
 def _ideal(world: World) -> Scores:
@@ -177,7 +190,8 @@ def _ideal(world: World) -> Scores:
     return score(rollout(ours, expert, STEPS, draws, states=starts), settle_steps(world))
 
 
-def _figures(scores: Scores) -> dict[str, Any]:
+def figures(scores: Scores) -> dict[str, Any]:
+    """Return what a cell keeps of the scores."""
     return {**scores.summary(), "episodes": scores.rows()}
 
 
@@ -206,17 +220,12 @@ def _line(title: str, transitions: int | None, cells: list[dict[str, Any]]) -> s
     return f"| {title} | {used} | {success:.0%} | {share:.3f} | {total:.0f} |"
 
 
-def _cells() -> dict[str, dict[str, Any]]:
+def _cells(folder: Path) -> dict[str, dict[str, Any]]:
     """Read the finished cells: seeds in their order, then the other controllers."""
-    paths = RESULTS.glob("*.json")
-    stems = sorted(path.stem for path in paths)
+    stems = sorted(path.stem for path in folder.glob("*.json"))
     seeds = sorted((stem for stem in stems if stem.isdecimal()), key=int)
     names = [*seeds, *(stem for stem in stems if not stem.isdecimal())]
-    return {name: json.loads(_path(name).read_text()) for name in names}
-
-
-def _path(cell: str) -> Path:
-    return RESULTS / f"{cell}.json"
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
 
 
 if __name__ == "__main__":
