@@ -4,7 +4,7 @@ python -m benchmarks.any_pixels                    # seeds 0 to 4
 python -m benchmarks.any_pixels --seeds 100 101    # others
 python -m benchmarks.any_pixels --seeds            # only draw the table from what is there
 
-Every seed is a training run from nothing on 3,000 transitions: pink noise from ordinary resets,
+Every seed is a training run from nothing on 3,600 transitions: pink noise from ordinary resets,
 then own episodes. Where the rod is in the picture is found out in a probe of 200 steps more. It is
 evaluated on 20 starts and leaves one JSON file in ``benchmarks/results/any_pixels``; a finished one
 is never computed again. States are read to score, and by the oracle, which acts from the same
@@ -59,7 +59,7 @@ def _config() -> Config:
     slow = replace(base.optimiser, learning_rate=1e-3, learning_rate_own=5e-4)
     return replace(
         base,
-        data=replace(base.data, transitions=2000, rounds=5, episodes_per_round=1),
+        data=replace(base.data, transitions=2000, rounds=8, episodes_per_round=1),
         optimiser=replace(slow, steps=3000, steps_per_round=300),
         evaluation=EvaluationConfig(0),
     )

@@ -143,8 +143,12 @@ PICTURE = (10 * H, 5 * W)
     ],
 )
 def test_a_crop_shows_what_moves_with_a_margin(
-    box: Crop | None, frame: tuple[int, int], crop: Crop | None
+    box: Crop | None,
+    frame: tuple[int, int],
+    crop: Crop | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(rules, "MARGIN", 0.1)
     assert aim(LOOKS, box, PICTURE, frame)[0] == crop
 
 

@@ -28,7 +28,7 @@ SMALL = 0.02
 """What covers less than this share of a frame is small: the rods of our own tasks cover more."""
 BLUR = 1 / 6
 """Blur at the start of training on what is small, as a share of the frame's height."""
-MARGIN = 0.1
+MARGIN = 0.06
 """A crop shows so much more at each edge than what was seen to move, as a share of its extent."""
 WORTH = 0.8
 """A crop that shows more than this share of the picture gains too little."""
