@@ -23,7 +23,13 @@ from gymnasium.envs.registration import EnvSpec
 
 from envs.camera import Camera
 from envs.gymnasium_world import explained, gymnasium_world
-from envs.mujoco_graphics import DM_CONTROL, MOST, is_drawn_by_mujoco, register_dm_control
+from envs.mujoco_graphics import (
+    DM_CONTROL,
+    MOST,
+    choose_graphics,
+    is_drawn_by_mujoco,
+    register_dm_control,
+)
 from envs.native import TaskWorld
 from envs.world import World, check_world, shows_images
 
@@ -41,6 +47,9 @@ class EnvEntry:
     max_episode_steps: int
     """Control steps after which an episode is truncated, and over which it is scored."""
 
+
+TASK_WORLD = "envs.native:TaskWorld"
+"""What makes a world of each of our tasks."""
 
 ENVIRONMENTS = {
     entry.id: entry
@@ -62,7 +71,8 @@ def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options
         env_id: an id of Gymnasium's registry: one of :data:`ENVIRONMENTS`, or any other whose
             environment renders pictures (``Id-v0``, or ``module:Id-v0`` to import a module first).
         num_envs: B.
-        camera: what is made of the pictures of an environment that is not a world itself.
+        camera: what is made of the pictures of an environment that is not a world itself, or of
+            those that MuJoCo draws of one of ours.
         options: of the environment, e.g. ``state_noise`` and ``render_mode``; and
             ``max_episode_steps`` in place of the number of steps that it is registered with, None
             for episodes without an end.
@@ -77,12 +87,13 @@ def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options
     for what, number in (("num_envs", num_envs), ("max_episode_steps", spec.max_episode_steps)):
         if number is not None and number < 1:
             raise ValueError(f"{what} is {number}; it must be a whole number from 1 on.")
+    if camera is not None:
+        camera.check()
     with explained(spec, options):
-        world = _native(spec, num_envs, options)
-        if world is None:
-            world = gymnasium_world(spec, num_envs, camera, **options)
-        elif camera is not None:
-            raise ValueError(f"{env_id} shows frames of its own; leave the camera's options out.")
+        if camera is not None and camera.renderer == "mujoco":
+            world = _drawn_by_mujoco(spec, num_envs, camera, options)
+        else:
+            world = _of_own_frames(spec, num_envs, camera, options)
     check_world(world)
     return world
 
@@ -94,6 +105,34 @@ def most_side_by_side(env_id: str) -> int:
         ValueError: for an unknown id.
     """
     return MOST if is_drawn_by_mujoco(_spec_of(env_id)) else sys.maxsize
+
+
+def _drawn_by_mujoco(
+    spec: EnvSpec, num_envs: int, camera: Camera, options: dict[str, Any]
+) -> World:
+    """Make a world of one of our tasks, seen by MuJoCo's camera."""
+    if spec.vector_entry_point != TASK_WORLD:
+        raise ValueError(
+            f"MuJoCo draws our own tasks only, and {spec.id} draws itself; leave the camera's "
+            "renderer out."
+        )
+    choose_graphics()
+    return gymnasium.make_vec(spec, num_envs, camera=camera, **options)
+
+
+def _of_own_frames(
+    spec: EnvSpec, num_envs: int, camera: Camera | None, options: dict[str, Any]
+) -> World:
+    """Make a world that shows images, or of an environment that renders."""
+    world = _native(spec, num_envs, options)
+    if world is None:
+        return gymnasium_world(spec, num_envs, camera, **options)
+    if camera is not None:
+        raise ValueError(
+            f"{spec.id} shows frames of its own; leave the camera's options out, or let MuJoCo "
+            "draw it with the camera's renderer."
+        )
+    return world
 
 
 def _native(spec: EnvSpec, num_envs: int, options: dict[str, Any]) -> World | None:
@@ -138,7 +177,7 @@ for _entry in ENVIRONMENTS.values():
     gymnasium.register(
         _entry.id,
         "envs.native:TaskEnv",
-        vector_entry_point="envs.native:TaskWorld",
+        vector_entry_point=TASK_WORLD,
         max_episode_steps=_entry.max_episode_steps,
         kwargs={"task": _entry.task},
     )

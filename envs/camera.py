@@ -9,7 +9,7 @@ work, with the same numbers, and a goal's picture goes the same way as a rendere
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, SupportsFloat
+from typing import Any, Literal, SupportsFloat
 
 import cv2
 import gymnasium
@@ -23,6 +23,7 @@ from envs.mujoco_graphics import LIBRARIES, free_with, make_current
 
 Env = gymnasium.Env[Any, Any]
 Frames = NDArray[np.uint8]
+RENDERERS = ("own", "mujoco")
 GREY = (0.2125, 0.7154, 0.0721)
 """Shares of red, green and blue in a grey level, as in Gymnasium's `GrayscaleObservation`."""
 
@@ -38,9 +39,13 @@ class Camera:
     frames: int = field(default=2, metadata={"range": (1, 64)})
     """Frames in an observation; one alone does not show a velocity."""
     crop: tuple[int, int, int, int] | None = field(default=None, metadata={"range": (0, 100_000)})
-    """Rows and columns of the picture that are seen: top, bottom, left, right [px]."""
+    """Rows and columns of the picture that are seen: top, bottom, left, right [px]. Left out, all
+    are, but training looks where something moves."""
     repeat: int = field(default=1, metadata={"range": (1, 1000)})
     """Steps of the environment for which an action is held."""
+    renderer: Literal["own", "mujoco"] = "own"
+    """What draws the pictures: the environment itself or, of our own tasks, MuJoCo, on a chequered
+    floor with light and shadow."""
 
     def __post_init__(self) -> None:
         """Take lists, as files have them, for the tuples that are meant."""
@@ -93,7 +98,7 @@ class Camera:
         return seen if self.colour else (seen * GREY).sum(axis=-1).astype(np.uint8)
 
     def check(self) -> None:
-        """Raise a ValueError, one sentence, for a number that is not in its range."""
+        """Raise a ValueError, one sentence, for a value that is not allowed."""
         for item in fields(self):
             value, bounds = getattr(self, item.name), item.metadata.get("range")
             if bounds is None or value is None:
@@ -107,6 +112,10 @@ class Camera:
                     f"The camera's {item.name} is {value}; it is {what} from {bounds[0]} to "
                     f"{bounds[1]}."
                 )
+        if self.renderer not in RENDERERS:
+            raise ValueError(
+                f"The camera's renderer is {self.renderer!r}; it is one of: {', '.join(RENDERERS)}."
+            )
 
 
 def look(env: Env, camera: Camera) -> Env:

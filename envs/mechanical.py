@@ -10,10 +10,11 @@ seen as the mirror image of its namesake there, under the same torques.
 from collections.abc import Callable
 from typing import ClassVar
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.physics import Simulator, load_asset
+from envs.physics import Simulator, load_asset, unseen
 from envs.task import Floats, Frames, Task, wrap
 
 _CORRECTIONS = 3  # each gains two digits or more; see `MechanicalTask._rewind`
@@ -35,7 +36,7 @@ class MechanicalTask(Task):
     """The MJCF model's file."""
 
     def __init__(self, state_noise: float = 0.0):
-        simulator = Simulator(load_asset(self.asset).compile())
+        simulator = Simulator(unseen(self.visible()))
         self._simulator = simulator
         self._steps = simulator.number("steps").astype(np.int64)
         self._velocity_limit = simulator.number("velocity_limit")
@@ -43,6 +44,10 @@ class MechanicalTask(Task):
         """The range of each state component, to either side, ``[n]``."""
         dt = int(self._steps[0]) * simulator.timestep
         super().__init__(dt, simulator.control_range, state_noise)
+
+    def visible(self) -> mujoco.MjSpec:
+        """Return the asset."""
+        return load_asset(self.asset)
 
     def _step(self, states: Floats, controls: Floats) -> Floats:
         after = self._simulator.step(states, controls, self._duration(states))
@@ -96,7 +101,7 @@ class MechanicalTask(Task):
         return np.where(moving, earlier, states)
 
     def restart(self, rng: np.random.Generator, n: int) -> tuple[Frames, Floats]:
-        """Draw ``n`` random restarts: what the camera has seen, ``[n, C, H, W]``, and states.
+        """Draw ``n`` random restarts: what the camera has seen, ``[n, F, H, W]``, and states.
 
         As published, a restart is where one step under random controls leads from a drawn state;
         so its earlier frame is that of a step like any other.
@@ -104,7 +109,7 @@ class MechanicalTask(Task):
         before = self.sample_states(rng, n)
         low, high = self.action_space.low, self.action_space.high
         actions = rng.uniform(low, high, (n, self.control_dim))
-        earlier = np.stack([self.draw(before)] * self.frames_per_observation, axis=1)
+        earlier = np.stack([self.look(before)] * self.frames_per_observation, axis=1)
         return self.transition(earlier, before, actions, generators=rng.spawn(n))
 
     def noise_unit(self) -> Floats:

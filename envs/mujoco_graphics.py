@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gymnasium
@@ -46,6 +46,16 @@ def choose_graphics() -> None:
         if subprocess.run(command, env=surroundings, capture_output=True).returncode == 0:
             os.environ["MUJOCO_GL"] = backend
             return
+
+
+def new_context(width: int, height: int) -> Any:
+    """Return an OpenGL context of MuJoCo that draws without a display, by what was chosen.
+
+    MuJoCo itself keeps to the library that was chosen when it was imported.
+    """
+    chosen = os.environ.get("MUJOCO_GL")
+    module = importlib.import_module(f"mujoco.{chosen}" if chosen in BACKENDS else "mujoco")
+    return module.GLContext(width, height)
 
 
 def register_dm_control(env_id: str) -> None:
@@ -90,18 +100,27 @@ def free_with(owner: object, env: gymnasium.Env[Any, Any]) -> Callable[[], objec
         What frees it at once.
     """
     viewer = _viewer(env)
-    free = weakref.finalize(owner, _free, viewer)
+    if viewer is None:
+        return free_when_unused(owner)
+    return free_when_unused(owner, viewer.make_context_current, viewer.con.free, viewer.free)
+
+
+def free_when_unused(owner: object, *steps: Callable[[], object]) -> Callable[[], object]:
+    """Call ``steps`` once, one after the other, when their owner is no longer used.
+
+    Returns:
+        What calls them at once.
+    """
+    free = weakref.finalize(owner, _call_all, steps)
     free.atexit = False  # its turn might come after that of MuJoCo, which ends EGL
-    if viewer is not None:
+    if steps:
         atexit.register(free)
     return free
 
 
-def _free(viewer: Any) -> None:
-    if viewer is not None:
-        viewer.make_context_current()
-        viewer.con.free()
-        viewer.free()
+def _call_all(steps: Iterable[Callable[[], object]]) -> None:
+    for step in steps:
+        step()
 
 
 def _viewer(env: gymnasium.Env[Any, Any]) -> Any:

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
+from envs.camera import Camera
 from envs.task import Actions, Bools, Floats, Frames, Task, rows
 from envs.world import Simulated
 
@@ -29,10 +30,12 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         num_envs: B.
         max_episode_steps: steps after which an episode is truncated; None for never.
         render_mode: ``"rgb_array"`` for `render`, or None.
+        camera: MuJoCo's, in place of the frames that the task draws.
         options: of the task.
 
     Raises:
-        ValueError: for an unknown render mode, or an option that the task does not allow.
+        ValueError: for an unknown render mode, or an option that the task does not allow; and see
+            `envs.mujoco_camera.film`.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         num_envs: int = 1,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
+        camera: Camera | None = None,
         **options: Any,
     ) -> None:
         if render_mode not in (None, *RENDER_MODES):
@@ -48,6 +52,10 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
                 f"No render mode is called {render_mode!r}; valid are: {', '.join(RENDER_MODES)}."
             )
         made = _task(task, options)
+        if camera is not None:
+            from envs.mujoco_camera import film  # which needs MuJoCo, as not every task does
+
+            film(made, camera)
         self.task = made
         """The mechanics, picture and score."""
         self.num_envs = num_envs
@@ -83,7 +91,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
 
     @property
     def goal(self) -> Frames:
-        """The observation ``[F, H, W]`` of the task's goal, where an episode has no other."""
+        """The observation of the task's goal, where an episode has no other."""
         return self.task.goal_observation()
 
     def reset(
@@ -154,7 +162,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         if mask.all():
             self.push = None
         else:
-            images = mask[:, None, None, None]
+            images = mask.reshape(-1, *[1] * (observations.ndim - 1))
             observations = np.where(images, observations, self._observations)
             states = np.where(mask[:, None], states, self.states)
             actions = np.where(mask[:, None], actions, self._actions)

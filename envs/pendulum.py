@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import raster, scenes
-from envs.physics import Simulator, load_asset
+from envs.physics import Simulator, load_asset, unseen
 from envs.quantity import Quantity
 from envs.task import Actions, Bools, Floats, Frames, Task, wrap
 
@@ -82,9 +82,15 @@ class PendulumSwingUp(Task):
     ):
         spec = load_asset("pendulum.xml")
         self.mass, self.length = _alter_rod(spec, mass, length)
-        self._simulator = Simulator(spec.compile())
+        self._simulator = Simulator(unseen(spec))
         simulator = self._simulator
         super().__init__(simulator.timestep, simulator.control_range, state_noise)
+
+    def visible(self) -> mujoco.MjSpec:
+        """Return the asset, with this rod."""
+        spec = load_asset("pendulum.xml")
+        _alter_rod(spec, self.mass, self.length)
+        return spec
 
     def _step(self, states: Floats, controls: Floats) -> Floats:
         return self._simulator.step(states, controls)
@@ -180,13 +186,14 @@ def _alter_rod(
     spec: mujoco.MjSpec, mass: float | None, length: float | None
 ) -> tuple[float, float]:
     """Scale the asset's rod to ``mass`` [kg] and ``length`` [m]; return the two in force."""
-    rod, tip = spec.body("rod"), spec.site("tip")
+    rod, tip, seen = spec.body("rod"), spec.site("tip"), spec.geom("seen")
     mass = _positive("mass", rod.mass if mass is None else mass)
     length = _positive("length", tip.pos[2] if length is None else length)
     stretch = length / tip.pos[2]
     rod.inertia *= mass / rod.mass * stretch**2
     rod.ipos *= stretch
     tip.pos *= stretch
+    seen.fromto *= stretch
     rod.mass = mass
     return mass, length
 

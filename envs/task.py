@@ -10,7 +10,7 @@ so a dataset, a goal image and a closed loop see the same pictures of the same d
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -24,13 +24,15 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Frames = NDArray[np.uint8]
 Actions = NDArray[np.float32]
+Look = Callable[[Floats], Frames]
+"""What sees: from N states to a frame of each."""
 
 DIFFERENCE = 1e-7
 """Width of a forward difference, in the unit of each component: half the digits are left."""
 
 
 class Task(ABC):
-    """A control task whose observation is the last C grey frames of one real motion.
+    """A control task whose observation is the last F frames of one real motion.
 
     A task states its mechanics (`_step`, `previous`, `noise_unit`), its picture (`draw`,
     `picture`), its score (`is_goal`, `reward`) and where it starts (`sample_states`,
@@ -53,8 +55,8 @@ class Task(ABC):
     """What the m controls are."""
     goal_sentence: ClassVar[str]
     """What is to be done, in a short sentence for titles and captions."""
-    frames_per_observation: ClassVar[int] = 2
-    """C: two where the velocity matters, since one frame does not show it."""
+    frames_per_observation: int = 2
+    """F: two where the velocity matters, since one frame does not show it."""
     frame_shape: ClassVar[tuple[int, int]] = (48, 48)
     """H, W [px]."""
     settle_steps: ClassVar[int] = 50
@@ -77,9 +79,18 @@ class Task(ABC):
         self.control_dim = len(control_range)
         low, high = control_range.astype(np.float32).T
         self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
-        self.observation_space = gymnasium.spaces.Box(
-            0, 255, (self.frames_per_observation, *self.frame_shape), np.uint8
-        )
+        self.look_with(self.draw, self.frames_per_observation, self.frame_shape)
+
+    def look_with(self, look: Look, frames: int, shape: tuple[int, ...]) -> None:
+        """Let the task be seen by ``look`` from now on.
+
+        Args:
+            look: makes frames ``uint8 [N, *shape]`` of states ``[N, n]``.
+            frames: F, to an observation.
+            shape: of a frame, ``(H, W)`` or ``(H, W, 3)``.
+        """
+        self.look, self.frames_per_observation = look, frames
+        self.observation_space = gymnasium.spaces.Box(0, 255, (frames, *shape), np.uint8)
 
     # ------------------------------------------------------------- what a task has to say
 
@@ -124,6 +135,17 @@ class Task(ABC):
 
     # ------------------------------------------------------------- what most tasks agree on
 
+    def visible(self) -> Any:
+        """Return the MuJoCo model of what is seen, a `mujoco.MjSpec`.
+
+        Raises:
+            ValueError: for a task that MuJoCo does not simulate.
+        """
+        raise ValueError(
+            f"MuJoCo does not simulate {type(self).__name__}, so it cannot draw it: leave the "
+            "camera's renderer out."
+        )
+
     def goal_states(self, states: Floats) -> Floats:
         """Return the state at rest that each of the episodes at ``states [N, n]`` is to reach.
 
@@ -144,7 +166,7 @@ class Task(ABC):
         return [c.goal_half_width is not None for c in self.components].index(True)
 
     def restart(self, rng: np.random.Generator, n: int) -> tuple[Frames, Floats]:
-        """Draw ``n`` random restarts: what the camera has seen, ``[n, C, H, W]``, and states."""
+        """Draw ``n`` random restarts: what the camera has seen, ``[n, F, H, W]``, and states."""
         states = self.sample_states(rng, n)
         return self.observe(states), states
 
@@ -249,16 +271,16 @@ class Task(ABC):
         return self._step(states, controls)
 
     def observe(self, states: ArrayLike) -> Frames:
-        """Return what the camera has seen on reaching ``states [N, n]``: ``[N, C, H, W]``.
+        """Return what the camera has seen on reaching ``states [N, n]``: ``[N, F, H, W]``.
 
         The frames run from the oldest to the newest and belong to one motion: the earlier ones
         show the predecessors. For a state at rest they are equal.
         """
         states = rows("states", states, self.state_dim).astype(np.float64)
-        frames = [self.draw(states)]
+        frames = [self.look(states)]
         for _ in range(self.frames_per_observation - 1):
             states = self.previous(states)
-            frames.append(self.draw(states))
+            frames.append(self.look(states))
         return np.stack(frames[::-1], axis=1)
 
     def transition(
@@ -269,14 +291,14 @@ class Task(ABC):
         external: ArrayLike | None = None,
         generators: Sequence[np.random.Generator] = (),
     ) -> tuple[Frames, Floats]:
-        """Step and look: the next ``observations [N, C, H, W]`` and ``states [N, n]``.
+        """Step and look: the next ``observations [N, F, H, W]`` and ``states [N, n]``.
 
         The frames already seen move up by one and the newest is drawn, so an observation holds
         what the camera took. Actions act as ``action_space.dtype``, the one they are recorded in.
         The state noise of row i is drawn from ``generators[i]``.
         """
         states = self.disturb(self.advance(states, self.applied(actions), external), generators)
-        newest = self.draw(states)[:, None]
+        newest = self.look(states)[:, None]
         return np.concatenate([observations[:, 1:], newest], axis=1), states
 
     def applied(self, actions: ArrayLike) -> Actions:
@@ -300,7 +322,7 @@ class Task(ABC):
         return states + self.state_noise * self.noise_unit() * np.array(drawn)
 
     def goal_observation(self) -> Frames:
-        """Return the goal's observation ``[C, H, W]``: its equal frames show `goal_state`."""
+        """Return the goal's observation ``[F, H, W]``: its equal frames show `goal_state`."""
         return self.observe(self.goal_state()[None])[0]
 
 

@@ -149,6 +149,12 @@ def settle_steps(world: World) -> int:
     return int(steps) if steps is not None else max(1, episode_steps(world) // 4)
 
 
+def picture_size(world: World) -> tuple[int, int] | None:
+    """Return height and width [px] of the pictures that a camera looks at; None without one."""
+    found = _attribute(world, "picture_size")
+    return None if found is None else (int(found[0]), int(found[1]))
+
+
 def begin(
     world: World, rng: np.random.Generator, **options: Any
 ) -> tuple[NDArray[np.uint8], dict[str, Any]]:

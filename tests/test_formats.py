@@ -226,6 +226,7 @@ def test_arrays_that_do_not_fit(tmp_path: Path, case: str) -> None:
         ({"camera": Camera(crop=(0, 30, 0, 9))}, "does not fit the camera: The crop"),
         ({"camera": Camera(size=(0, 9))}, r"^The camera's size is \(0, 9\); it is 2 whole"),
         ({"camera": Camera(repeat=2)}, "A recording has its own steps"),
+        ({"camera": Camera(renderer="mujoco")}, "A recording has its own pictures"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], told: str) -> None:

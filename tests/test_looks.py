@@ -23,12 +23,12 @@ import envs
 from e2c.config import Config, Recipe
 from e2c.control.agent import Agent
 from e2c.data.episodes import Episodes
-from e2c.data.looks import Looks, look_at
+from e2c.data.looks import Looks, box_of, look_at
 from e2c.data.windows import Windows
 from e2c.files import runs
 from e2c.learning import looks as rules
 from e2c.learning.collect import collect_transitions
-from e2c.learning.looks import choose
+from e2c.learning.looks import Crop, aim, choose
 from e2c.learning.run import train
 from e2c.models import checkpoint
 from e2c.models.methods import build_model
@@ -111,6 +111,58 @@ def test_what_the_user_says_is_left_as_it_is() -> None:
     assert choose(asked, LOOKS) == (asked, "")
     again, _ = choose(choose(Config(), LOOKS)[0], dataclasses.replace(LOOKS, level=0.0, peak=1.0))
     assert again == choose(Config(), LOOKS)[0], "what was chosen once stays"
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_the_box_holds_what_stands_out_and_nothing_else(colour: bool) -> None:
+    """Of all frames given, also of one that was not looked at."""
+    data = square(200, 80, 3, colour)
+    looks, K = look_at(data), 3 if colour else 1
+    frames = np.full((2, K, H, W), 200, np.uint8)
+    assert box_of(frames, looks) is None
+    frames[0, -1, 4, 7:9] = 100
+    frames[1, 0, 6, 2] = 200 - 13  # less than a tenth of what stands out
+    assert box_of(frames, looks) == (4, 5, 7, 9)
+    frames[1, 0, 10, 2] = 255
+    assert box_of(frames, looks) == (4, 11, 2, 9)
+
+
+PICTURE = (10 * H, 5 * W)
+"""A picture that the frames of `LOOKS` show whole, 10 px to a row and 5 to a column."""
+
+
+@pytest.mark.parametrize(
+    ("box", "frame", "crop"),
+    [
+        ((4, 6, 10, 14), (24, 24), (38, 62, 48, 72)),  # 20 px by 20 about (50, 60), and 2 around
+        ((4, 6, 10, 12), (24, 24), (38, 62, 43, 67)),  # a high thing gets as much width
+        ((4, 6, 10, 12), (48, 12), (26, 74, 49, 61)),  # as high for its width as a frame
+        ((0, 2, 16, 20), (24, 24), (0, 22, 78, 100)),  # no further than the picture
+        ((0, 12, 0, 20), (24, 24), None),
+        (None, (24, 24), None),
+    ],
+)
+def test_a_crop_shows_what_moves_with_a_margin(
+    box: Crop | None,
+    frame: tuple[int, int],
+    crop: Crop | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rules, "MARGIN", 0.1)
+    assert aim(LOOKS, box, PICTURE, frame)[0] == crop
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"moving": rules.CROWDED + 1e-3}, "the background moved"),
+        ({"peak": rules.FAINT - 1e-3}, "nothing stood out"),
+    ],
+)
+def test_where_nothing_can_be_told_all_is_seen(changes: dict[str, Any], told: str) -> None:
+    crop, why = aim(dataclasses.replace(LOOKS, **changes), (4, 6, 10, 14), PICTURE, (24, 24))
+    assert crop is None
+    assert why.startswith(told)
 
 
 def silhouette_of(planes: tuple[int, int, int], looks: Looks) -> Silhouette:

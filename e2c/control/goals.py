@@ -78,6 +78,25 @@ def _read(text: str, spec: ProblemSpec) -> Frames:
     )
 
 
+def goal_picture(text: str, spec: ProblemSpec) -> Frames | None:
+    """Return the picture ``[h, w, 3]``, or grey ``[h, w]``, that a goal is before a camera saw it.
+
+    Returns:
+        None where the goal is an observation or a frame, or there is none.
+
+    Raises:
+        E2CError: when it cannot be read.
+    """
+    path = Path(text)
+    if path.suffix.lower() in PICTURES:
+        found = _picture(path)
+    elif path.suffix == ".npy":
+        found = _array(path)
+    else:
+        return None
+    return None if found.shape in (spec.layout.shape, spec.layout.frame_shape) else found
+
+
 def content_hash(goal: NDArray[Any]) -> str:
     """Return the SHA-256 over the shape, type and contents of a goal."""
     digest = hashlib.sha256(f"{goal.shape}{goal.dtype}".encode())

@@ -96,6 +96,8 @@ def _checked(camera: Camera) -> Camera:
         raise E2CError(str(error)) from None
     if camera.repeat != 1:
         raise E2CError("A recording has its own steps: leave the camera's repeat at 1.")
+    if camera.renderer != "own":
+        raise E2CError("A recording has its own pictures: leave the camera's renderer out.")
     return camera
 
 

@@ -40,13 +40,12 @@ class Looks:
 def look_at(episodes: Episodes) -> Looks:
     """Look at the frames of recorded episodes."""
     chosen = np.linspace(0, len(episodes.frames) - 1, MOST_FRAMES).astype(int)
-    frames = episodes.frames[np.unique(chosen)]
-    frames = channels_first(frames, episodes.layout.is_colour)
+    frames = channels_first(episodes.frames[np.unique(chosen)], episodes.layout.is_colour)
     background = np.median(frames, 0).astype(np.uint8)
     away = frames.astype(np.int16) - background
     distance = np.abs(away)
     peak = float(np.quantile(distance, 0.999))
-    stands_out = distance > max(STANDS_OUT * peak, 1.0)
+    stands_out = distance > _least(peak)
     return Looks(
         background=background,
         darker=(away * stands_out).sum(0) < 0,
@@ -55,3 +54,26 @@ def look_at(episodes: Episodes) -> Looks:
         contrast=float(np.median(distance[stands_out])) / 255 if stands_out.any() else 0.0,
         moving=float(stands_out.mean()),
     )
+
+
+def box_of(frames: NDArray[np.uint8], looks: Looks) -> tuple[int, int, int, int] | None:
+    """Return the smallest box around all that stands out: top, bottom, left, right [px].
+
+    Args:
+        frames: ``[N, K, H, W]``, like those that were looked at.
+        looks: of these.
+
+    Returns:
+        The first row and column, and those after the last; None where nothing stands out.
+    """
+    distance = np.abs(frames.astype(np.int16) - looks.background)
+    where = (distance > _least(255 * looks.peak)).any((0, 1))
+    if not where.any():
+        return None
+    rows, columns = (np.flatnonzero(where.any(axis)).tolist() for axis in (1, 0))
+    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+
+
+def _least(peak: float) -> float:
+    """Return what a pixel that stands out differs by at least, for a `Looks.peak` [grey levels]."""
+    return max(STANDS_OUT * peak, 1.0)

@@ -42,6 +42,7 @@ TRAINED = Path(__file__).parents[1] / "trained" / "pendulum"
 FOUND_OUT = ("data_sha256", "goal_sha256")
 """What a recipe need not say when it is given, and says when it was begun."""
 CHOSEN = (
+    "config.camera.crop",
     "config.data.noise",
     "config.data.episode_length",
     "config.model.view",

@@ -2,12 +2,15 @@
 
 The networks and the weights of the objective were tuned on frames in which what moves is large,
 bright and on black. Other frames are made like those, by `Silhouette`; what is small is blurred at
-first. The likelihood is a Bernoulli in any case. Whatever the user says is left as it is.
+first. The likelihood is a Bernoulli in any case. Before that, the camera is aimed at what moves, by
+`aim`. Whatever the user says is left as it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+
+import numpy as np
 
 from e2c.config import Config
 from e2c.data.looks import Looks
@@ -25,6 +28,44 @@ SMALL = 0.02
 """What covers less than this share of a frame is small: the rods of our own tasks cover more."""
 BLUR = 1 / 6
 """Blur at the start of training on what is small, as a share of the frame's height."""
+MARGIN = 0.06
+"""A crop shows so much more at each edge than what was seen to move, as a share of its extent."""
+WORTH = 0.8
+"""A crop that shows more than this share of the picture gains too little."""
+
+Crop = tuple[int, int, int, int]
+"""Rows and columns of a picture: top, bottom, left, right [px]."""
+
+
+def aim(
+    looks: Looks, box: Crop | None, picture: tuple[int, int], frame: tuple[int, int]
+) -> tuple[Crop | None, str]:
+    """Return what the camera is to see of a picture, None for all of it; and why.
+
+    It sees what moves, with a margin, as wide for its height as a frame is, so that nothing is
+    squeezed; less where that goes beyond the picture.
+
+    Args:
+        looks: of frames that show the whole picture, of any size.
+        box: what stands out in them; see `e2c.data.looks.box_of`.
+        picture: height and width of the picture [px].
+        frame: height and width of the frames that are to be made of it [px].
+    """
+    if box is None or looks.peak < FAINT:
+        return None, "nothing stood out from the background"
+    if looks.moving > CROWDED:
+        return None, f"the background moved ({looks.moving:.0%} of the pixels)"
+    box_size = np.array([box[1] - box[0], box[3] - box[2]])
+    centre = np.array([box[0] + box[1], box[2] + box[3]]) / 2
+    scale = np.array(picture) / looks.background.shape[-2:]
+    pixel = ((1 + 2 * MARGIN) * box_size * scale / frame).max()  # of a frame, in the picture's
+    half = pixel * np.array(frame) / 2
+    start = np.clip(np.floor(centre * scale - half), 0, None).astype(int)
+    end = np.minimum(np.ceil(centre * scale + half), picture).astype(int)
+    if np.prod(end - start) > WORTH * np.prod(picture):
+        return None, "something moved nearly everywhere"
+    (top, left), (bottom, right) = start.tolist(), end.tolist()
+    return (top, bottom, left, right), "nothing moved outside"
 
 
 def choose(config: Config, looks: Looks) -> tuple[Config, str]:

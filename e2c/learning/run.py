@@ -30,6 +30,7 @@ from e2c.learning import own
 from e2c.learning.begin import Run, begin
 from e2c.learning.collapse import collapse, sentence
 from e2c.learning.collect import find_task, without_environment
+from e2c.learning.probe import aimed
 from e2c.learning.schedule import Phase
 from e2c.learning.together import optimise
 from e2c.models import checkpoint
@@ -92,6 +93,8 @@ def train_side_by_side(
     ]
     if not recipes:
         return []
+    camera = aimed(recipes[0], folders[0]).config.camera
+    recipes = [replace(each, config=replace(each.config, camera=camera)) for each in recipes]
     world, spec = find_task(recipes[0])
     place = find_device(recipes[0].device)
     torch.set_num_threads(recipes[0].threads)

@@ -1,0 +1,238 @@
+"""dm_control's pendulum from its own frames: what the encodings tell of the state, and the return.
+
+python -m benchmarks.dmc_pendulum                    # seeds 0 to 2
+python -m benchmarks.dmc_pendulum --seeds 100        # another
+python -m benchmarks.dmc_pendulum --seeds            # only tell what is there
+
+Every seed is a training run from nothing, from ordinary resets, and leaves one JSON file in
+``benchmarks/results/dmc_pendulum``; a finished one is never computed again. States are read to
+score, in episodes that were not trained on. Needs ``e2c[dmc]`` and EGL or OSMesa.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import gymnasium
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+
+from benchmarks.cells import complain, compute
+from e2c.config import Config, EvaluationConfig, Recipe
+from e2c.control.base import Controller, Frames, make_world, rollout
+from e2c.control.simple import Random, Zero, random_controls
+from e2c.data.episodes import Episodes
+from e2c.errors import run_command
+from e2c.evaluation.scores import open_loop_error
+from e2c.files.provenance import provenance
+from e2c.files.whole import write_json
+from e2c.learning import run
+from e2c.learning.probe import TRANSITIONS as PROBED
+from e2c.models.base import LatentModel
+from e2c.options import to_dict
+from e2c.presets import preset
+from envs import Camera
+from envs.mujoco_graphics import register_dm_control
+from envs.world import World
+
+RESULTS = Path(__file__).parent / "results" / "dmc_pendulum"
+ENV, SCORED = "dm_control/pendulum-swingup-v0", "dm_control/scored-pendulum-swingup-v0"
+START_SEED, EPISODES, STEPS = 1000, 2, 500
+"""Episodes that are scored: two of 500 steps, of 0.04 s each, under pink noise, and two more of
+each controller."""
+AHEAD = 25
+OTHERS = ("random", "zero")
+
+
+def config() -> Config:
+    """The default with grey frames of 64x64, three to an observation, and few transitions."""
+    base = preset("default", SCORED)
+    return replace(
+        base,
+        camera=Camera(size=(64, 64), frames=3, repeat=2),
+        data=replace(base.data, transitions=3000, rounds=3, episodes_per_round=1),
+        evaluation=EvaluationConfig(0),
+    )
+
+
+class Scored(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Tells angle and velocity in its infos; nothing is learned from them."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Reset, and tell."""
+        observation, _ = self.env.reset(seed=seed, options=options)
+        return observation, {"state": state_of(self.env)}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, and tell."""
+        *seen, _ = self.env.step(action)
+        return (*seen, {"state": state_of(self.env)})
+
+
+def state_of(env: gymnasium.Env[Any, Any]) -> NDArray[np.float64]:
+    """Return angle from upright [rad] and velocity [rad/s] of dm_control's pendulum."""
+    data = env.get_wrapper_attr("physics").data
+    return np.array([data.qpos[0], data.qvel[0]])
+
+
+def scored(render_mode: str | None = None, **_: Any) -> Scored:
+    """Make one pendulum that is scored."""
+    return Scored(gymnasium.make(ENV, render_mode=render_mode))
+
+
+def register() -> None:
+    """Let Gymnasium know the pendulum that is scored."""
+    register_dm_control(SCORED)
+    if SCORED not in gymnasium.registry:
+        gymnasium.register(SCORED, scored)
+
+
+def goal_picture() -> Frames:
+    """Return the picture ``[h, w, 3]`` of the pendulum upright and at rest."""
+    env = gymnasium.make(ENV, render_mode="rgb_array")
+    env.reset(seed=0)
+    physics = env.get_wrapper_attr("physics")
+    with physics.reset_context():
+        physics.data.qpos[0] = physics.data.qvel[0] = 0.0
+    picture = np.asarray(env.render(), np.uint8)
+    env.close()
+    return picture
+
+
+@dataclass(frozen=True)
+class DmcPendulum:
+    """Measure over seeds, cell by cell, and tell."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds to measure."""
+    jobs: int = 1
+    """Cells computed at the same time, each on its share of the cores."""
+    cell: str = ""
+    """Compute this one cell here, a seed or the name of a controller, and nothing else."""
+
+    def __call__(self) -> None:
+        """Compute what is missing, then tell."""
+        if self.cell:
+            found = _trained(int(self.cell)) if self.cell.isdecimal() else _other(self.cell)
+            told = {"cell": self.cell, "env": ENV, "start_seed": START_SEED, **found}
+            write_json(RESULTS / f"{self.cell}.json", {**told, **provenance()})
+            return
+        names = [*OTHERS, *map(str, self.seeds)] if self.seeds else []
+        missing = [name for name in names if not (RESULTS / f"{name}.json").exists()]
+        failed = compute("benchmarks.dmc_pendulum", missing, self.jobs)
+        print(table())
+        complain(failed)
+
+
+def _trained(seed: int) -> dict[str, Any]:
+    """Train with one seed, and look at what was learned."""
+    started = time.perf_counter()
+    register()
+    with tempfile.TemporaryDirectory() as folder:
+        goal = Path(folder) / "goal.png"
+        cv2.imwrite(str(goal), goal_picture()[..., ::-1])
+        trained = run.train(Recipe(config(), seed=seed, goal=str(goal)), Path(folder) / "run")
+        nats = [row["prior_kl"] for row in trained.tracker.history if "prior_kl" in row][-1]
+    camera = trained.config.camera
+    world = make_world(SCORED, EPISODES, camera=to_dict(camera))
+    draws = np.random.default_rng(START_SEED)
+    unseen = rollout(world, random_controls(world, draws, STEPS, "pink"), STEPS, draws)
+    goals = np.repeat(camera.look_at(goal_picture())[None], EPISODES, 0)
+    return {
+        "seed": seed,
+        "simulator_frames": camera.repeat * (trained.transitions + PROBED),
+        "collapsed": trained.collapsed is not None,
+        "prior_kl": nats,
+        "r2": read_out(trained.model, trained.data, unseen),
+        "open_loop_error": _ahead(trained.model, unseen),
+        "returns": _returns(world, trained.agent, goals),
+        "run_seconds": {**trained.seconds, "total": time.perf_counter() - started},
+        "config": to_dict(trained.config),
+    }
+
+
+@torch.inference_mode()
+def read_out(model: LatentModel, data: Sequence[Episodes], unseen: Episodes) -> dict[str, float]:
+    """Return R² of the state, read from the observation of the data with the nearest encoding.
+
+    Args:
+        model: trained.
+        data: what it was trained on.
+        unseen: episodes that it was not trained on.
+    """
+    known = np.concatenate([_values(part) for part in data])
+    z = torch.cat([model.encode(part.planes()).mean for part in data])
+    nearest = torch.cdist(model.encode(unseen.planes()).mean, z).argmin(1).numpy()
+    true = _values(unseen)
+    r2 = 1 - np.square(known[nearest] - true).mean(0) / true.var(0)
+    return dict(zip(("cos", "sin", "velocity"), r2.tolist(), strict=True))
+
+
+def _values(episodes: Episodes) -> NDArray[np.float64]:
+    """Return cosine and sine of the angle, and the velocity, ``[N, 3]``."""
+    assert episodes.states is not None
+    angle, velocity = episodes.states.T
+    return np.stack([np.cos(angle), np.sin(angle), velocity], 1)
+
+
+@torch.inference_mode()
+def _ahead(model: LatentModel, episodes: Episodes) -> float:
+    """Return the open-loop error after `AHEAD` steps, over the variance of the encodings."""
+    pieces = []
+    for episode in episodes.split():
+        z, u = model.encode(episode.planes()).mean, torch.from_numpy(episode.actions)
+        for start in range(0, len(u) - AHEAD + 1, AHEAD):
+            pieces.append((z[start : start + AHEAD + 1], u[start : start + AHEAD]))
+    latents = torch.stack([z for z, _ in pieces])
+    predicted = model.roll_out(latents[:, 0], torch.stack([u for _, u in pieces]))
+    return float(open_loop_error(latents.double().numpy(), predicted.double().numpy())[-1])
+
+
+def _other(name: str) -> dict[str, Any]:
+    """Let a controller that learns nothing act from the same starts."""
+    register()
+    world = make_world(SCORED, EPISODES, camera=to_dict(Camera(size=(8, 8), repeat=2)))
+    controller = Random(world, np.random.default_rng(0)) if name == "random" else Zero(world)
+    return {"returns": _returns(world, controller, None)}
+
+
+def _returns(world: World, controller: Controller, goals: Frames | None) -> list[float]:
+    """Return what each episode collected in a thousand of dm_control's steps."""
+    played = rollout(world, controller, STEPS, np.random.default_rng(START_SEED), goals)
+    assert played.rewards is not None
+    return [float(played.rewards[played.action_rows(e)].sum()) for e in range(EPISODES)]
+
+
+def table() -> str:
+    """Return the figures of the finished cells as Markdown."""
+    lines = [
+        "| | simulator frames | prior KL | R² cos, sin, velocity | error after 25 steps | return |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path in sorted(RESULTS.glob("*.json")):
+        cell = json.loads(path.read_text())
+        total = float(np.mean(cell["returns"]))
+        if "seed" not in cell:
+            lines.append(f"| {path.stem} | - | - | - | - | {total:.0f} |")
+            continue
+        r2 = ", ".join(f"{value:.3f}" for value in cell["r2"].values())
+        lines.append(
+            f"| seed {path.stem} | {cell['simulator_frames']:,} | {cell['prior_kl']:.1f} nats | "
+            f"{r2} | {cell['open_loop_error']:.3f} | {total:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    run_command(lambda: tyro.cli(DmcPendulum)())
