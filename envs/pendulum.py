@@ -116,7 +116,7 @@ class PendulumSwingUp(Task):
         fx, fu = np.empty((len(states), 2, 2)), np.empty((len(states), 2, 1))
         fx[:, 1, 0], fx[:, 1, 1] = weight * np.cos(states[:, 0]), 1.0
         fx[:, 0] = [1.0, 0.0] + self.dt * fx[:, 1]
-        fu[:, 1] = torque * (controls < self.action_space.high)
+        fu[:, 1] = torque
         fu[:, 0] = self.dt * fu[:, 1]
         return fx, fu
 

@@ -183,13 +183,12 @@ class Task(ABC):
         """Return the derivatives ``[N, n, n]`` and ``[N, n, m]`` of a step by states and controls.
 
         They are forward differences of `predict`, unless the task has them in closed form; either
-        way towards larger controls, which are limited: at its upper limit a control has no effect.
+        way without the limits of controls, which are the planner's affair.
         """
         n, N = self.state_dim, len(states)
         width = DIFFERENCE * np.eye(n + self.control_dim)
         around = np.concatenate([np.hstack([states, controls]) + row for row in width])
-        limited = np.clip(around[:, n:], self.action_space.low, self.action_space.high)
-        after = self.predict(around[:, :n], limited).reshape(-1, N, n)
+        after = self.predict(around[:, :n], around[:, n:]).reshape(-1, N, n)
         changes = after - self.predict(states, controls)
         changes[..., self._angles] = wrap(changes[..., self._angles])
         jacobian = changes.transpose(1, 2, 0) / DIFFERENCE
