@@ -35,6 +35,9 @@ class OptimiserConfig:
     out, it is chosen from the first data; see e2c/learning/looks.py."""
     blur_until: float = option(0.4, 0, 1)
     """Share of the first phase over which the blur falls to none, linearly."""
+    camera_faults: float = option(0.5, 0, 1)
+    """Share of the observations that the encoder sees with each fault of a camera: noise, another
+    brightness, another contrast, a patch in front; see e2c/data/camera.py."""
     clip: float = option(100.0)
     """The norm of the gradient is cut to this; 0 leaves it."""
 

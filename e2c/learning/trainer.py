@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from e2c.data.camera import FaultyCamera
 from e2c.data.coarse import Lens
 from e2c.data.windows import Windows
 from e2c.errors import E2CError
@@ -99,6 +100,8 @@ class Trainer:
         """Optimiser steps taken, over all phases and in the present one."""
         self.lens = Lens(torch.zeros(()), 0.0)
         """Blurs the images of a batch: strongly at first, later not at all."""
+        self.camera = FaultyCamera(optimiser.camera_faults, self.device)
+        """What the encoder sees through."""
         self.first = self.level = 0.0
         """The sum of the tracked terms: of the untrained model, and smoothed, now."""
         self.skipped, self.skipped_in_a_row = 0, 0
@@ -232,10 +235,18 @@ class Trainer:
         self.lens = Lens(windows.mean_observation, sigma)
 
     def _batch(self, windows: Windows, draws: Generators) -> Batch:
-        """Draw a batch, as the lens blurs it."""
+        """Draw a batch, as the lens blurs it, and as the camera shows that."""
         times = draw_times(self.objective.horizon, self.objective.targets, draws)
         x, u = windows.sample(self.options.batch_size, times, draws.batches)
-        return Batch(self.lens(x), u[:, : times[-1]], torch.tensor(times, device=self.device))
+        faults = self.draw_faults(windows, len(times), draws)
+        x = self.lens(x)
+        seen = self.camera(x, faults.to(self.device))
+        return Batch(x, u[:, : times[-1]], torch.tensor(times, device=self.device), seen)
+
+    def draw_faults(self, windows: Windows, times: int, draws: Generators) -> Tensor:
+        """Draw the camera's faults ``[B, S, J]`` at so many times of each window of a batch."""
+        lead = (self.options.batch_size, times)
+        return self.camera.draw(lead, windows.frames_per_observation, draws.batches)
 
     @torch.no_grad()
     def _sample_loss(self, windows: Windows) -> float:
