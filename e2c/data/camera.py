@@ -28,9 +28,9 @@ _TAPE = 2**20
 class FaultyCamera:
     """Changes brightness and contrast, hides a patch, adds noise, and loses frames.
 
-    All frames of an observation share their brightness, contrast and patch; noise is drawn for each
-    pixel, and a frame is lost alone. Noise is cut out of one long tape at random places, which is
-    cheaper than drawing it. Where a silhouette is learned from, it is the silhouette that is changed.
+    All frames of an observation share their brightness, contrast and patch; noise is drawn for
+    each pixel, and a frame is lost alone. Noise is cut out of one long tape at random places, which
+    is cheaper than drawing it. Where silhouettes are learned from, it is them that are changed.
 
     Args:
         share: of the observations that have each of these faults; 0 for a camera without any.
