@@ -42,8 +42,8 @@ class JointAutoencoder(LatentModel[JointObjective]):
 
     def terms(self, batch: Batch, draws: Draws, objective: JointObjective) -> dict[str, Tensor]:
         """Evaluate the four terms on a batch of windows."""
-        x, u, times, seen = batch
-        z = self.encoder(seen).mean
+        x, u, times = batch
+        z = self.encoder(x).mean
         predicted = self.roll_out(z[:, 0], u).index_select(1, times)
         nll = self.decoder.negative_log_likelihood(predicted, x, draws)
         return {

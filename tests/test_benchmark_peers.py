@@ -230,7 +230,7 @@ def test_the_plain_loss_is_ours() -> None:
         for kind in plain.transition[4].parameters():
             kind[9:] /= spec.control_scale  # B, in the unit of the controls
     x, u = torch.rand(5, 2, 2, 6, 4), torch.randn(5, 1, 1)
-    batch = Batch(x, u, torch.arange(2), x)
+    batch = Batch(x, u, torch.arange(2))
     terms = model.terms(batch, Generators(7), preset("paper").objective)
     weights = model.weights(preset("paper").objective, 0.25)
     torch.manual_seed(7)

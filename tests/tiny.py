@@ -104,7 +104,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def batch_of(x: Tensor, u: Tensor, times: Sequence[int]) -> Batch:
     """A batch whose times are a list."""
-    return Batch(x, u, torch.tensor(times), x)
+    return Batch(x, u, torch.tensor(times))
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

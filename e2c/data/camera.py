@@ -1,11 +1,6 @@
-"""A faulty camera: in training the encoder sees through it, and the decoder draws clean frames.
-
-So an encoding says what a better camera would have shown, and how sure it is of that.
-"""
+"""A faulty camera: what the encoder learns to see through; see `LatentModel.camera_kl`."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -42,20 +37,23 @@ class FaultyCamera:
         drawn = torch.randn(_TAPE, generator=torch.Generator().manual_seed(0)) if share else None
         self._tape = None if drawn is None else (drawn / 255).to(device)
 
-    def draw(self, lead: Sequence[int], frames: int, generator: torch.Generator) -> Tensor:
-        """Draw ``[*lead, J]``, all random numbers of observations of so many frames."""
+    def draw(self, count: int, frames: int, generator: torch.Generator) -> Tensor:
+        """Draw ``[count, J]``, all random numbers of observations of so many frames."""
         numbers = _NUMBERS + frames if self.share else 0
-        return torch.rand(*lead, numbers, generator=generator)
+        return torch.rand(count, numbers, generator=generator)
 
-    def __call__(self, x: Tensor, drawn: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, drawn: Tensor) -> Tensor | None:
         """Return observations ``x [..., C, H, W]`` in [0, 1] as the faulty camera shows them.
 
         Args:
             x: clean observations.
             drawn: ``[..., J]``, as `draw` returns it.
+
+        Returns:
+            The same shape; None where the camera has no faults.
         """
         if self._tape is None:
-            return x
+            return None
         C, H, W = x.shape[-3:]
         numbers = drawn[..., None, None, None]
         noise, tape, brightness, contrast, patch, row, column, grey = numbers.unbind(-4)[:_NUMBERS]

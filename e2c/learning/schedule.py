@@ -36,8 +36,8 @@ class OptimiserConfig:
     blur_until: float = option(0.4, 0, 1)
     """Share of the first phase over which the blur falls to none, linearly."""
     camera_faults: float = option(0.5, 0, 1)
-    """Share of the observations that the encoder sees with each fault of a camera: noise, another
-    brightness, another contrast, a patch in front; see e2c/data/camera.py."""
+    """Share of the observations with each fault of a camera that the encoder learns to see through:
+    noise, another brightness, another contrast, a patch; see e2c/data/camera.py. 0 for none."""
     clip: float = option(100.0)
     """The norm of the gradient is cut to this; 0 leaves it."""
 

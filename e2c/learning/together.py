@@ -101,7 +101,7 @@ class Chunk:
     normals: Tensor
     """``[K, E, N]``: the normal numbers that the objective asks for."""
     faults: Tensor
-    """``[K, E, B, S, J]``: the faults of the camera."""
+    """``[K, E, B, J]``: the faults of the camera."""
     latent_weight: Tensor
     """``[K]``: lambda."""
     rate: Tensor
@@ -219,8 +219,8 @@ class Stack:
             times = draw_times(objective.horizon, objective.targets, generators)
             index = windows.draw(trainer.options.batch_size, generators.batches)
             frames, actions = windows.rows(index, times)
-            faults = trainer.draw_faults(windows, len(times), generators)
             normals, choices = self.asked.drawn(generators)
+            faults = trainer.draw_faults(windows, generators)
             drawn.append((frames + frame, actions + action, normals, faults))
             frame, action = frame + len(windows.frames), action + len(windows.actions)
         parts = (torch.stack(part) for part in zip(*drawn, strict=True))
@@ -258,7 +258,7 @@ class Stack:
         )
         for weight in self.weights.values():
             weight.grad = None
-        seen = self.trainers[0].camera(x, now["faults"])
+        seen = self.trainers[0].camera(x[:, :, 0], now["faults"])
         losses, terms = self._losses(choices, now, x, u, seen)
         losses.sum().backward()
         norms = [self._move(e, losses[e].detach(), now["rate"][e]) for e in range(len(losses))]
@@ -267,24 +267,30 @@ class Stack:
         self.number += 1
 
     def _losses(
-        self, choices: tuple[int, ...], now: dict[str, Tensor], x: Tensor, u: Tensor, seen: Tensor
+        self,
+        choices: tuple[int, ...],
+        now: dict[str, Tensor],
+        x: Tensor,
+        u: Tensor,
+        seen: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Return the losses ``[E]`` and their terms ``[E, R]``."""
         trainer = self.trainers[0]
 
         def of_one(weights: Tensors, buffers: Tensors, *drawn: Tensor) -> tuple[Tensor, Tensor]:
-            x, u, seen, normals = drawn
+            x, u, normals, *seen = drawn
             draws = Ahead(self.asked.shapes, normals, choices)
-            batch = Batch(x, u, now["times"], seen)
+            batch = Batch(x, u, now["times"])
             loss, terms = functional_call(
                 self.model,
                 (weights, buffers),
-                (batch, draws, trainer.objective, now["latent_weight"]),
+                (batch, draws, trainer.objective, now["latent_weight"], *seen),
             )
             return loss, torch.stack([terms[name] for name in self.model.term_titles])
 
+        cameras = () if seen is None else (seen,)
         found: tuple[Tensor, Tensor] = vmap(of_one)(
-            self.weights, self.buffers, x, u, seen, now["normals"]
+            self.weights, self.buffers, x, u, now["normals"], *cameras
         )
         return found
 
@@ -346,6 +352,6 @@ def _asked(trainer: Trainer, windows: Windows) -> Asked:
     asked, objective = Asked(), trainer.objective
     times = draw_times(objective.horizon, objective.targets, Asked())
     x, u = windows.sample(trainer.options.batch_size, times, torch.Generator())
-    batch = Batch(x, u, torch.tensor(times, device=trainer.device), x)
+    batch = Batch(x, u, torch.tensor(times, device=trainer.device))
     trainer.model.terms(batch, asked, objective)
     return asked

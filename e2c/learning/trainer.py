@@ -235,18 +235,15 @@ class Trainer:
         self.lens = Lens(windows.mean_observation, sigma)
 
     def _batch(self, windows: Windows, draws: Generators) -> Batch:
-        """Draw a batch, as the lens blurs it, and as the camera shows that."""
+        """Draw a batch, as the lens blurs it."""
         times = draw_times(self.objective.horizon, self.objective.targets, draws)
         x, u = windows.sample(self.options.batch_size, times, draws.batches)
-        faults = self.draw_faults(windows, len(times), draws)
-        x = self.lens(x)
-        seen = self.camera(x, faults.to(self.device))
-        return Batch(x, u[:, : times[-1]], torch.tensor(times, device=self.device), seen)
+        return Batch(self.lens(x), u[:, : times[-1]], torch.tensor(times, device=self.device))
 
-    def draw_faults(self, windows: Windows, times: int, draws: Generators) -> Tensor:
-        """Draw the camera's faults ``[B, S, J]`` at so many times of each window of a batch."""
-        lead = (self.options.batch_size, times)
-        return self.camera.draw(lead, windows.frames_per_observation, draws.batches)
+    def draw_faults(self, windows: Windows, draws: Generators) -> Tensor:
+        """Draw the camera's faults ``[B, J]`` at the first observations of a batch."""
+        frames = windows.frames_per_observation
+        return self.camera.draw(self.options.batch_size, frames, draws.batches)
 
     @torch.no_grad()
     def _sample_loss(self, windows: Windows) -> float:
@@ -266,7 +263,9 @@ class Trainer:
         latent_weight = schedule.latent_weight(self.done)
         rate = self.scale * schedule.learning_rate(self.done)
         batch = self._batch(windows, self.generators)
-        loss, terms = self.model(batch, self.generators, self.objective, latent_weight)
+        faults = self.draw_faults(windows, self.generators).to(self.device)
+        seen = self.camera(batch.x[:, 0], faults)
+        loss, terms = self.model(batch, self.generators, self.objective, latent_weight, seen)
         self.adam.zero_grad()
         loss.backward()
         norm = clip(self.model, self.options)

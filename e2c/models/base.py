@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from e2c.models.decoders import DECODERS, Drawer
 from e2c.models.draws import Draws
 from e2c.models.encoders import ENCODERS
-from e2c.models.gaussians import DiagonalGaussian
+from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian, kl_to_diagonal
 from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.options import ModelConfig
 from e2c.models.silhouette import Silhouette
@@ -133,13 +133,35 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         """Tell the weights of the terms in the loss; ``latent_weight`` is lambda, on its ramp."""
 
     def forward(
-        self, batch: Batch, draws: Draws, objective: Options, latent_weight: Weight
+        self,
+        batch: Batch,
+        draws: Draws,
+        objective: Options,
+        latent_weight: Weight,
+        seen: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a batch, and the terms that it is the weighted sum of; see `terms`."""
+        """Return the loss of a batch, and the terms that it is the weighted sum of; see `terms`.
+
+        Where ``seen [B, C, H, W]`` is what a faulty camera shows of the first observations,
+        `camera_kl` is added to the loss, with the weight of the latent KL: both say how far an
+        encoding is from what it should be.
+        """
         terms = self.terms(batch, draws, objective)
         weights = self.weights(objective, latent_weight)
         loss = torch.stack([share * terms[name] for name, share in weights.items()]).sum()
+        if seen is not None:
+            loss = loss + latent_weight * self.camera_kl(batch.x[:, 0], seen)
         return loss, terms
+
+    def camera_kl(self, x: Tensor, seen: Tensor) -> Tensor:
+        """``KL(q(z|x) || q(z|seen))``, a batch mean, which trains ``q(z|seen)`` alone.
+
+        It is least where the mean is what the clean ``x [B, C, H, W]`` can be expected to be
+        encoded to, and the variance that of the clean encoding and of what is not known of it.
+        """
+        with torch.no_grad():
+            clean = FactoredGaussian.from_diagonal(self.encoder(x))
+        return kl_to_diagonal(clean, self.encoder(seen)).mean()
 
     def see(self, frames: Tensor) -> Tensor:
         """Return uint8 ``frames [..., C, H, W]`` as the networks see them, of the same shape."""

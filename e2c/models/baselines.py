@@ -42,14 +42,14 @@ class AE(LatentModel[ObjectiveConfig]):
 
     def terms(self, batch: Batch, draws: Draws, objective: ObjectiveConfig) -> dict[str, Tensor]:
         """Evaluate the objective; see `LatentModel.terms`."""
-        x, u, times, seen = batch
-        mu = self.encoder(seen).mean
-        fixed = mu.detach()
-        path = self.roll_out(fixed[:, 0], u).index_select(1, times)
-        error = (path - fixed).square().sum(-1)[:, 1:].mean()
+        x, u, times = batch
+        mu = self.encoder(x).mean
+        seen = mu.detach()
+        path = self.roll_out(seen[:, 0], u).index_select(1, times)
+        error = (path - seen).square().sum(-1)[:, 1:].mean()
         return {
             "reconstruction": self.decoder.negative_log_likelihood(mu, x, draws).mean(),
-            "fit": error / fixed.flatten(0, -2).var(0).sum(),
+            "fit": error / seen.flatten(0, -2).var(0).sum(),
         }
 
     def weights(self, objective: ObjectiveConfig, latent_weight: Weight) -> Mapping[str, Weight]:
@@ -74,11 +74,11 @@ class VAE(LatentModel[ObjectiveConfig]):
 
     def terms(self, batch: Batch, draws: Draws, objective: ObjectiveConfig) -> dict[str, Tensor]:
         """Evaluate the objective; see `LatentModel.terms`."""
-        x, u, times, seen = batch
-        q = self.encoder(seen)
+        x, u, times = batch
+        q = self.encoder(x)
         z = q.sample(draws)
-        fixed = DiagonalGaussian(q.mean.detach(), q.log_variance.detach())
-        _, latent_kl = sample_path(self.transition, fixed, u, times, draws)
+        seen = DiagonalGaussian(q.mean.detach(), q.log_variance.detach())
+        _, latent_kl = sample_path(self.transition, seen, u, times, draws)
         return {
             "reconstruction": self.decoder.negative_log_likelihood(z, x, draws).mean(),
             "prior_kl": kl_to_standard_normal(q).mean(),

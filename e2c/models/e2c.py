@@ -43,8 +43,8 @@ class E2C(LatentModel[ObjectiveConfig]):
             ``-log p(x_{t+k} | zhat_{t+k})``; ``prior_kl``, ``KL(q(z_t | x_t) || N(0, I))``;
             ``latent_kl``, ``KL(prediction of z_{t+k} || q(z_{t+k} | x_{t+k}))``.
         """
-        x, u, times, seen = batch
-        q = self.encoder(seen)
+        x, u, times = batch
+        q = self.encoder(x)
         path, latent_kl = sample_path(self.transition, q, u, times, draws)
         nll = self.decoder.negative_log_likelihood(path, x, draws)
         return {

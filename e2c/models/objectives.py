@@ -39,8 +39,6 @@ class Batch(NamedTuple):
     """``[B, T, m]``: the controls, to the last of ``times`` or beyond."""
     times: Tensor
     """``[S] int64``, on the device: 0 first, ascending, at most T."""
-    seen: Tensor
-    """``[B, S, C, H, W]``: what the encoder sees of ``x``, through a faulty camera; or ``x``."""
 
 
 def draw_times(horizon: int, targets: int, draws: Draws) -> list[int]:

@@ -119,8 +119,8 @@ class RCE(LatentModel[RCEObjective]):
 
     def terms(self, batch: Batch, draws: Draws, objective: RCEObjective) -> dict[str, Tensor]:
         """Evaluate the bound in its parts, ``prediction`` and ``consistency``, and ``prior_kl``."""
-        x, u, _, seen = batch
-        q, u = self.encoder(seen), u[:, 0]
+        x, u, _ = batch
+        q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
         successor = following.sample(draws)
         posterior = self.backward_encoder(now, u / self.transition.control_scale, successor)
@@ -216,8 +216,8 @@ class PCC(LowCurvature):
 
     def terms(self, batch: Batch, draws: Draws, objective: CurvatureObjective) -> dict[str, Tensor]:
         """Evaluate ``prediction``, ``consistency``, ``curvature``, ``deterministic``, ``vae``."""
-        x, u, _, seen = batch
-        q, u = self.encoder(seen), u[:, 0]
+        x, u, _ = batch
+        q, u = self.encoder(x), u[:, 0]
         now, following = q[:, 0], q[:, 1]
         z, successor = now.sample(draws), following.sample(draws)
         posterior = self.backward_encoder(now, u / self.transition.control_scale, successor)
@@ -308,8 +308,8 @@ class PC3(LowCurvature):
 
     def terms(self, batch: Batch, draws: Draws, objective: CurvatureObjective) -> dict[str, Tensor]:
         """Evaluate ``prediction`` (InfoNCE), ``consistency``, ``curvature`` and ``centre``."""
-        _, u, _, seen = batch
-        z, following = self.encoder(seen).mean.unbind(1)
+        x, u, _ = batch
+        z, following = self.encoder(x).mean.unbind(1)
         u = u[:, 0]
         noise = torch.full_like(following, 2 * math.log(self.latent_noise))
         successor = DiagonalGaussian(following, noise).sample(draws)
