@@ -28,7 +28,7 @@ _SLOW = {
     "learning_rate": 1e-3,
     "learning_rate_own": 5e-4,
     "steps_per_round": 500,
-    "camera_faults": 0.0,
+    "sight_steps": 0,
 }
 """How everything but the default configuration was tuned and measured. With the larger steps of the
 default, fewer do on the headline task (docs/lab-notes.md)."""

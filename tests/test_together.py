@@ -54,7 +54,7 @@ def test_each_seed_is_trained_as_it_would_be_alone(method: str, blur: float) -> 
     trainers, windows = zip(*(pair(seed, method, blur=blur) for seed in SEEDS), strict=True)
     rows = list(train_together(trainers, windows, PHASE))
     for e, trainer in enumerate(trainers):
-        torch.testing.assert_close(weights(trainer), weights(alone[e][0]), rtol=1e-3, atol=5e-4)
+        torch.testing.assert_close(weights(trainer), weights(alone[e][0]), rtol=1e-3, atol=1e-4)
         for told, expected in zip(rows, rows_alone[e], strict=True):
             assert told[e] == pytest.approx(expected, rel=1e-2, abs=1e-3)
         assert (trainer.step, trainer.done, trainer.skipped) == (PHASE.steps, 0, 0)

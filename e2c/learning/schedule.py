@@ -35,9 +35,9 @@ class OptimiserConfig:
     out, it is chosen from the first data; see e2c/learning/looks.py."""
     blur_until: float = option(0.4, 0, 1)
     """Share of the first phase over which the blur falls to none, linearly."""
-    camera_faults: float = option(0.5, 0, 1)
-    """Share of the observations with each fault of a camera that the encoder learns to see through:
-    noise, another brightness, another contrast, a patch; see e2c/data/camera.py. 0 for none."""
+    sight_steps: int = option(3000)
+    """Steps at the end of a run in which a copy of the encoder learns to see through the faults of
+    a camera, for the agent's belief; 0 for none."""
     clip: float = option(100.0)
     """The norm of the gradient is cut to this; 0 leaves it."""
 

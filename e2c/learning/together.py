@@ -100,8 +100,6 @@ class Chunk:
     """``[K, S] int64``: the times compared."""
     normals: Tensor
     """``[K, E, N]``: the normal numbers that the objective asks for."""
-    faults: Tensor
-    """``[K, E, B, J]``: the faults of the camera."""
     latent_weight: Tensor
     """``[K]``: lambda."""
     rate: Tensor
@@ -193,8 +191,8 @@ class Stack:
             chosen, *tensors = self._draw_step()
             choices.append(chosen)
             drawn.append(tensors)
-        parts = zip(*drawn, strict=True) if drawn else [[torch.empty(0)]] * 5
-        frames, actions, times, normals, faults = (torch.stack(list(part)) for part in parts)
+        parts = zip(*drawn, strict=True) if drawn else [[torch.empty(0)]] * 4
+        frames, actions, times, normals = (torch.stack(list(part)) for part in parts)
         rates = [[t.scale * schedule.learning_rate(k) for t in self.trainers] for k in at]
         return Chunk(
             choices=choices,
@@ -202,14 +200,13 @@ class Stack:
             actions=actions,
             times=times,
             normals=normals,
-            faults=faults,
             latent_weight=torch.tensor([schedule.latent_weight(k) for k in at]),
             rate=torch.tensor(rates),
             sigma=torch.tensor([schedule.blur(k) for k in at]),
             generators=[generators.states() for generators in self.generators],
         )
 
-    def _draw_step(self) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _draw_step(self) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor, Tensor]:
         """Draw a step of every trainer, in the order in which `Trainer` draws."""
         drawn, frame, action = [], 0, 0
         for trainer, windows, generators in zip(
@@ -220,12 +217,10 @@ class Stack:
             index = windows.draw(trainer.options.batch_size, generators.batches)
             frames, actions = windows.rows(index, times)
             normals, choices = self.asked.drawn(generators)
-            faults = trainer.draw_faults(windows, generators)
-            drawn.append((frames + frame, actions + action, normals, faults))
+            drawn.append((frames + frame, actions + action, normals))
             frame, action = frame + len(windows.frames), action + len(windows.actions)
-        parts = (torch.stack(part) for part in zip(*drawn, strict=True))
-        frames, actions, normals, faults = parts
-        return choices, frames, actions, torch.tensor(times), normals, faults
+        frames, actions, normals = (torch.stack(part) for part in zip(*drawn, strict=True))
+        return choices, frames, actions, torch.tensor(times), normals
 
     def _take(self, chunk: Chunk) -> None:
         """Let the device take the steps of a chunk."""
@@ -258,8 +253,7 @@ class Stack:
         )
         for weight in self.weights.values():
             weight.grad = None
-        seen = self.trainers[0].camera(x[:, :, 0], now["faults"])
-        losses, terms = self._losses(choices, now, x, u, seen)
+        losses, terms = self._losses(choices, now, x, u)
         losses.sum().backward()
         norms = [self._move(e, losses[e].detach(), now["rate"][e]) for e in range(len(losses))]
         told = torch.cat((losses[:, None], terms, torch.stack(norms)[:, None]), 1).detach()
@@ -267,30 +261,24 @@ class Stack:
         self.number += 1
 
     def _losses(
-        self,
-        choices: tuple[int, ...],
-        now: dict[str, Tensor],
-        x: Tensor,
-        u: Tensor,
-        seen: Tensor | None,
+        self, choices: tuple[int, ...], now: dict[str, Tensor], x: Tensor, u: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the losses ``[E]`` and their terms ``[E, R]``."""
         trainer = self.trainers[0]
 
         def of_one(weights: Tensors, buffers: Tensors, *drawn: Tensor) -> tuple[Tensor, Tensor]:
-            x, u, normals, *seen = drawn
+            x, u, normals = drawn
             draws = Ahead(self.asked.shapes, normals, choices)
             batch = Batch(x, u, now["times"])
             loss, terms = functional_call(
                 self.model,
                 (weights, buffers),
-                (batch, draws, trainer.objective, now["latent_weight"], *seen),
+                (batch, draws, trainer.objective, now["latent_weight"]),
             )
             return loss, torch.stack([terms[name] for name in self.model.term_titles])
 
-        cameras = () if seen is None else (seen,)
         found: tuple[Tensor, Tensor] = vmap(of_one)(
-            self.weights, self.buffers, x, u, now["normals"], *cameras
+            self.weights, self.buffers, x, u, now["normals"]
         )
         return found
 

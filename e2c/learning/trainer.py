@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from e2c.data.camera import FaultyCamera
 from e2c.data.coarse import Lens
 from e2c.data.windows import Windows
 from e2c.errors import E2CError
@@ -100,8 +99,6 @@ class Trainer:
         """Optimiser steps taken, over all phases and in the present one."""
         self.lens = Lens(torch.zeros(()), 0.0)
         """Blurs the images of a batch: strongly at first, later not at all."""
-        self.camera = FaultyCamera(optimiser.camera_faults, self.device)
-        """What the encoder sees through."""
         self.first = self.level = 0.0
         """The sum of the tracked terms: of the untrained model, and smoothed, now."""
         self.skipped, self.skipped_in_a_row = 0, 0
@@ -240,11 +237,6 @@ class Trainer:
         x, u = windows.sample(self.options.batch_size, times, draws.batches)
         return Batch(self.lens(x), u[:, : times[-1]], torch.tensor(times, device=self.device))
 
-    def draw_faults(self, windows: Windows, draws: Generators) -> Tensor:
-        """Draw the camera's faults ``[B, J]`` at the first observations of a batch."""
-        frames = windows.frames_per_observation
-        return self.camera.draw(self.options.batch_size, frames, draws.batches)
-
     @torch.no_grad()
     def _sample_loss(self, windows: Windows) -> float:
         """Sum the tracked terms of one more batch, whose seed is the number of steps taken."""
@@ -263,9 +255,7 @@ class Trainer:
         latent_weight = schedule.latent_weight(self.done)
         rate = self.scale * schedule.learning_rate(self.done)
         batch = self._batch(windows, self.generators)
-        faults = self.draw_faults(windows, self.generators).to(self.device)
-        seen = self.camera(batch.x[:, 0], faults)
-        loss, terms = self.model(batch, self.generators, self.objective, latent_weight, seen)
+        loss, terms = self.model(batch, self.generators, self.objective, latent_weight)
         self.adam.zero_grad()
         loss.backward()
         norm = clip(self.model, self.options)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from e2c.models.decoders import DECODERS, Drawer
 from e2c.models.draws import Draws
 from e2c.models.encoders import ENCODERS
-from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian, kl_to_diagonal
+from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.options import ModelConfig
+from e2c.models.sight import Sight
 from e2c.models.silhouette import Silhouette
 from e2c.models.transitions import LocallyLinear, Transition
 from e2c.options import look_up
@@ -89,6 +90,8 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
     goal: Tensor
     latent_variance: Tensor
     silhouette: Silhouette | None
+    sight: Sight | None
+    """How observations of a camera that may be faulty are read; None before it is learned."""
     objective: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
     """The class of the objective's options."""
     term_titles: ClassVar[Mapping[str, str]]
@@ -107,6 +110,7 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         self.decoder = self.build_decoder(config, spec)
         self.transition = self.dynamics(config, spec.control_scale)
         self.silhouette = Silhouette(spec.planes) if config.view == "silhouette" else None
+        self.sight = None
         self.register_buffer("goal", goal)
         self.register_buffer("latent_variance", torch.ones(()))
 
@@ -133,35 +137,13 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         """Tell the weights of the terms in the loss; ``latent_weight`` is lambda, on its ramp."""
 
     def forward(
-        self,
-        batch: Batch,
-        draws: Draws,
-        objective: Options,
-        latent_weight: Weight,
-        seen: Tensor | None = None,
+        self, batch: Batch, draws: Draws, objective: Options, latent_weight: Weight
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a batch, and the terms that it is the weighted sum of; see `terms`.
-
-        Where ``seen [B, C, H, W]`` is what a faulty camera shows of the first observations,
-        `camera_kl` is added to the loss, with the weight of the latent KL: both say how far an
-        encoding is from what it should be.
-        """
+        """Return the loss of a batch, and the terms that it is the weighted sum of; see `terms`."""
         terms = self.terms(batch, draws, objective)
         weights = self.weights(objective, latent_weight)
         loss = torch.stack([share * terms[name] for name, share in weights.items()]).sum()
-        if seen is not None:
-            loss = loss + latent_weight * self.camera_kl(batch.x[:, 0], seen)
         return loss, terms
-
-    def camera_kl(self, x: Tensor, seen: Tensor) -> Tensor:
-        """``KL(q(z|x) || q(z|seen))``, a batch mean, which trains ``q(z|seen)`` alone.
-
-        It is least where the mean is what the clean ``x [B, C, H, W]`` can be expected to be
-        encoded to, and the variance that of the clean encoding and of what is not known of it.
-        """
-        with torch.no_grad():
-            clean = FactoredGaussian.from_diagonal(self.encoder(x))
-        return kl_to_diagonal(clean, self.encoder(seen)).mean()
 
     def see(self, frames: Tensor) -> Tensor:
         """Return uint8 ``frames [..., C, H, W]`` as the networks see them, of the same shape."""
@@ -172,6 +154,19 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         """Encode uint8 observations ``[..., C, H, W]`` to ``q(z|x)`` over ``[..., n]``."""
         x = self.see(torch.as_tensor(observations).to(self.goal.device)).float() / 255
         q: DiagonalGaussian = self.encoder(x)
+        return q
+
+    def read(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
+        """Tell what uint8 observations ``[..., C, H, W]`` of a camera that may be faulty show.
+
+        Returns:
+            What the sight tells of the clean encoding, over ``[..., n]``; the encoding itself where
+            there is no sight.
+        """
+        if self.sight is None:
+            return self.encode(observations)
+        x = self.see(torch.as_tensor(observations).to(self.goal.device)).float() / 255
+        q: DiagonalGaussian = self.sight(x)
         return q
 
     def roll_out(self, z: Tensor, u: Tensor) -> Tensor:
