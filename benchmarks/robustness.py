@@ -148,8 +148,10 @@ def _table() -> str:
     """Draw the table from the finished rows, and write it beside them."""
     seeds = [_rows(path.stem) for path in sorted(RESULTS.glob("[0-9]*.json"))]
     ideal = _rows(ORACLE)
-    head = ("disturbance", "models", "success: mean", "worst", "in goal", "NIS / n", "gated")
-    head = (*head, "without: mean", "worst", "in goal", "oracle: success", "in goal")
+    head = [
+        *("disturbance", "models", "success: mean", "worst", "in goal", "NIS / n", "gated"),
+        *("without: mean", "worst", "in goal", "oracle: success", "in goal"),
+    ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for title in DISTURBANCES:
         rows = [cell[title] for cell in seeds if title in cell]

@@ -23,7 +23,7 @@ camera is believed in the direction of the surprise.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,8 +55,10 @@ class Figures(NamedTuple):
     @staticmethod
     def of(sight: Sight) -> Figures:
         """Read the figures of a sight."""
-        read = {name: value.double().cpu().numpy() for name, value in sight.named_buffers()}
-        return Figures(**{name: read[name] for name in Figures._fields})
+        read: dict[str, Any] = {
+            name: getattr(sight, name).double().cpu().numpy() for name in Figures._fields
+        }
+        return Figures(**read)
 
 
 class Belief:
