@@ -23,7 +23,13 @@ HEADLINE = Config().env
 
 _LARGE = {"encoder_hidden": (256, 256), "decoder_hidden": (256, 256)}
 """Networks for more than a pendulum."""
-_SLOW = {"steps": 4000, "learning_rate": 1e-3, "learning_rate_own": 5e-4, "steps_per_round": 500}
+_SLOW = {
+    "steps": 4000,
+    "learning_rate": 1e-3,
+    "learning_rate_own": 5e-4,
+    "steps_per_round": 500,
+    "sight_steps": 0,
+}
 """How everything but the default configuration was tuned and measured. With the larger steps of the
 default, fewer do on the headline task (docs/lab-notes.md)."""
 

@@ -101,7 +101,8 @@ class RecedingHorizon(WarmStarted):
     def _cheapest(self, tries: Tensor, x0: Tensor, cost: Cost, row: int) -> Tensor:
         """Return the cheapest of the tries ``[S, T, m]`` of one problem, ``[K, T, m]``.
 
-        Where none is finite, rest is the first. Problems take turns, since the states of all tries of all of them need much memory.
+        Where none is finite, rest is the first. Problems take turns, since the states of all tries
+        of all of them need much memory.
         """
         rows = torch.tensor([row], device=x0.device)
         low, high = self.low.to(x0), self.high.to(x0)

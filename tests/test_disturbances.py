@@ -16,9 +16,10 @@ from e2c.control.simple import Zero
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.assessment import assess
-from e2c.evaluation.disturbances import BadCamera, Disturbance, Kicked
+from e2c.evaluation.bad_camera import BadCamera, Faults
+from e2c.evaluation.disturbances import Delayed, Disturbance, Pushed
 from e2c.evaluation.evaluate import evaluate
-from envs.world import simulated
+from envs.world import World, layout_of, simulated
 
 STEPS = 12
 
@@ -120,7 +121,7 @@ def test_a_kick_lasts_a_quarter_of_a_second_after_six() -> None:
     gained = kicked[:, 121, 1] - calm[:, 121, 1]
     np.testing.assert_allclose(gained, 0.05 * 3 * 2.5)
     world = Disturbance(kick=2.5).world(spec, 3, 7)
-    assert isinstance(world, Kicked)
+    assert isinstance(world, Pushed)
     assert list(world.steps) == [120, 121, 122, 123, 124]
 
 
@@ -131,27 +132,33 @@ def test_a_kick_that_would_not_come_is_refused(agent: Agent) -> None:
         Disturbance(kick=1.0).world(agent.spec, 2, 0)
     spec = dataclasses.replace(agent.spec, episode_steps=1000)
     with pytest.raises(E2CError, match="--kick needs a world whose states can be read and set"):
-        Kicked(dots(2), 1.0, spec)
+        Pushed(dots(2), 1.0, 0.0, spec)
+
+
+def bad(world: World, faults: Faults, frames: np.ndarray) -> np.ndarray:
+    """New frames ``[B, ...]`` as a bad camera shows them."""
+    camera = BadCamera(world, faults, np.random.default_rng(0))
+    camera.start = np.zeros((len(frames), 2))
+    return camera._look(frames)
 
 
 def test_noise_on_frames_has_the_deviation_asked_for() -> None:
     world = make_world(ENV, 5)
-    seen = np.full((5, 2, 48, 48), 128, np.uint8)
-    noisy = BadCamera(world, 10.0, 0.0, np.random.default_rng(0))._look(seen)
+    seen = np.full((5, 48, 48), 128, np.uint8)
+    noisy = bad(world, Faults(noise=10.0), seen)
     assert noisy.dtype == np.uint8
     assert noisy.std() == pytest.approx(10, rel=0.03)
-    dark = BadCamera(world, 10.0, 0.0, np.random.default_rng(0))._look(0 * seen)
+    dark = bad(world, Faults(noise=10.0), 0 * seen)
     assert dark.max() < 80, "it does not wrap around"
 
 
 @pytest.mark.parametrize("colour", [False, True])
 def test_black_frames_are_as_many_as_asked_for(colour: bool) -> None:
     world = dots(500) if colour else make_world(ENV, 500)
-    shape = world.observation_space.shape
-    assert shape is not None
-    seen = BadCamera(world, 0.0, 0.25, np.random.default_rng(0))._look(np.full(shape, 7, np.uint8))
+    shape = (500, *layout_of(world).frame_shape)
+    seen = bad(world, Faults(black=0.25), np.full(shape, 7, np.uint8))
     assert set(np.unique(seen)) == {0, 7}
-    black = (seen == 0).reshape(500, 2, -1)
+    black = (seen == 0).reshape(500, -1)
     np.testing.assert_array_equal(black.all(-1), black.any(-1))
     assert black.all(-1).mean() == pytest.approx(0.25, abs=0.03)
 
@@ -174,6 +181,75 @@ def test_a_bad_camera_is_as_bad_again_with_the_same_seed() -> None:
 
 
 def test_a_bad_camera_is_one_of_any_world() -> None:
-    world = BadCamera(dots(2), 30.0, 0.2, np.random.default_rng(0))
+    world = BadCamera(dots(2), Faults(noise=30.0, black=0.2), np.random.default_rng(0))
     episodes = rollout(world, Zero(world), 5, np.random.default_rng(1))
     assert episodes.frames.shape == (2 * (5 + 2), 6, 8, 3)
+
+
+def test_a_frame_looks_the_same_in_every_observation_that_shows_it() -> None:
+    bad_camera = Disturbance(frame_noise=10.0, black_frames=0.2, patch=12, brightness=-5.0)
+    world = bad_camera.world(problem_spec(make_world(ENV)), 3, 0)
+    before, _ = world.reset(seed=0)
+    for _ in range(4):
+        after = world.step(np.zeros((3, 1)))[0]
+        np.testing.assert_array_equal(before[:, 1], after[:, 0])
+        before = after
+
+
+def test_brightness_and_contrast_change_every_pixel_within_the_grey_levels() -> None:
+    world, frames = make_world(ENV, 2), np.array([0, 100, 250], np.uint8).repeat(2).reshape(2, 1, 3)
+    np.testing.assert_array_equal(
+        bad(world, Faults(brightness=20.0), frames), frames.clip(0, 235) + 20
+    )
+    darker = bad(world, Faults(contrast=-0.2), frames)
+    np.testing.assert_array_equal(darker, np.rint(0.8 * frames))
+
+
+def test_the_patch_has_its_size_and_moves_within_the_frame() -> None:
+    camera = BadCamera(make_world(ENV, 2), Faults(patch=12), np.random.default_rng(0))
+    camera.start = np.array([[20.0, 20.0], [47.0, 0.0]])
+    sizes, places = [], []
+    for camera.t in range(100):
+        seen = camera._look(np.zeros((2, 48, 48), np.uint8)) == 128
+        sizes.append(seen.sum((1, 2)))
+        places.append(seen[0].any(0).argmax())
+    assert np.max(sizes) == 144
+    assert np.min(sizes) >= 36, "a quarter of it at least is inside"
+    assert len(set(places)) > 20
+
+
+def test_a_blind_camera_sees_nothing_for_as_long_as_asked_for() -> None:
+    spec = problem_spec(make_world(ENV))
+    world = Disturbance(blind=0.5).world(spec, 2, 0)
+    frames = rollout(world, Zero(world), 140, np.random.default_rng(0)).frames.reshape(2, 142, -1)
+    dark = frames.max(-1) == 0
+    np.testing.assert_array_equal(np.flatnonzero(dark[0]), np.arange(121, 131))
+    with pytest.raises(E2CError, match=r"--blind comes 6 s into an episode"):
+        Disturbance(blind=0.5).world(dataclasses.replace(spec, episode_steps=100), 2, 0)
+
+
+def test_a_delay_lets_controls_act_later() -> None:
+    given = np.random.default_rng(0).uniform(-2, 2, (6, 2, 1))
+    prompt, late = make_world(ENV, 2), Delayed(make_world(ENV, 2), 2)
+    for world in (prompt, late):
+        world.reset(seed=3)
+    for control in np.concatenate((np.zeros((2, 2, 1)), given)):
+        prompt.step(control)
+    for control in np.concatenate((given, np.zeros((2, 2, 1)))):
+        late.step(control)
+    expected, found = (simulated(world, "").states for world in (prompt, late))
+    np.testing.assert_allclose(found, expected)
+
+
+def test_friction_brakes() -> None:
+    """From the same state, the velocity after a step is lower by what friction took."""
+    spec = problem_spec(make_world(ENV))
+    worlds = [make_world(ENV, 2), Disturbance(friction=0.3).world(spec, 2, 0)]
+    for world in worlds:
+        world.reset(seed=0, options={"states": np.array([[0.3, 2.0], [1.0, -4.0]])})
+        world.step(np.zeros((2, 1)))
+    free, braked = (simulated(world, "").states[:, 1] for world in worlds)
+    np.testing.assert_allclose(free - braked, 0.05 * 3 * 0.3 * np.array([2.0, -4.0]), rtol=1e-6)
+    cart = problem_spec(make_world("E2C/CartPole-v0"))
+    with pytest.raises(E2CError, match="--friction needs a velocity for each control"):
+        Disturbance(friction=0.3).world(cart, 2, 0)

@@ -52,7 +52,7 @@ MODEL = ModelConfig(
 CONFIG = Config(
     model=dataclasses.replace(MODEL, latent_dim=3, pool=2, view="plain"),
     objective=ObjectiveConfig(horizon=3, targets=2),
-    optimiser=OptimiserConfig(steps=6, steps_per_round=4, batch_size=5, blur=0.0),
+    optimiser=OptimiserConfig(steps=6, steps_per_round=4, batch_size=5, blur=0.0, sight_steps=3),
     data=DataConfig(48, noise="uniform", episode_length=5, rounds=1, episodes_per_round=2),
     planner=PlannerConfig(horizon=5, first_iterations=2, restarts=2),
     evaluation=EvaluationConfig(episodes=2),
@@ -64,6 +64,7 @@ TYPED = [
     *("--model.decoder-hidden", "14", "16", "--model.transition-hidden", "13"),
     *("--objective.horizon", "3", "--objective.targets", "2", "--optimiser.steps", "6"),
     *("--optimiser.steps-per-round", "4", "--optimiser.batch-size", "5"),
+    *("--optimiser.sight-steps", "3"),
     *("--data.transitions", "48", "--data.noise", "uniform"),
     *("--data.episode-length", "5", "--data.rounds", "1"),
     *("--data.episodes-per-round", "2", "--planner.horizon", "5"),

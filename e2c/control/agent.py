@@ -15,6 +15,7 @@ import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 
+from e2c.control.belief import Belief, Figures
 from e2c.control.latent import LatentDynamics
 from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
@@ -64,6 +65,9 @@ class PlannerConfig:
     makes plans arrive within the horizon; where that is too short to arrive, give 1."""
     jacobian: Literal["true", "A"] = "true"
     """Derivative of the dynamics by the state in iLQG: that of A(z)z + B(z)u + o(z), or A(z)."""
+    belief: bool = False
+    """Whether the agent plans from its belief, which the model predicts and each observation
+    corrects, where the model has learned a sight; else from each observation alone."""
 
 
 def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig) -> Planner:
@@ -153,6 +157,10 @@ class Agent:
         self.dynamics = LatentDynamics(model.transition, options.jacobian)
         self.planner = build_planner(self.dynamics, spec, options)
         self._low, self._high = np.array(spec.control_low), np.array(spec.control_high)
+        believing = options.belief and model.sight is not None
+        self._figures = Figures.of(model.sight) if believing and model.sight else None
+        self.belief: Belief | None = None
+        """What is believed of every episode in the batch; None without a sight."""
         self.plan: Plan | None = None
         """The last plan, of every episode in the batch."""
         self.reset()
@@ -174,7 +182,7 @@ class Agent:
         """
         images = self.model.goal if goal is None else self._images("A goal", goal)
         alone = images.reshape(-1, *images.shape[-3:])  # so that no goal depends on its neighbours
-        z = torch.stack([self.model.encode(image).mean for image in alone])
+        z = torch.stack([self.model.read(image).mean for image in alone])
         self._goals = None if images.ndim == 3 else len(z)
         holding = self._hold(z)
         if images.ndim == 3:
@@ -237,6 +245,8 @@ class Agent:
         self._blind = np.zeros(batch, np.int64)
         self._ended = np.zeros((batch, len(Status)), np.int64)
         self._integral = np.zeros((batch, len(self._low)))
+        if self._figures is not None:
+            self.belief = Belief(self.dynamics, self._figures, batch)
 
     @torch.inference_mode()
     def act(self, observation: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -270,6 +280,8 @@ class Agent:
         control: NDArray[np.float64] = np.minimum(np.maximum(wanted, self._low), self._high)
         near = self._distance(plan)[:, None] < NEAR
         self._integral += INTEGRAL_RATE * near * (control - self._integral - self._holding)
+        if self.belief is not None:
+            self.belief.predict(control)
         return control
 
     @torch.inference_mode()
@@ -305,12 +317,15 @@ class Agent:
             )
         if len(images) != len(self._blind):
             self._begin(len(images))
-        z = self.model.encode(images).mean
-        blind = blank(images) | ~np.isfinite(z.cpu().numpy()).all(-1)
+        q = self.model.read(images)
+        blind = blank(images) | ~np.isfinite(q.mean.cpu().numpy()).all(-1)
         self._blind += blind
+        if self.belief is not None:
+            self.belief.observe(q, ~blind)
+            return torch.from_numpy(self.belief.mean).to(q.mean)
         if self.plan is not None and blind.any():
-            z[blind] = self.plan.states[blind, 1]
-        return z
+            q.mean[blind] = self.plan.states[blind, 1]
+        return q.mean
 
     def _images(self, what: str, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Check images of the shape of observations and return a copy of their planes."""

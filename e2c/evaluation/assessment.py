@@ -165,6 +165,7 @@ def assess(
     played = evaluate(world, agent, seed, goals, agent.spec.episode_steps)
     results = {
         **played.scores.summary(),
+        **({} if agent.belief is None else agent.belief.summary()),
         "faults": {kind: int(counts.sum()) for kind, counts in agent.faults.items()},
         "episodes": played.scores.rows(**agent.faults),
         "seconds": played.seconds,

@@ -11,13 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from e2c.control.base import make_world_of
 from e2c.errors import E2CError
+from e2c.evaluation.bad_camera import BadCamera, Faults
 from e2c.models.base import ProblemSpec
 from e2c.options import option
-from envs.world import World, layout_of, simulated
+from envs.world import World, simulated
 
 Frames = NDArray[np.uint8]
-KICK_BEGINS, KICK_ENDS = 6.0, 6.25
-"""When the kick comes [s]."""
+BEGINS = 6.0
+"""When the kick comes, or the camera goes blind [s]; most episodes are at their goal by then."""
+KICK_LASTS = 0.25
+"""How long the kick is [s]."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,18 @@ class Disturbance:
     """Standard deviation of Gaussian noise on the frames [grey levels of 255]."""
     black_frames: float = option(0.0, 0, 1)
     """Share of the frames that the camera returns black."""
+    blind: float = option(0.0, 0, 1e4)
+    """For how long the camera returns black frames, from 6 s into the episode on [s]."""
+    brightness: float = option(0.0, -255, 255)
+    """What the camera adds to every pixel [grey levels of 255]."""
+    contrast: float = option(0.0, -1, 10)
+    """What the camera adds to the factor on every pixel, which is 1."""
+    patch: int = option(0, 0, 1024)
+    """Side of a grey square in front of the camera, which moves [px]."""
+    delay: int = option(0, 0, 1000)
+    """Steps by which controls act late; there are none before the first."""
+    friction: float = option(0.0, 0, 1e4)
+    """Friction of the real system, in the unit of the controls for each unit of velocity."""
     state_noise: float = option(0.0, 0, 1e4)
     """Standard deviation of the noise added to the state after each step, in the task's unit."""
     perturbed: bool = False
@@ -60,40 +75,73 @@ class Disturbance:
             perturbed=self.perturbed or None,
             **options,
         )
-        if self.kick:
-            world = Kicked(world, self.kick, spec)
-        if self.frame_noise or self.black_frames:
-            rng = np.random.default_rng([seed, 1])
-            world = BadCamera(world, self.frame_noise, self.black_frames, rng)
+        if self.kick or self.friction:
+            world = Pushed(world, self.kick, self.friction, spec)
+        if self.delay:
+            world = Delayed(world, self.delay)
+        if faults := self._faults(spec):
+            world = BadCamera(world, faults, np.random.default_rng([seed, 1]))
         return world
 
+    def _faults(self, spec: ProblemSpec) -> Faults | None:
+        """Return what is wrong with the camera; None where nothing is."""
+        begins = _begins("--blind", spec) if self.blind else 0
+        found = Faults(
+            noise=self.frame_noise,
+            black=self.black_frames,
+            brightness=self.brightness,
+            contrast=self.contrast,
+            patch=self.patch,
+            blind=range(begins, begins + round(self.blind / spec.dt)),
+        )
+        return None if found == Faults() else found
 
-class Kicked(VectorWrapper):
-    """Pushes every system once for a quarter of a second.
+
+def _begins(flag: str, spec: ProblemSpec) -> int:
+    """Return the step at which something happens to an episode.
+
+    Raises:
+        E2CError: when episodes are over before.
+    """
+    lasts = spec.episode_steps * spec.dt
+    if lasts <= BEGINS:
+        raise E2CError(
+            f"{flag} comes {BEGINS:g} s into an episode, and one of {spec.env} lasts {lasts:g} s; "
+            "leave it out."
+        )
+    return round(BEGINS / spec.dt)
+
+
+class Pushed(VectorWrapper):
+    """Pushes every system once for a quarter of a second, and brakes it with friction.
 
     Args:
         world: a simulated world.
-        push: what is added to each control, in its unit.
+        kick: what is added to each control meanwhile, in its unit.
+        friction: what a unit of velocity takes from each control, in its unit; velocities are the
+            last components of the state.
         spec: the task.
 
     Raises:
-        E2CError: when the episodes are over before, or the world is not simulated.
+        E2CError: when the episodes are over before the kick, the world is not simulated, or it has
+            no velocity for each control that friction could brake.
     """
 
-    def __init__(self, world: World, push: float, spec: ProblemSpec) -> None:
+    def __init__(self, world: World, kick: float, friction: float, spec: ProblemSpec) -> None:
         super().__init__(world)
-        lasts = spec.episode_steps * spec.dt
-        if lasts <= KICK_BEGINS:
-            raise E2CError(
-                f"--kick comes {KICK_BEGINS:g} s into an episode, and one of {spec.env} lasts "
-                f"{lasts:g} s; leave it out."
-            )
+        flag, begins = ("--kick", _begins("--kick", spec)) if kick else ("--friction", 0)
         try:
-            self.system = simulated(world, "--kick")
+            self.system = simulated(world, flag)
         except ValueError as error:
             raise E2CError(str(error)) from None
-        self.push = np.full((world.num_envs, len(spec.control_low)), push)
-        self.steps = range(round(KICK_BEGINS / spec.dt), round(KICK_ENDS / spec.dt))
+        self.kick, self.friction, self.m = kick, friction, len(spec.control_low)
+        n = self.system.task.state_dim
+        if friction and n != 2 * self.m:
+            raise E2CError(
+                f"--friction needs a velocity for each control, and {spec.env} has {n} state "
+                f"components and {self.m} controls; leave it out."
+            )
+        self.steps = range(begins, begins + round(KICK_LASTS / spec.dt))
         self.t = 0
 
     def reset(self, **told: Any) -> tuple[Frames, dict[str, Any]]:
@@ -102,44 +150,34 @@ class Kicked(VectorWrapper):
         return self.env.reset(**told)
 
     def step(self, actions: ArrayLike) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, with the push while it lasts."""
-        self.system.push = self.push if self.t in self.steps else None
+        """Step, with the push while it lasts, and the friction."""
+        kick = self.kick if self.t in self.steps else 0.0
+        self.system.push = kick - self.friction * self.system.states[:, -self.m :]
         self.t += 1
         return self.env.step(actions)
 
 
-class BadCamera(VectorWrapper):
-    """Adds noise to frames and loses some of them.
+class Delayed(VectorWrapper):
+    """Lets controls act late.
 
     Args:
         world: any world.
-        noise: standard deviation of Gaussian noise [grey levels of 255].
-        black: share of the frames that are black.
-        rng: draws.
+        steps: by which they are late; at first zeros act.
     """
 
-    def __init__(self, world: World, noise: float, black: float, rng: np.random.Generator) -> None:
+    def __init__(self, world: World, steps: int) -> None:
         super().__init__(world)
-        self.noise, self.black, self.rng = noise, black, rng
-        self.layout = layout_of(world)
+        self.steps = steps
+        self.waiting: list[NDArray[Any]] = []
 
     def reset(self, **told: Any) -> tuple[Frames, dict[str, Any]]:
         """Begin the episodes."""
-        observations, infos = self.env.reset(**told)
-        return self._look(observations), infos
+        self.waiting = []
+        return self.env.reset(**told)
 
     def step(self, actions: ArrayLike) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, and look through the bad camera."""
-        observations, *rest = self.env.step(actions)
-        return (self._look(observations), *rest)
-
-    def _look(self, observations: Frames) -> Frames:
-        """Return ``observations [B, *observation]`` as the camera shows them."""
-        frames = self.layout.split(observations)
-        if self.noise:
-            drawn = self.noise * self.rng.standard_normal(frames.shape)
-            frames = np.clip(np.rint(frames + drawn), 0, 255).astype(np.uint8)
-        if self.black:
-            seen = self.rng.random(frames.shape[:2]) >= self.black
-            frames = frames * seen.reshape(*seen.shape, *[1] * (frames.ndim - 2))
-        return frames.reshape(observations.shape)
+        """Step under the controls of some steps before."""
+        self.waiting.append(np.array(actions))
+        late = len(self.waiting) > self.steps
+        acting = self.waiting.pop(0) if late else np.zeros_like(self.waiting[0])
+        return self.env.step(acting)

@@ -32,6 +32,7 @@ from e2c.learning.collapse import collapse, sentence
 from e2c.learning.collect import find_task, without_environment
 from e2c.learning.probe import aimed
 from e2c.learning.schedule import Phase
+from e2c.learning.sight import learn_sight
 from e2c.learning.together import optimise
 from e2c.models import checkpoint
 from e2c.models.devices import find_device
@@ -241,6 +242,9 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     """Write the model, evaluate it, and tell of everything; then the run has ended."""
     from e2c.learning import drawings  # see `e2c.report.style`
 
+    state = run.trainer.state()  # the sight is no part of it
+    if run.config.optimiser.sight_steps:
+        _learn_sight(run)
     checkpoint.save(run.folder / checkpoint.NAME, run.model, run.config, run.spec)
     if run.config.evaluation.episodes:
         _evaluate_run(run, ideal)
@@ -255,12 +259,22 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
             run.trainer.titles,
         )
     run.novelty = novelty(run.model, run.model.goal.cpu().numpy(), run.data)
-    run.save_state(run.trainer.state())
+    run.save_state(state)
     summary = {**_summary(run), "goal_novelty": vars(run.novelty)}
     write_json(run.folder / runs.SUMMARY, {**summary, "open_loop_error": error.tolist()})
     write_report([run.folder], run.folder / runs.REPORT)
     runs.end(run.folder)
     run.tracker.close({key: summary[key] for key in ("transitions", "steps", "seconds")})
+
+
+def _learn_sight(run: Run) -> None:
+    """Learn to see through the faults of a camera."""
+    config = run.config
+    with run.timed("sight"):
+        windows = Windows(run.data, 1, config.data.own_share, run.trainer.device, run.see)
+        run.model.sight = learn_sight(
+            run.model, windows, config.optimiser.sight_steps, run.recipe.seed
+        )
 
 
 def _evaluate_run(run: Run, ideal: OracleMeanwhile) -> None:

@@ -18,6 +18,7 @@ from e2c.models.encoders import ENCODERS
 from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.options import ModelConfig
+from e2c.models.sight import Sight
 from e2c.models.silhouette import Silhouette
 from e2c.models.transitions import LocallyLinear, Transition
 from e2c.options import look_up
@@ -89,6 +90,8 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
     goal: Tensor
     latent_variance: Tensor
     silhouette: Silhouette | None
+    sight: Sight | None
+    """How observations of a camera that may be faulty are read; None before it is learned."""
     objective: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
     """The class of the objective's options."""
     term_titles: ClassVar[Mapping[str, str]]
@@ -107,6 +110,7 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         self.decoder = self.build_decoder(config, spec)
         self.transition = self.dynamics(config, spec.control_scale)
         self.silhouette = Silhouette(spec.planes) if config.view == "silhouette" else None
+        self.sight = None
         self.register_buffer("goal", goal)
         self.register_buffer("latent_variance", torch.ones(()))
 
@@ -150,6 +154,19 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         """Encode uint8 observations ``[..., C, H, W]`` to ``q(z|x)`` over ``[..., n]``."""
         x = self.see(torch.as_tensor(observations).to(self.goal.device)).float() / 255
         q: DiagonalGaussian = self.encoder(x)
+        return q
+
+    def read(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
+        """Tell what uint8 observations ``[..., C, H, W]`` of a camera that may be faulty show.
+
+        Returns:
+            What the sight tells of the clean encoding, over ``[..., n]``; the encoding itself where
+            there is no sight.
+        """
+        if self.sight is None:
+            return self.encode(observations)
+        x = self.see(torch.as_tensor(observations).to(self.goal.device)).float() / 255
+        q: DiagonalGaussian = self.sight(x)
         return q
 
     def roll_out(self, z: Tensor, u: Tensor) -> Tensor:

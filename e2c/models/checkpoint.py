@@ -18,6 +18,7 @@ from e2c.files.untrusted import shown
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.devices import find_device
 from e2c.models.methods import build_model
+from e2c.models.sight import Sight
 from e2c.options import from_dict, to_dict
 
 SCHEMA = "e2c-checkpoint-2"
@@ -69,6 +70,8 @@ def _rebuild(
         raise ValueError(f"the goal is {kind_of(goal)}, not an observation")
     with torch.device("meta"):
         model = build_model(config.model, spec, goal.numpy(), seed=0)
+        if any(name.startswith("sight.") for name in tensors):
+            model.sight = Sight(model.encoder, config.model.latent_dim)
     compare(tensors, model.state_dict())
     if not torch.equal(tensors["transition.control_scale"], spec.control_scale):
         raise ValueError("the unit of its controls is not their limit")

@@ -1,0 +1,68 @@
+"""A faulty camera, through which a model learns to see; see `e2c.learning.sight`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SHARE = 0.35
+"""Share of the observations that have a fault of each kind."""
+NOISE = 30.0
+"""The largest standard deviation of the noise [grey levels of 255]."""
+BRIGHTNESS, CONTRAST = 25.0, 0.25
+"""The largest change of brightness [grey levels of 255], and of contrast, a share; either way."""
+PATCH = 0.25
+"""Side of the patch that hides what is behind it, as a share of a frame's height and width."""
+BLACK = 0.05
+"""Share of the frames that are black."""
+
+_NUMBERS = 8
+"""Random numbers of an observation, and one more for each of its frames."""
+_TAPE = 2**20
+"""Numbers on the tape of noise."""
+
+
+class FaultyCamera:
+    """Changes brightness and contrast, hides a patch, adds noise, and loses frames.
+
+    All frames of an observation share their brightness, contrast and patch; noise is drawn for
+    each pixel, and a frame is lost alone. Noise is cut out of one long tape at random places, which
+    is cheaper than drawing it. Where silhouettes are learned from, it is them that are changed.
+
+    Args:
+        planes: numbers of an observation, ``C H W``.
+        device: where observations are.
+    """
+
+    def __init__(self, planes: int, device: torch.device) -> None:
+        drawn = torch.randn(_TAPE + planes, generator=torch.Generator().manual_seed(0))
+        self._tape = (drawn / 255).to(device).unfold(0, planes, 1)
+
+    def __call__(self, x: Tensor, frames: int, generator: torch.Generator) -> Tensor:
+        """Return observations ``x [B, C, H, W]`` in [0, 1] as the faulty camera shows them.
+
+        Args:
+            x: clean observations.
+            frames: F, in each of them.
+            generator: draws the faults, on the CPU.
+        """
+        B, C, H, W = x.shape
+        drawn = torch.rand(B, _NUMBERS + frames, generator=generator).to(x.device)
+        kept = (drawn[:, _NUMBERS:] >= BLACK).repeat_interleave(C // frames, 1)[..., None, None]
+        numbers = drawn[:, :_NUMBERS, None, None, None].unbind(1)
+        noise, tape, brightness, contrast, patch, row, column, grey = numbers
+        light, gain = (
+            largest * torch.where(u < SHARE, 2 * u / SHARE - 1, 0)
+            for largest, u in ((BRIGHTNESS / 255, brightness), (CONTRAST, contrast))
+        )
+        level = NOISE * torch.where(noise < SHARE, noise / SHARE, 0)
+        hidden = (patch < SHARE) * _near(row, H)[..., None] * _near(column, W)[..., None, :]
+        grain = self._tape[(tape.flatten() * len(self._tape)).long()].view(x.shape)
+        shown = torch.lerp(x, grey, hidden).mul_(kept * (1 + gain)).add_(kept * light)
+        return shown.addcmul_(grain, kept * level).clamp_(0, 1)
+
+
+def _near(place: Tensor, size: int) -> Tensor:
+    """Return 1 for the pixels ``[B, 1, size]`` of a side that a patch at ``place [B]`` hides."""
+    pixels = torch.arange(size, device=place.device, dtype=place.dtype)
+    return ((pixels - place.view(-1, 1, 1) * size).abs() < PATCH / 2 * size).to(place)

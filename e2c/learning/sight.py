@@ -1,0 +1,161 @@
+"""Learning to see through a faulty camera, at the end of a run: the rest of a model stays as it is.
+
+A copy of the encoder learns to tell, from what a faulty camera shows, what the encoder says of the
+clean frames, and how far it errs. The data then tell how far the model errs in a step, and how the
+errors of successive observations hang together.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from e2c.data.camera import NOISE, FaultyCamera
+from e2c.data.windows import Windows
+from e2c.files.tracking import Progress
+from e2c.models.base import LatentModel
+from e2c.models.sight import Sight
+
+BATCH = 96
+"""Observations in a batch."""
+CLEAN = 0.4
+"""Share of them that are clean: they are to be read as the encoder reads them."""
+RATE, WARM, HELD, DECAY = 1e-3, 50, 0.3, 0.01
+"""Adam's step size, the steps in which it rises, the share of the steps before it falls, and the
+factor by which it has fallen in the end."""
+CLIP = 10.0
+"""The norm of the gradient is cut to this."""
+LOOKED_AT = 2000
+"""Windows from which the figures of a belief are taken."""
+LEAST = 1e-3
+"""A model errs at rest with at least this share of the mean squared error."""
+ITERATIONS = 30
+"""Of the two fits below, which converge within ten."""
+
+
+def learn_sight(model: LatentModel, windows: Windows, steps: int, seed: int) -> Sight:
+    """Return how observations of a model's world are best read.
+
+    Args:
+        model: trained.
+        windows: from its data.
+        steps: of Adam.
+        seed: of batches and faults.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sight = Sight(model.encoder, model.transition.n).to(model.goal.device)
+    x, u = windows.sample(LOOKED_AT, (0, 1), generator)
+    with torch.no_grad():
+        _take_process(sight, model, x, u)
+    _see_through_faults(sight, model, windows, steps, generator)
+    with torch.no_grad():
+        _take_errors(sight.eval(), x, windows.frames_per_observation, generator)
+    return sight
+
+
+def _take_process(sight: Sight, model: LatentModel, x: Tensor, u: Tensor) -> None:
+    """Find how encodings spread, and how far the model errs in a step, on ``x [N, 2, C, H, W]``."""
+    z = model.encoder(x).mean
+    process, speed = foreseen(z[:, 0], model.transition.step(z[:, 0], u[:, 0]), z[:, 1])
+    sight.process.copy_(process)
+    sight.speed.copy_(speed)
+    std, level = torch.std_mean(x.flatten(2), -1)
+    sight.light.copy_(torch.stack((level.mean(), std.mean())))
+    sight.mean.copy_(z.mean((0, 1)))
+    sight.variance.copy_(z.flatten(0, 1).var(0))
+
+
+def foreseen(z: Tensor, expected: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+    """Find how far a model errs in a step.
+
+    The variance of an error grows with the length of the step, ``a + b |dz|^2``. a and b are fitted
+    by iterated least squares, with weights that are one over the squared variances.
+
+    Args:
+        z: encodings before it, ``[N, n]``.
+        expected: what the model predicts, ``[N, n]``.
+        found: encodings after it, ``[N, n]``.
+
+    Returns:
+        The covariance at rest, ``[n, n]``, and ``b / a``.
+    """
+    error = (found - expected).double()
+    size, far = error.square().mean(-1), (expected - z).double().square().sum(-1)
+    terms, least = torch.stack((torch.ones_like(far), far), 1), LEAST * size.mean()
+    variance = size.mean().expand_as(size)
+    for _ in range(ITERATIONS):
+        weighed = terms / variance.square()[:, None]
+        a, b = (torch.linalg.pinv(weighed.T @ terms) @ (weighed.T @ size)).clamp(min=0)
+        a = torch.maximum(a, least)
+        variance = a + b * far
+    even = error * (a / variance).sqrt()[:, None]
+    return even.T @ even / len(even), b / a
+
+
+def _see_through_faults(
+    sight: Sight, model: LatentModel, windows: Windows, steps: int, generator: torch.Generator
+) -> None:
+    """Let the sight tell what the encoder says of clean frames, whatever the camera does to them.
+
+    It minimises ``- log N(mu(x); mean, variance + h)`` where h is what the model does not foresee
+    at rest: to read more exactly than that is of no use.
+    """
+    adam = torch.optim.Adam(sight.encoder.parameters(), lr=0.0, fused=True)
+    allowed, clean = sight.process.diagonal(), int(CLEAN * BATCH)
+    frames, camera = windows.frames_per_observation, None
+    with Progress("see through faults", steps, "steps") as progress:
+        for step in range(steps):
+            x = windows.sample(BATCH, (0,), generator)[0][:, 0]
+            with torch.no_grad():
+                wanted = model.encoder(x).mean
+            camera = camera or FaultyCamera(x[0].numel(), x.device)
+            q = sight(torch.cat((x[:clean], camera(x[clean:], frames, generator))))
+            variance = q.variance + allowed
+            loss = ((q.mean - wanted).square() / variance + variance.log()).sum(-1).mean()
+            adam.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(sight.encoder.parameters(), CLIP)
+            for group in adam.param_groups:
+                group["lr"] = _rate(step, steps)
+            if loss.isfinite():
+                adam.step()
+            progress(step + 1)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Return Adam's step size."""
+    falling = max(0.0, (step / steps - HELD) / (1 - HELD))
+    return float(RATE * min(1.0, (step + 1) / WARM) * DECAY**falling)
+
+
+def _take_errors(sight: Sight, x: Tensor, frames: int, generator: torch.Generator) -> None:
+    """Find how the errors of two successive observations ``x [N, 2, C, H, W]`` hang together.
+
+    Noise is added to the frames, each of which looks the same in both. What two draws of the noise
+    have in common is no error that changes from frame to frame, so their difference is taken. With
+    ``e_t = w_t + shared w_{t-1}``, the covariance of e and that of successive ones give ``shared``
+    and the covariance of w (the fit repeats ``W = Cov(e_t) - Cov(e_{t+1}, e_t) W^-1 Cov(...)^T``).
+    """
+    C = x.shape[2]
+    planes = torch.cat((x[:, 0], x[:, 1, -(C // frames) :]), 1)
+    level = NOISE / 255 * torch.rand(len(x), 1, 1, 1, generator=generator).to(x)
+
+    def read() -> tuple[Tensor, Tensor]:
+        noise = torch.randn(planes.shape, generator=generator).to(x)
+        seen = (planes + level * noise).clamp_(0, 1)
+        q = sight(torch.stack((seen[:, :C], seen[:, -C:]), 1))
+        return q.mean, q.std
+
+    (one, std), (other, also) = read(), read()
+    error = ((one - other) / (std.square() + also.square()).sqrt()).double()
+    now, following = error[:, 0], error[:, 1]
+    covariance = (now.T @ now + following.T @ following) / (2 * len(error))
+    common = following.T @ now / len(error)
+    new = covariance
+    for _ in range(ITERATIONS):
+        new = covariance - common @ torch.linalg.solve(new, common.T)
+    shared = torch.linalg.solve(new.mT, common.T).mT
+    if bool(torch.linalg.eigvalsh(new).min() <= 0) or not bool(shared.isfinite().all()):
+        new, shared = covariance, torch.zeros_like(covariance)
+    sight.errors.copy_(new)
+    sight.shared.copy_(shared)

@@ -1,0 +1,65 @@
+"""How the observations of a camera that may be faulty are read, and how far they are trusted."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from e2c.models.encoders import Encoder
+from e2c.models.gaussians import DiagonalGaussian
+
+DARK = 0.01
+"""Contrasts are raised as if they were at least this, a standard deviation of the brightness."""
+
+
+class Sight(nn.Module):
+    """A second encoder, which has learned to see through the faults of a camera.
+
+    It tells a Gaussian of what the encoder would return for the clean frames. Like an eye it adapts
+    to the light: observations are given the mean brightness and the contrast of the data. With it
+    are kept the figures that a belief is built on; `e2c.learning.sight` learns all of this.
+
+    Attributes:
+        light: the mean brightness and its standard deviation, ``[2]``, over the pixels of an
+            observation in the data.
+        process: ``[n, n]``, the covariance of what the model does not foresee in a step, at rest.
+        speed: how much larger that is for each unit of the squared latent length of the step.
+        errors: ``[n, n]``, the covariance of what is new in the error of an observation, in units
+            of the standard deviations that are told.
+        shared: ``[n, n]``, how that comes again in the error of the next observation, in the same
+            units: successive observations share frames.
+        mean: ``[n]``, of the encodings of the data.
+        variance: ``[n]``, of the same.
+
+    Args:
+        encoder: of the model; it is copied.
+        n: latent dimension.
+    """
+
+    light: Tensor
+    process: Tensor
+    speed: Tensor
+    errors: Tensor
+    shared: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, encoder: Encoder, n: int) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder)
+        self.register_buffer("light", torch.tensor([0.0, 1.0]))
+        for name in ("process", "errors", "shared"):
+            self.register_buffer(name, torch.zeros(n, n))
+        self.register_buffer("speed", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(n))
+        self.register_buffer("variance", torch.ones(n))
+
+    def forward(self, x: Tensor) -> DiagonalGaussian:
+        """Read observations ``x [..., C, H, W]`` in [0, 1]."""
+        pixels = x.flatten(-3)
+        std, mean = torch.std_mean(pixels, -1, keepdim=True)
+        adapted = torch.addcmul(self.light[0], pixels - mean, self.light[1] / std.clamp(min=DARK))
+        q: DiagonalGaussian = self.encoder(adapted.view(x.shape))
+        return q

@@ -1,0 +1,149 @@
+"""The belief: the Kalman filter where the world is linear, and what it does with surprises."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from e2c.control.belief import Belief, Figures
+from e2c.models.gaussians import DiagonalGaussian
+
+N, M, B, T = 3, 2, 5, 7
+RNG = np.random.default_rng(0)
+A = np.array([[1.1, 0.1, 0.0], [-0.2, 0.9, 0.3], [0.0, -0.1, 1.0]])
+U = RNG.standard_normal((N, M))
+PROCESS = np.diag([0.2, 0.1, 0.3]) + 0.05
+ERRORS = np.array([[1.2, 0.3, 0.0], [0.3, 0.8, -0.1], [0.0, -0.1, 1.0]])
+SHARED = np.array([[-0.5, 0.1, 0.0], [0.0, 0.3, 0.2], [0.1, 0.0, -0.6]])
+MEAN, VARIANCE = np.array([0.5, -1.0, 2.0]), np.array([9.0, 4.0, 16.0])
+
+
+class Linear:
+    """``z' = A z + U u``."""
+
+    state_dim, control_dim = N, M
+
+    def step(self, x: Tensor, u: Tensor) -> Tensor:
+        return x @ torch.from_numpy(A.T) + u @ torch.from_numpy(U.T)
+
+    def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        return tuple(torch.from_numpy(part).expand(len(x), -1, -1) for part in (A, U))  # type: ignore[return-value]
+
+
+def belief(shared: np.ndarray = SHARED, speed: float = 0.0, batch: int = B) -> Belief:
+    figures = Figures(PROCESS, speed, ERRORS, shared, MEAN, VARIANCE)
+    return Belief(Linear(), figures, batch, torch.float64)
+
+
+def told(y: np.ndarray, deviation: np.ndarray) -> DiagonalGaussian:
+    """The posterior of a sight whose prior is the spread of the encodings, by Bayes' rule."""
+    variance = 1 / (1 / deviation**2 + 1 / VARIANCE)
+    mean = variance * (y / deviation**2 + MEAN / VARIANCE)
+    return DiagonalGaussian(torch.from_numpy(mean), torch.from_numpy(np.log(variance)))
+
+
+def observations(batch: int = B) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Controls, observations and their standard deviations, in which nothing is a surprise."""
+    rng = np.random.default_rng(1)
+    u = rng.standard_normal((T, batch, M))
+    z, y = np.tile(MEAN, (batch, 1)), []
+    for control in u:
+        y.append(z + 0.3 * rng.standard_normal((batch, N)))
+        z = z @ A.T + control @ U.T
+    return u, np.stack(y), rng.uniform(0.2, 0.8, (T, batch, N))
+
+
+def kalman(
+    u: np.ndarray, y: np.ndarray, deviation: np.ndarray, shared: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The textbook's filter of one episode, on the state ``[z, w_t, w_{t-1}]``."""
+    zero, one = np.zeros((N, N)), np.eye(N)
+    F = np.block([[A, zero, zero], [zero, zero, zero], [zero, one, zero]])
+    Q = np.block([[PROCESS, zero, zero], [zero, ERRORS, zero], [zero, zero, zero]])
+    P = np.block([[np.diag(VARIANCE), zero, zero], [zero, ERRORS, zero], [zero, zero, ERRORS]])
+    x = np.concatenate((MEAN, np.zeros(2 * N)))
+    for t in range(len(y)):
+        D = np.diag(deviation[t])
+        H = np.hstack((one, D, D @ shared))
+        K = P @ H.T @ np.linalg.inv(H @ P @ H.T)
+        x, P = x + K @ (y[t] - H @ x), P - K @ H @ P
+        if t < len(y) - 1:
+            x, P = F @ x + np.concatenate((U @ u[t], np.zeros(2 * N))), F @ P @ F.T + Q
+    return x[:N], P[:N, :N]
+
+
+@pytest.mark.parametrize("shared", [SHARED, np.zeros((N, N))])
+@pytest.mark.parametrize("batch", [1, B])
+def test_in_a_linear_world_it_is_the_kalman_filter(shared: np.ndarray, batch: int) -> None:
+    u, y, deviation = observations(batch)
+    found = belief(shared, batch=batch)
+    for t in range(T):
+        found.observe(told(y[t], deviation[t]), np.ones(batch, bool))
+        if t < T - 1:
+            found.predict(u[t])
+    assert not found.surprises.any()
+    for b in range(batch):
+        mean, covariance = kalman(u[:, b], y[:, b], deviation[:, b], shared)
+        np.testing.assert_allclose(found.mean[b], mean, atol=1e-6)
+        np.testing.assert_allclose(found.covariance[b], covariance, atol=1e-6)
+
+
+def test_what_is_known_without_an_observation_counts_once() -> None:
+    """An observation that says nothing is told as the spread of the encodings: nothing changes."""
+    found, nothing = belief(), np.full((B, N), 1e3)
+    before = found.covariance.copy()
+    found.observe(told(np.zeros((B, N)), nothing), np.ones(B, bool))
+    np.testing.assert_allclose(found.mean, np.tile(MEAN, (B, 1)), atol=0.02)
+    np.testing.assert_allclose(found.covariance, before, rtol=0.02, atol=0.02)
+
+
+def test_a_blind_step_is_predicted_alone() -> None:
+    u, y, deviation = observations()
+    found, seen = belief(), np.arange(B) != 2
+    found.observe(told(y[0], deviation[0]), np.ones(B, bool))
+    mean, covariance = found.mean[2], found.covariance[2]
+    found.predict(u[0])
+    found.observe(told(y[1], deviation[1]), seen)
+    np.testing.assert_allclose(found.mean[2], A @ mean + U @ u[0, 2])
+    np.testing.assert_allclose(found.covariance[2], A @ covariance @ A.T + PROCESS)
+    assert found.seen.tolist() == [1, 1, 0, 1, 1]
+
+
+def test_a_surprise_lets_the_camera_be_believed() -> None:
+    u, y, deviation = observations()
+    found = belief()
+    found.observe(told(y[0], deviation[0]), np.ones(B, bool))
+    found.predict(u[0])
+    elsewhere = found.mean + np.where(np.arange(B) == 3, 40.0, 0.1)[:, None]
+    found.observe(told(elsewhere, deviation[1]), np.ones(B, bool))
+    assert found.surprises.tolist() == [0, 0, 0, 1, 0]
+    assert np.abs(found.mean[3] - elsewhere[3]).max() < 3
+    assert found.summary()["gated"] == 1 / B
+
+
+def test_a_faster_step_is_foreseen_less() -> None:
+    u = np.array([[0.0, 0.0], [3.0, 1.0]])
+    found, still = belief(speed=2.0, batch=2), belief(batch=2)
+    for one in (found, still):
+        one.predict(u)
+    more = found.covariance - still.covariance
+    far = np.square(found.mean - MEAN).sum(-1)
+    np.testing.assert_allclose(more, 2 * far[:, None, None] * PROCESS)
+
+
+def test_normalised_innovations_are_those_of_a_filter_that_knows_its_world() -> None:
+    """In a world as it is believed to be, the mean NIS over n is 1, and surprises are rare."""
+    rng, batch, steps = np.random.default_rng(2), 60, 50
+    found, u = belief(batch=batch), np.zeros((batch, M))
+    z = rng.multivariate_normal(MEAN, np.diag(VARIANCE), batch)
+    before = rng.multivariate_normal(np.zeros(N), ERRORS, batch)
+    for _ in range(steps):
+        deviation = rng.uniform(0.2, 0.8, (batch, N))
+        new = rng.multivariate_normal(np.zeros(N), ERRORS, batch)
+        y = z + deviation * (new + before @ SHARED.T)
+        found.observe(told(y, deviation), np.ones(batch, bool))
+        found.predict(u)
+        z, before = z @ A.T + rng.multivariate_normal(np.zeros(N), PROCESS, batch), new
+    summary = found.summary()
+    assert summary["nis"] == pytest.approx(1, abs=0.05)
+    assert summary["gated"] == pytest.approx(0.001, abs=0.002)

@@ -1,0 +1,127 @@
+"""Sight: what a faulty camera does, that it is seen through, and that a checkpoint holds it."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import CONFIG, MODEL, SPEC, generator, images, noise_data, tiny_model
+
+from e2c.data.camera import BLACK, FaultyCamera
+from e2c.data.windows import Windows
+from e2c.learning import sight as learning
+from e2c.learning.sight import learn_sight
+from e2c.models import checkpoint
+from e2c.models.base import LatentModel
+from e2c.models.sight import Sight
+
+CPU = torch.device("cpu")
+SHAPE = (3, 12, 6)
+
+
+def faulty(x: torch.Tensor, frames: int = 3, seed: int = 0) -> torch.Tensor:
+    return FaultyCamera(x[0].numel(), CPU)(x, frames, generator(seed))
+
+
+def test_a_faulty_camera_loses_frames_and_changes_most_others() -> None:
+    x = torch.full((4000, *SHAPE), 0.5)
+    seen = faulty(x)
+    assert seen.shape == x.shape
+    assert 0 <= float(seen.min()) < float(seen.max()) <= 1
+    black = (seen == 0).flatten(2).all(-1)
+    assert black.float().mean().item() == pytest.approx(BLACK, abs=0.01)
+    untouched = (seen == x).flatten(1).all(1).float().mean()
+    assert 0.1 < untouched < 0.3, "none of four faults, and no frame lost"
+    assert (x == 0.5).all(), "what is clean stays clean"
+
+
+def test_frames_of_an_observation_share_their_light_and_their_patch() -> None:
+    """Where there is no noise, equal frames look equal unless one is lost."""
+    x = torch.full((500, *SHAPE), 0.5)
+    camera = FaultyCamera(x[0].numel(), CPU)
+    camera._tape = torch.zeros_like(camera._tape)
+    first, *others = camera(x, 3, generator()).unbind(1)
+    lit = (first != 0).flatten(1).any(1)
+    for other in others:
+        both = lit & (other != 0).flatten(1).any(1)
+        assert torch.equal(first[both], other[both])
+    assert len(first.flatten(1).unique(dim=0)) > 200
+
+
+def test_faults_are_drawn_by_the_generator() -> None:
+    x = torch.from_numpy(images(9)).float() / 255
+    assert torch.equal(faulty(x), faulty(x))
+    assert not torch.equal(faulty(x), faulty(x, seed=1))
+
+
+def trained() -> tuple[LatentModel, Windows]:
+    return tiny_model(), Windows([noise_data((9, 7))], 1, 0.0, CPU)
+
+
+def test_a_sight_reads_what_the_encoder_says_of_clean_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a handful of images the error falls below that of the encoder's copy, and is told."""
+    monkeypatch.setattr(learning, "LOOKED_AT", 200)
+    monkeypatch.setattr(learning, "BATCH", 24)
+    model, windows = trained()
+    with torch.no_grad():
+        list(model.encoder.parameters())[-2].mul_(20)
+        list(model.transition.parameters())[-2].mul_(0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = windows.sample(400, (0,), generator(5))[0][:, 0]
+    seen, wanted = faulty(x, seed=3), model.encoder(x).mean
+    errors = []
+    for steps in (1, 300):
+        sight = learn_sight(model, windows, steps, seed=1)
+        q = sight(seen)
+        errors.append((q.mean - wanted).square())
+        told = (errors[-1] / (q.variance + sight.process.diagonal())).mean().item()
+    assert errors[1].mean() < 0.5 * errors[0].mean()
+    assert 0.05 < told < 2
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_same_seed_gives_the_same_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "LOOKED_AT", 100)
+    one, again, other = (learn_sight(*trained(), 3, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(value, again[name]) for name, value in one.items())
+    assert any(not torch.equal(value, other[name]) for name, value in one.items())
+    assert all(value.isfinite().all() for value in one.values())
+
+
+def test_a_sight_adapts_to_the_light() -> None:
+    sight = Sight(tiny_model().encoder, MODEL.latent_dim)
+    sight.light.copy_(torch.tensor([0.4, 0.2]))
+    x = torch.from_numpy(images(4)).float() / 255
+    torch.testing.assert_close(sight(0.6 * x + 0.2).mean, sight(x).mean, rtol=1e-4, atol=1e-5)
+    assert sight(torch.zeros(2, 5, *SHAPE)).mean.isfinite().all(), "a black frame has no contrast"
+
+
+def test_what_the_model_does_not_foresee_grows_with_the_step() -> None:
+    """Errors are drawn with a known growth and covariance, and both are found."""
+    draws, n, count = generator(), MODEL.latent_dim, 20_000
+    z, length = torch.randn(count, n, generator=draws), torch.rand(count, 1, generator=draws)
+    expected = z + length * torch.randn(count, n, generator=draws)
+    far = (expected - z).square().sum(-1, keepdim=True)
+    deviation = torch.tensor([0.1, 0.2, 0.05, 0.1])
+    error = deviation * (1 + 3 * far).sqrt() * torch.randn(count, n, generator=draws)
+    process, speed = learning.foreseen(z, expected, expected + error)
+    assert speed.item() == pytest.approx(3, rel=0.1)
+    found = process.diagonal().sqrt().float()
+    torch.testing.assert_close(found, deviation, rtol=0.06, atol=0)
+
+
+@pytest.mark.parametrize("sighted", [True, False])
+def test_a_checkpoint_holds_the_sight_where_there_is_one(tmp_path: Path, sighted: bool) -> None:
+    config = dataclasses.replace(CONFIG, model=MODEL)
+    model = tiny_model(MODEL, SPEC)
+    if sighted:
+        model.sight = Sight(model.encoder, MODEL.latent_dim)
+        model.sight.speed.fill_(3.0)
+    checkpoint.save(tmp_path / checkpoint.NAME, model, config, SPEC)
+    found = checkpoint.load(tmp_path)[0]
+    assert (found.sight is not None) == sighted
+    x = images(2)
+    assert torch.equal(found.read(x).mean, model.read(x).mean)
+    assert found.sight is None or found.sight.speed == 3
