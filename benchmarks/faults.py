@@ -313,7 +313,7 @@ def struck(agent: Agent, fault: Fault) -> Iterator[None]:
     planner = agent.planner
     assert isinstance(planner, RecedingHorizon)  # the small agent's
     steps, dynamics = itertools.count(), StruckDynamics(planner.dynamics)
-    act, plan, encode = agent.act, planner.plan, agent.model.encode
+    act, plan, read = agent.act, planner.plan, agent.model.read
     C, now = agent.spec.planes[0], 0
 
     def act_struck(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -323,8 +323,8 @@ def struck(agent: Agent, fault: Fault) -> Iterator[None]:
             seen[:, C - 1 - age] *= not fault.strikes(now - age)
         return within_limits(act(seen), agent.spec)
 
-    def encode_struck(images: Tensor) -> Any:
-        q = encode(images)
+    def read_struck(images: Tensor) -> Any:
+        q = read(images)
         spoilt = fault.kind == "the encoding is NaN" and fault.strikes(now)
         return replace(q, mean=q.mean * torch.nan) if spoilt else q
 
@@ -337,7 +337,7 @@ def struck(agent: Agent, fault: Fault) -> Iterator[None]:
         for owner, name, value in (
             (agent, "act", act_struck),
             (agent, "reset", lambda goal: None),
-            (agent.model, "encode", encode_struck),
+            (agent.model, "read", read_struck),
             (planner, "plan", plan_struck),
             (planner, "dynamics", dynamics),
         ):

@@ -204,7 +204,7 @@ def parts_timed(agent: Agent) -> Iterator[dict[str, list[float]]]:
 
     with contextlib.ExitStack() as stack:
         for name, owner, attribute in (
-            ("encode", agent.model, "encode"),
+            ("encode", agent.model, "read"),
             ("plan", agent.planner, "plan"),
         ):
             function = timed(name, getattr(owner, attribute))

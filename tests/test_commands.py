@@ -22,10 +22,12 @@ from e2c import commands, errors, presets
 from e2c.config import Recipe
 from e2c.control.goals import from_state, read_goal
 from e2c.data import episodes as dataset
+from e2c.evaluation.disturbances import Disturbance
 from e2c.files import runs
 from e2c.learning.collect import collect_transitions
 from e2c.learning.run import train
 from e2c.models import checkpoint
+from e2c.options import to_dict
 from envs.pendulum import PendulumSwingUp
 
 Command = Callable[[], NoReturn]
@@ -443,7 +445,7 @@ def test_disturbances_are_options(here: Path, command: Callable[..., Outcome]) -
     assert outcome.status == 0, outcome.err
     found = json.loads((here / "r.json").read_text())["disturbance"]
     asked = {"mass": 1.1, "length": 0.9, "frame_noise": 10.0, "state_noise": 2.0}
-    assert found == {"kick": 0.0, "black_frames": 0.0, "perturbed": False, **asked}
+    assert found == {**to_dict(Disturbance()), **asked}
 
 
 def test_a_kick_that_would_not_come_is_refused(here: Path, command: Callable[..., Outcome]) -> None:
