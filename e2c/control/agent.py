@@ -60,9 +60,9 @@ class PlannerConfig:
     """Starting points of iLQG at the first step of an episode; the best is kept."""
     control_weight: float = option(0.5, 1e-6)
     """Cost of full control, per step, in units of the state cost of one standard deviation."""
-    terminal_weight: float = option(100.0)
+    terminal_weight: float = option(1.0)
     """Weight of the last state's distance from the goal, against 1 for the others. A large one
-    makes plans arrive within the horizon; where that is too short to arrive, give 1."""
+    makes plans arrive within the horizon, and asks more of the model."""
     jacobian: Literal["true", "A"] = "true"
     """Derivative of the dynamics by the state in iLQG: that of A(z)z + B(z)u + o(z), or A(z)."""
     belief: bool = False
