@@ -116,10 +116,10 @@ class SuitePendulum(Pendulum):
 
 
 CASES: dict[str, tuple[Pendulum, PlannerConfig]] = {
-    "headline": (Pendulum(), PlannerConfig(terminal_weight=100.0)),
+    "headline": (Pendulum(), PlannerConfig(tries=64, terminal_weight=100.0)),
     "dm_control": (
         SuitePendulum(),
-        PlannerConfig(horizon=80, restarts=32, control_weight=0.02),
+        PlannerConfig(horizon=80, restarts=32, tries=64, control_weight=0.02),
     ),
 }
 """Pendulums, and how the oracle plans."""

@@ -38,11 +38,12 @@ class RecedingOptions:
     """Iterations of every later call."""
     restarts: int = 8
     """Starting points ``K`` that a start from scratch optimises, at least 1."""
-    tries: int = 64
+    tries: int = 1
     """Random controls rolled out for each starting point, at least 1; the cheapest become them."""
     noise: tuple[float, float] = (0.5, 5.0)
     """Standard deviations of random controls, as shares of half the range of the limits: of the
-    gentlest and of the wildest try. The latter, cut off at the limits, is nearly bang-bang."""
+    gentlest and of the wildest try. The latter, cut off at the limits, is nearly bang-bang. Where
+    there is one try for each starting point, all are gentle."""
     knots: int = 8
     """Random controls are drawn at this many points in time, at least 1; linear in between."""
     optimiser: ILQGOptions = field(default_factory=ILQGOptions)
@@ -120,6 +121,7 @@ def smooth_controls(
 ) -> Tensor:
     """Draw tries ``[K tries, T, m]`` within the limits: rest first, then wilder and wilder ones."""
     o, (gentle, wild) = options, options.noise
+    wild = gentle if o.tries == 1 else wild
     count = o.restarts * o.tries
     noise = smooth_noise(count, o.horizon, len(low), o.knots, generator)
     scale = gentle * (wild / gentle) ** torch.linspace(0, 1, count, dtype=torch.float64)

@@ -90,7 +90,8 @@ def test_the_oracle_goes_where_each_episode_asks_for() -> None:
 
 def test_the_oracle_swings_up_and_holds() -> None:
     world = make_world(ENV, 3)
-    episodes = rollout(world, Oracle(world, PlannerConfig()), 120, np.random.default_rng(0))
+    options = PlannerConfig(tries=64, terminal_weight=100.0)  # with 1 it may pay to arrive later
+    episodes = rollout(world, Oracle(world, options), 120, np.random.default_rng(0))
     scores = score(episodes, settle_steps(world))
     assert scores.success is not None
     assert scores.success.all()

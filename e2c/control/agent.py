@@ -58,6 +58,9 @@ class PlannerConfig:
     """iLQG iterations at the first step of an episode."""
     restarts: int = option(8, 1, 1000)
     """Starting points of iLQG at the first step of an episode; the best is kept."""
+    tries: int = option(1, 1, 10_000)
+    """Random controls rolled out for each of them, of which the cheapest are taken. Many find
+    better plans where the model is exact."""
     control_weight: float = option(0.5, 1e-6)
     """Cost of full control, per step, in units of the state cost of one standard deviation."""
     terminal_weight: float = option(1.0)
@@ -80,6 +83,7 @@ def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig)
         first_iterations=options.first_iterations,
         iterations=options.iterations,
         restarts=options.restarts,
+        tries=options.tries,
     )
     return find_planner(options.name)(
         dynamics,
