@@ -58,8 +58,8 @@ class Collect:
     restarts: bool = True
     """Whether episodes begin at random states, where a world's states can be set."""
     noise: Noise = "auto"
-    """Random controls: uniform and independent, or white, pink or red noise. auto: uniform from
-    random restarts, else pink."""
+    """Random controls: uniform, white, pink, red or telegraph; see DataConfig. auto: uniform from
+    random restarts, else telegraph."""
     episode_length: int | None = option(None, 1, 1e5)
     """Steps of each episode; left out, 25 from random restarts, else as long as the world's."""
     seed: int = option(0, *SEEDS)

@@ -29,20 +29,24 @@ class DataConfig:
     """The transitions a model is learned from; ``--data FILE`` replaces the random ones."""
 
     transitions: int = option(5000, 1, 1e7)
-    """Random transitions, under random controls."""
+    """Random transitions, under random controls. While none of them shows the goal, episodes from
+    ordinary resets are added, in place of own ones."""
     restarts: bool = True
     """Whether random episodes begin at random states, where a world's states can be set. Else they
     begin as the world resets them."""
     noise: Noise = "auto"
-    """Random controls: uniform and independent, or white, pink or red noise, mostly beyond the
-    limits and cut off there. auto: uniform from random restarts, else pink, which moves more."""
+    """Random controls: uniform and independent; white, pink or red noise, mostly beyond the limits
+    and cut off there; or telegraph, full force that changes its sign now and then. auto: uniform
+    from random restarts, else telegraph, which moves most."""
     episode_length: int | None = option(None, 1, 1e5)
     """Steps of each random episode; left out, 25 from random restarts, else as long as the
     world's."""
     rounds: int = option(5, 0, 1000)
     """Rounds of own episodes: act, add what was seen, train on."""
     episodes_per_round: int = option(5, 1, 1000)
-    """Own episodes in a round, each as long as the task's."""
+    """Own episodes in a round."""
+    own_length: int | None = option(None, 1, 1e5)
+    """Steps of each own episode; left out, as long as the task's."""
     exploration: float = option(0.15, 0, 1000)
     """Standard deviation of the noise on the agent's own controls, as a share of the limits."""
     own_share: float = option(0.5, 0, 1)

@@ -63,8 +63,8 @@ def collect(
         agent: acts, with noise; without one, controls are random.
         exploration: standard deviation of the noise on the agent's controls, as a share of the
             limits.
-        noise: random controls: uniform, or white, pink or red noise. auto: uniform from random
-            restarts, else pink.
+        noise: random controls: uniform, white, pink, red or telegraph. auto: uniform from random
+            restarts, else telegraph.
         restarts: whether episodes begin at random states, where a world's states can be set.
         options: of the world, see `make_world`; those of the agent's world by default.
 

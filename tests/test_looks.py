@@ -23,7 +23,7 @@ import envs
 from e2c.config import Config, Recipe
 from e2c.control.agent import Agent
 from e2c.data.episodes import Episodes
-from e2c.data.looks import Looks, box_of, look_at
+from e2c.data.looks import SEEN, Looks, box_of, look_at, unlikeness
 from e2c.data.windows import Windows
 from e2c.files import runs
 from e2c.learning import looks as rules
@@ -266,3 +266,22 @@ def test_a_run_chooses_and_its_model_keeps_what_it_saw(
     assert model.silhouette is not None
     assert (model.silhouette.background == 200).float().mean() > 0.9
     assert model.silhouette.contrast == pytest.approx(127, abs=1)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_picture_is_unlike_as_far_as_it_was_not_seen(colour: bool) -> None:
+    episodes = square(0, 255, 3, colour)
+    seen = episodes.planes(slice(7, 8))[0]
+    assert unlikeness(episodes, seen) == 0
+    planes = episodes.planes().astype(np.float64)
+    elsewhere = np.zeros_like(seen)
+    elsewhere[..., :2, :2] = 255
+    by_hand = np.square(planes - elsewhere).sum((1, 2, 3)).min()
+    by_hand /= np.square(planes - planes.mean(0)).sum((1, 2, 3)).mean()
+    assert unlikeness(episodes, elsewhere) == pytest.approx(by_hand, rel=1e-5)
+    assert by_hand > SEEN
+
+
+def test_frames_that_are_all_equal_are_no_reason_to_divide_by_zero() -> None:
+    still = square(90, 90, 3)
+    assert unlikeness(still, still.planes(slice(0, 1))[0]) == 0

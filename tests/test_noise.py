@@ -10,7 +10,7 @@ from tiny import CONFIG, ENV
 
 from e2c.config import DataConfig, Recipe
 from e2c.control.base import make_world, rollout
-from e2c.control.simple import COLOURS, Coloured, Random, coloured_noise, random_controls
+from e2c.control.simple import COLOURS, Coloured, Random, coloured_noise, random_controls, telegraph
 from e2c.files import runs
 from e2c.learning.collect import chosen, collect_transitions
 from envs.world import control_space
@@ -72,6 +72,22 @@ def test_episodes_and_controls_know_nothing_of_one_another() -> None:
     assert abs(between) < 0.02
 
 
+def test_a_telegraph_changes_its_sign_as_often_as_was_drawn() -> None:
+    """Mean distances between changes are log-uniform from T/40 to T/4, here 10 to 100 steps."""
+    series = telegraph((4000, 2), 400, rng(0))
+    assert set(np.unique(series)) == {-1.0, 1.0}
+    assert abs(series[..., 0].mean()) < 0.05
+    changes = (np.diff(series) != 0).mean()
+    least, most = 1 / 100, 1 / 10  # the mean of a log-uniform rate
+    assert changes == pytest.approx((most - least) / np.log(most / least), rel=0.03)
+    assert abs(np.corrcoef(series[:, 0].ravel(), series[:, 1].ravel())[0, 1]) < 0.02
+
+
+def test_a_short_telegraph_may_change_at_every_step() -> None:
+    assert telegraph((3,), 1, rng(0)).shape == (3, 1)
+    assert (telegraph((5,), 3, rng(0))[:, 1:] == -telegraph((5,), 3, rng(0))[:, :-1]).all()
+
+
 def test_an_episode_that_follows_has_other_noise() -> None:
     world, frames = make_world(ENV, 3), np.zeros((3, 1), np.uint8)
     controller = Coloured(world, rng(0), 4, "red")
@@ -85,22 +101,24 @@ def test_an_episode_that_follows_has_other_noise() -> None:
 
 
 def test_what_moves_a_hanging_pendulum() -> None:
-    """White noise leaves it at the bottom; pink noise pumps it (docs/lab-notes.md)."""
+    """White noise leaves it at the bottom; what pushes one way for a while pumps it."""
     world, swung = make_world(ENV, 60), {}
-    for colour in ("white", "pink"):
+    for colour in ("white", "pink", "telegraph"):
         found = rollout(world, Coloured(world, rng(0), 200, colour), 200, rng(1))
         assert found.states is not None
-        swung[colour] = float((np.abs(found.states[:, 0]) < 2).mean())
-    assert swung["white"] < 0.04
-    assert swung["pink"] > 0.06
+        swung[colour] = float((np.cos(found.states[:, 0]) > np.cos(2)).mean())
+    assert swung["white"] < 0.1
+    assert swung["pink"] > 0.15
+    assert swung["telegraph"] > 1.3 * swung["pink"]
 
 
 def test_the_noise_is_known_by_its_name() -> None:
     world = make_world(ENV, 1)
     assert isinstance(random_controls(world, rng(0), 5), Random)
-    red = random_controls(world, rng(0), 5, "red")
-    assert isinstance(red, Coloured)
-    assert (red.beta, red.steps) == (2.0, 5)
+    for name in (*COLOURS, "telegraph"):
+        found = random_controls(world, rng(0), 5, name)
+        assert isinstance(found, Coloured)
+        assert (found.colour, found.steps) == (name, 5)
 
 
 def test_what_is_chosen_depends_on_whether_there_are_restarts() -> None:
@@ -109,9 +127,9 @@ def test_what_is_chosen_depends_on_whether_there_are_restarts() -> None:
     found = chosen(DataConfig(), ours)
     assert (found.noise, found.episode_length) == ("uniform", 25)
     ordinary = chosen(DataConfig(restarts=False), ours)
-    assert (ordinary.noise, ordinary.episode_length) == ("pink", 200)
+    assert (ordinary.noise, ordinary.episode_length) == ("telegraph", 200)
     there = chosen(DataConfig(), foreign)
-    assert (there.noise, there.episode_length) == ("pink", 70)
+    assert (there.noise, there.episode_length) == ("telegraph", 70)
     own = DataConfig(noise="white", episode_length=9)
     assert chosen(own, ours) == chosen(own, foreign) == own
 
@@ -123,7 +141,7 @@ def test_ordinary_resets_begin_where_the_world_does() -> None:
     starts = data.states[[data.moment_rows(e).start for e in range(len(data))]]
     assert (np.abs(np.abs(starts[:, 0]) - np.pi) <= 0.1 + 1e-9).all()
     assert (starts[:, 1] == 0).all()
-    assert data.provenance["controller"] == "pink noise"
+    assert data.provenance["controller"] == "telegraph noise"
     assert data.provenance["restarts"] is False
     one, again = (collect_transitions(ENV, 20, 5, s, noise="red") for s in (3, 4))
     assert one.provenance["controller"] == "red noise"

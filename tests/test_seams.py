@@ -15,7 +15,7 @@ from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.decoders import DECODERS, Decoder
 from e2c.models.draws import Generators
-from e2c.models.encoders import ENCODERS, Encoder
+from e2c.models.encoders import ENCODERS, Encoder, SiameseEncoder
 from e2c.models.likelihoods import LIKELIHOODS
 from e2c.models.methods import build_model
 
@@ -203,3 +203,21 @@ def test_a_decoder_without_hidden_layers_is_refused_where_it_needs_one() -> None
         DECODERS["mlp"](SHAPES[0], config)
     assert DECODERS["conv"](SHAPES[0], config).draw(latents()).shape == SHAPES[0]
     assert ENCODERS["mlp"](SHAPES[0], config)(images(*SHAPES[0])).mean.shape == (4,)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_siamese_encoder_sees_all_planes_with_the_same_weights(
+    shape: tuple[int, int, int],
+) -> None:
+    config = dataclasses.replace(MODEL, encoder_hidden=(9, 5, 7))
+    encoder = SiameseEncoder(shape, config)
+    seen = images(3, *encoder.image_shape)
+    told = [encoder.plane(plane.flatten(1)) for plane in seen.unbind(1)]
+    assert all(part.shape == (3, 5) for part in told)
+    torch.testing.assert_close(encoder.features(seen), encoder.planes(torch.cat(told, -1)))
+
+
+def test_a_siamese_encoder_needs_a_width_for_each_of_its_networks() -> None:
+    config = dataclasses.replace(MODEL, encoder_hidden=(9,))
+    with pytest.raises(E2CError, match=r"^model\.encoder_hidden is \(9,\); .* at least two widths"):
+        SiameseEncoder(SHAPES[0], config)

@@ -11,13 +11,16 @@ from e2c.control.base import Controller, Frames
 from e2c.data.episodes import Episodes
 from envs.world import World, control_space
 
-Noise = Literal["auto", "uniform", "white", "pink", "red"]
-"""Of random controls: independent and uniform within the limits, or of a colour. ``auto`` stands
-for what suits the world."""
+Noise = Literal["auto", "uniform", "white", "pink", "red", "telegraph"]
+"""Of random controls: independent and uniform within the limits, of a colour, or full force that
+changes its sign now and then. ``auto`` stands for what suits the world."""
 COLOURS = {"white": 0.0, "pink": 1.0, "red": 2.0}
 """beta, by which the power ``1/f^beta`` of coloured noise falls with the frequency f."""
 GAIN = 5.0
 """Standard deviation of coloured noise, in units of the limits; most of it is cut off there."""
+HOLDS = (1 / 40, 1 / 4)
+"""Mean time between two changes of sign of a telegraph signal, as a share of the episode: least and
+most."""
 
 
 class Random:
@@ -41,7 +44,7 @@ class Random:
 
 
 class Coloured:
-    """Gives Gaussian noise of a colour, `GAIN` times the limits, cut off there.
+    """Gives noise that is correlated in time, `GAIN` times the limits, cut off there.
 
     Independent controls average out, and a heavy system hardly moves. Where low frequencies are
     strong, noise pushes one way for a while; far beyond the limits, it pushes with full force.
@@ -51,12 +54,12 @@ class Coloured:
         world: whose limits.
         rng: draws.
         steps: T, the longest that an episode may be; after it the series begins again.
-        colour: a key of `COLOURS`.
+        colour: a key of `COLOURS`, or telegraph.
     """
 
     def __init__(self, world: World, rng: np.random.Generator, steps: int, colour: str) -> None:
         self.space, self.rng, self.steps = control_space(world), rng, steps
-        self.beta, self.t = COLOURS[colour], 0
+        self.colour, self.t = colour, 0
         self.series = np.empty(0)
 
     def reset(self, goals: Frames | None, /) -> None:
@@ -67,10 +70,16 @@ class Coloured:
         """Return actions ``[B, m]``."""
         low, high = self.space.low, self.space.high
         if self.t == 0:
-            self.series = coloured_noise((len(frames), *low.shape), self.steps, self.beta, self.rng)
+            self.series = self._draw((len(frames), *low.shape))
         noise = self.series[..., self.t % self.steps]
         self.t += 1
         return np.clip((low + high) / 2 + GAIN * (high - low) / 2 * noise, low, high)
+
+    def _draw(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Draw series, ``[*shape, T]``."""
+        if self.colour == "telegraph":
+            return telegraph(shape, self.steps, self.rng)
+        return coloured_noise(shape, self.steps, COLOURS[self.colour], self.rng)
 
 
 def coloured_noise(
@@ -92,6 +101,20 @@ def coloured_noise(
     return np.fft.irfft(coefficients * np.sqrt(power / variance), steps, norm="forward")
 
 
+def telegraph(shape: tuple[int, ...], steps: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw random telegraph signals, which are 1 or -1, ``[*shape, steps]``.
+
+    Each changes its sign at random times (Kac 1974). Their mean distance differs from series to
+    series, log-uniformly within `HOLDS`: so some are near the time in which a system swings,
+    whatever that is.
+    """
+    least, most = (max(1.0, share * steps) for share in HOLDS)
+    holds = np.exp(rng.uniform(np.log(least), np.log(most), (*shape, 1)))
+    changes = rng.random((*shape, steps)) < 1 / holds
+    first = rng.choice([-1.0, 1.0], (*shape, 1))
+    return first * (1 - 2 * (changes.cumsum(-1) % 2))
+
+
 def random_controls(
     world: World, rng: np.random.Generator, steps: int, noise: str = "uniform"
 ) -> Controller:
@@ -101,7 +124,7 @@ def random_controls(
         world: whose limits.
         rng: draws.
         steps: the longest that an episode may be.
-        noise: uniform, or a key of `COLOURS`.
+        noise: uniform, telegraph, or a key of `COLOURS`.
     """
     return Random(world, rng) if noise == "uniform" else Coloured(world, rng, steps, noise)
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from e2c.data.episodes import Episodes
+from e2c.data.episodes import Episodes, mean_of
 from envs.images import channels_first
 
 MOST_FRAMES = 500
 """So many frames are looked at, evenly spread."""
 STANDS_OUT = 0.2
 """A pixel stands out that differs from the background by more than this share of `Looks.peak`."""
+SEEN = 0.5
+"""A picture was seen if `unlikeness` is below this: most of what it shows stood in its place."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,24 @@ def box_of(frames: NDArray[np.uint8], looks: Looks) -> tuple[int, int, int, int]
         return None
     rows, columns = (np.flatnonzero(where.any(axis)).tolist() for axis in (1, 0))
     return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+
+
+def unlikeness(episodes: Episodes, picture: NDArray[np.uint8]) -> float:
+    """Return how unlike a picture the observation is that is most like it.
+
+    It is their squared distance over that of an observation from the mean one, on average: 0 where
+    they are the same, about 2 where what moves is nowhere in the same place.
+
+    Args:
+        episodes: recorded.
+        picture: ``[C, H, W]``, like one of their observations, as networks see them.
+    """
+    mean, nearest, spread = mean_of(episodes.plane_pieces()), np.inf, 0.0
+    for piece in episodes.plane_pieces():
+        seen = piece.astype(np.float32)
+        nearest = min(nearest, float(np.square(seen - picture).sum((1, 2, 3)).min()))
+        spread += float(np.square(seen - mean).sum())
+    return nearest / max(spread / len(episodes.first_frames), 1.0)
 
 
 def _least(peak: float) -> float:

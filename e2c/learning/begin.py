@@ -29,7 +29,7 @@ from e2c.files.provenance import provenance
 from e2c.files.tracking import Tracker, WandbMode, tell
 from e2c.files.untrusted import shown
 from e2c.learning import own
-from e2c.learning.collect import chosen, collect_transitions, load_data
+from e2c.learning.collect import chosen, collect_transitions, has_restarts, load_data
 from e2c.learning.looks import choose
 from e2c.learning.state import RunState, load_state, save_state
 from e2c.learning.trainer import Trainer, TrainingState
@@ -72,6 +72,15 @@ class Run:
     def transitions(self) -> int:
         """Transitions used so far, own episodes included."""
         return sum(d.transitions for d in self.data)
+
+    @property
+    def rounds(self) -> int:
+        """Own rounds that are played: first data that had to become longer replace some."""
+        options, first = self.config.data, self.data[0]
+        if self.recipe.data:
+            return options.rounds
+        replaced = (first.transitions - options.transitions) // own.round_steps(options, self.spec)
+        return options.rounds - min(max(0, replaced), options.rounds // 2)
 
     def see(self, frames: Tensor) -> Tensor:
         """Return recorded frames as the networks see them; on the CPU, where data are kept."""
@@ -131,7 +140,7 @@ def begin(
     if state is None:
         goal, recipe = _goal(recipe, world, spec)
         _untrained(recipe, spec, goal, place)  # mistakes are told before data are recorded
-        data, recipe = _first_data(recipe, world, spec)
+        data, recipe = _first_data(recipe, world, spec, goal)
     else:
         data, recipe = _data_so_far(folder, state), runs.read_recipe(folder / runs.CONFIG)
     looks = look_at(data[0])
@@ -220,9 +229,12 @@ def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
 
 
 def _first_data(
-    recipe: Recipe, world: World | None, spec: ProblemSpec
+    recipe: Recipe, world: World | None, spec: ProblemSpec, goal: Frames
 ) -> tuple[list[Episodes], Recipe]:
     """Return the data given, or random transitions; and the recipe, which then says all of them.
+
+    Without random restarts, episodes follow until they show the goal, in place of own rounds, of
+    which half remain.
 
     Raises:
         E2CError: when the recipe knows other hashes: the files were changed since.
@@ -232,6 +244,7 @@ def _first_data(
         options = chosen(recipe.config.data, world)
         if options.noise != "uniform":
             tell(f"the first data: {options.noise} noise on the controls, from ordinary resets.")
+        instead = options.rounds // 2 * own.round_steps(options, spec)
         drawn = collect_transitions(
             spec.env,
             options.transitions,
@@ -239,6 +252,8 @@ def _first_data(
             recipe.seed,
             noise=options.noise,
             restarts=options.restarts,
+            goal=None if has_restarts(world, options.restarts) else goal,
+            most=options.transitions + instead,
             **spec.options,
         )
         return [drawn], replace(recipe, config=replace(recipe.config, data=options))

@@ -11,10 +11,11 @@ import numpy as np
 
 from e2c.config import DataConfig, Recipe
 from e2c.control.agent import Agent, check_task
-from e2c.control.base import Controller, make_world, problem_spec, rollout
+from e2c.control.base import Controller, Frames, make_world, problem_spec, rollout
 from e2c.control.simple import Noise, Noisy, random_controls
 from e2c.data import episodes as recorded
 from e2c.data.episodes import RECORDING, Episodes, read_provenance
+from e2c.data.looks import SEEN, unlikeness
 from e2c.errors import E2CError
 from e2c.files.tracking import Progress
 from e2c.files.untrusted import shown
@@ -81,7 +82,7 @@ def chosen(options: DataConfig, world: World) -> DataConfig:
 
 def suited(noise: Noise, restarts: bool) -> Noise:
     """Return the random controls that suit: without restarts, those that move most."""
-    return noise if noise != "auto" else "uniform" if restarts else "pink"
+    return noise if noise != "auto" else "uniform" if restarts else "telegraph"
 
 
 def has_restarts(world: World, wanted: bool = True) -> bool:
@@ -108,6 +109,8 @@ def collect_transitions(
     exploration: float = 0.0,
     noise: Noise = "auto",
     restarts: bool = True,
+    goal: Frames | None = None,
+    most: int = 0,
     **options: Any,
 ) -> Episodes:
     """Record episodes of at most ``length`` steps until there are enough transitions.
@@ -121,6 +124,8 @@ def collect_transitions(
         exploration: the noise on the agent's controls, as a share of the limits.
         noise: see `collect`.
         restarts: see `collect`.
+        goal: an observation that the episodes are to show; see `e2c.data.looks.unlikeness`.
+        most: until they do, more episodes are recorded, while there are fewer transitions.
         options: of the world, see `make_world`.
     """
     rng, parts = np.random.default_rng(seed), list[Episodes]()
@@ -130,13 +135,23 @@ def collect_transitions(
         check_task(agent, spec)
     wanted = chosen(DataConfig(episode_length=length, noise=noise, restarts=restarts), alone)
     assert wanted.episode_length is not None
-    steps, most = min(wanted.episode_length, spec.episode_steps), most_side_by_side(env_id)
-    while (missing := transitions - sum(part.transitions for part in parts)) > 0:
-        world = make_world(env_id, min(-(-missing // steps), most), **options)
+    steps, side_by_side = min(wanted.episode_length, spec.episode_steps), most_side_by_side(env_id)
+    while _wanting(parts, transitions, goal, most):
+        missing = max(1, transitions - sum(part.transitions for part in parts))
+        world = make_world(env_id, min(-(-missing // steps), side_by_side), **options)
         source = {"seed": seed}
         parts.append(collect(world, steps, rng, agent, exploration, noise, restarts, source))
         world.close()
     return recorded.join(parts)
+
+
+def _wanting(parts: Sequence[Episodes], transitions: int, goal: Frames | None, most: int) -> bool:
+    """Say whether more episodes are to be recorded; see `collect_transitions`."""
+    count = sum(part.transitions for part in parts)
+    if goal is None or not transitions <= count < most:
+        return count < transitions
+    planes = parts[0].layout.to_planes(goal)
+    return min(unlikeness(part, planes) for part in parts) > SEEN
 
 
 def without_environment(recipe: Recipe) -> Recipe:

@@ -64,10 +64,20 @@ def play(
     world = make_world_of(agent.spec, options.episodes_per_round)
     controller = noisy(agent, options.exploration, rng)
     goals = None if goal is None else np.repeat(goal[None], options.episodes_per_round, 0)
-    episodes = rollout(world, controller, agent.spec.episode_steps, rng, goals)
+    episodes = rollout(world, controller, own_steps(options, agent.spec), rng, goals)
     world.close()
     source = {"seed": seed, "round": number, "controller": "agent", "restarts": False}
     return with_source(episodes, source)
+
+
+def own_steps(options: DataConfig, spec: ProblemSpec) -> int:
+    """Return how many steps an own episode has, at most."""
+    return min(options.own_length or spec.episode_steps, spec.episode_steps)
+
+
+def round_steps(options: DataConfig, spec: ProblemSpec) -> int:
+    """Return how many transitions a round of own episodes brings, at most."""
+    return options.episodes_per_round * own_steps(options, spec)
 
 
 def scores(episodes: Episodes, spec: ProblemSpec) -> dict[str, float]:

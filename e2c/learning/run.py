@@ -121,12 +121,11 @@ def train_side_by_side(
 
 def _learn(side_by_side: Sequence[Run]) -> None:
     """Train on the first data, then in rounds: act, keep what was seen, train on."""
-    rounds = side_by_side[0].config.data.rounds
-    for number in range(rounds + 1):
-        if here := [run for run in side_by_side if run.phase == number]:
+    for number in range(max(run.rounds for run in side_by_side) + 1):
+        if here := [run for run in side_by_side if run.phase == number <= run.rounds]:
             _learn_phase(here, number)
     for run in side_by_side:
-        if run.config.data.keep == "best" and rounds:
+        if run.config.data.keep == "best" and run.rounds:
             _keep_best(run)
 
 
@@ -162,8 +161,7 @@ def _play(run: Run) -> None:
 
 def _keep_best(run: Run) -> None:
     """Go back to the model whose own episodes were nearest to the goal, as the last sees them."""
-    last = run.config.data.rounds + 1
-    if len(run.data) == last:
+    if len(run.data) == run.rounds + 1:
         _play(run)
     best, distances = own.best_candidate(run.folder, run.data)
     run.model.load_state_dict(best.model.state_dict())

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from e2c.errors import E2CError
 from e2c.models.gaussians import LOG_VARIANCE_RANGE, DiagonalGaussian
 from e2c.models.layers import ACTIVATIONS, check_divides, mlp, orthogonal
 from e2c.models.options import ModelConfig
@@ -84,6 +85,40 @@ class MLPEncoder(Encoder):
         return y
 
 
+class SiameseEncoder(Encoder):
+    """One fully connected network for each plane, and another for what the planes tell together.
+
+    The planes are the frames of an observation (in colour, three of each), and all go through the
+    same weights (Bromley et al. 1993). Where a thing is, is learned from every frame; how fast it
+    moves, from what was found in several. So it needs far fewer observations than `MLPEncoder`,
+    which has to see every velocity at every place.
+
+    The last of ``model.encoder_hidden`` is the width of the second network, the others are those of
+    the first.
+
+    Raises:
+        E2CError: when ``model.encoder_hidden`` has fewer than two widths.
+    """
+
+    def __init__(self, observation_shape: Sequence[int], config: ModelConfig) -> None:
+        super().__init__(observation_shape, config)
+        if len(config.encoder_hidden) < 2:
+            raise E2CError(
+                f"model.encoder_hidden is {config.encoder_hidden}; the siamese encoder needs at "
+                "least two widths, the last for what the frames tell together."
+            )
+        C, H, W = self.image_shape
+        *each, together = config.encoder_hidden
+        activation = config.activation
+        self.plane = nn.Sequential(mlp([H * W, *each], activation), ACTIVATIONS[activation]())
+        self.planes = mlp([C * each[-1], together, self.outputs], activation)
+
+    def features(self, images: Tensor) -> Tensor:
+        """See `Encoder.features`."""
+        y: Tensor = self.planes(self.plane(images.flatten(2)).flatten(1))
+        return y
+
+
 class ConvEncoder(Encoder):
     """Three convolutions, each of which halves the image, then fully connected layers.
 
@@ -113,5 +148,9 @@ class ConvEncoder(Encoder):
         return y
 
 
-ENCODERS: dict[str, type[Encoder]] = {"mlp": MLPEncoder, "conv": ConvEncoder}
+ENCODERS: dict[str, type[Encoder]] = {
+    "mlp": MLPEncoder,
+    "siamese": SiameseEncoder,
+    "conv": ConvEncoder,
+}
 """What ``model.encoder`` may be."""

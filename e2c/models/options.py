@@ -27,7 +27,7 @@ class ModelConfig:
     """What the networks see: frames as they are, or what stands out from a still background, white
     on black. auto: chosen from the first data; see e2c/learning/looks.py."""
     encoder: str = "mlp"
-    """Network that encodes images: mlp, conv, or another of e2c/models/encoders.py."""
+    """Network that encodes images: mlp, siamese, conv, or another of e2c/models/encoders.py."""
     encoder_hidden: tuple[int, ...] = option((128, 128), *WIDTHS)
     """Widths of the encoder's hidden fully connected layers."""
     pool: int = option(2, 1, 64)
