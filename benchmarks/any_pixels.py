@@ -54,13 +54,13 @@ OTHERS = ("oracle", "random", "zero")
 
 
 def _config() -> Config:
-    """The default with fewer transitions, and with smaller and more steps."""
+    """The default with more transitions, pink noise, and one network for both frames."""
     base = preset("default", ENV)
-    slow = replace(base.optimiser, learning_rate=1e-3, learning_rate_own=5e-4)
     return replace(
         base,
-        data=replace(base.data, transitions=2000, rounds=8, episodes_per_round=1),
-        optimiser=replace(slow, steps=3000, steps_per_round=300),
+        model=replace(base.model, encoder="mlp", encoder_hidden=(128, 128)),
+        data=replace(base.data, transitions=2000, noise="pink", rounds=8, own_length=None),
+        optimiser=replace(base.optimiser, steps=3000, steps_per_round=300),
         evaluation=EvaluationConfig(0),
     )
 

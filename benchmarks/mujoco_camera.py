@@ -23,7 +23,7 @@ import torch
 import tyro
 
 from benchmarks.any_pixels import OTHERS, START_SEED, STARTS, compute_and_tell, figures
-from e2c.config import EvaluationConfig, Recipe
+from e2c.config import Config, DataConfig, EvaluationConfig, Recipe
 from e2c.control.base import make_world
 from e2c.control.oracle import Oracle
 from e2c.control.simple import Random, Zero
@@ -62,11 +62,26 @@ class MujocoCamera:
             compute_and_tell("benchmarks.mujoco_camera", RESULTS, names, self.jobs)
 
 
+def _config() -> Config:
+    """Random restarts, one network for both frames, and larger steps than the default's."""
+    base = preset("default")
+    data = DataConfig(3000, restarts=True, rounds=5, own_length=None)
+    fast = replace(
+        base.optimiser, steps=3000, steps_per_round=400, learning_rate=3e-3, learning_rate_own=1e-3
+    )
+    return replace(
+        base,
+        camera=CAMERA,
+        model=replace(base.model, encoder="mlp", encoder_hidden=(128, 128)),
+        data=data,
+        optimiser=fast,
+        evaluation=EvaluationConfig(0),
+    )
+
+
 def _trained(seed: int) -> dict[str, Any]:
     """Train with one seed, and evaluate."""
-    base = preset("default")
-    data = replace(base.data, transitions=3000, episodes_per_round=1)
-    config = replace(base, camera=CAMERA, data=data, evaluation=EvaluationConfig(0))
+    config = _config()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         trained = run.train(Recipe(config, seed=seed), Path(folder) / "run")

@@ -24,7 +24,7 @@ import torch
 import tyro
 
 from benchmarks.cells import complain, compute
-from e2c.config import Config, EvaluationConfig, Recipe
+from e2c.config import Config, DataConfig, EvaluationConfig, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import make_world
 from e2c.control.oracle import Oracle
@@ -50,19 +50,35 @@ PERTURBATIONS = {
 }
 
 
-def _budget(transitions: int, rounds: int) -> Config:
-    """The default preset with other amounts of data, own rounds of 1,000 transitions included."""
+def _budget(transitions: int, rounds: int, episodes: int, steps: int) -> Config:
+    """The default preset with other amounts of data, own episodes of 100 steps in each round."""
     base = preset("default")
-    data = replace(base.data, transitions=transitions - 1000 * rounds, rounds=rounds)
-    return replace(base, data=data)
+    data = replace(base.data, transitions=transitions, rounds=rounds, episodes_per_round=episodes)
+    optimiser = replace(base.optimiser, steps_per_round=steps, sight_steps=0)
+    return replace(base, data=data, optimiser=optimiser)
+
+
+def _restarts() -> Config:
+    """10,000 transitions, half of them from states set at random, and one network for both frames.
+
+    It takes larger and fewer steps than the default.
+    """
+    base = preset("default")
+    data = DataConfig(5000, restarts=True, rounds=5, episodes_per_round=5, own_length=None)
+    model = replace(base.model, encoder="mlp", encoder_hidden=(128, 128))
+    optimiser = replace(
+        base.optimiser, steps=3000, steps_per_round=400, learning_rate=3e-3, learning_rate_own=1e-3
+    )
+    return replace(base, model=model, data=data, optimiser=optimiser)
 
 
 ROWS: dict[str, tuple[Config, int]] = {
+    "500": (_budget(200, 3, 1, 500), 10),
+    "1000": (_budget(400, 6, 1, 500), 10),
     "default": (preset("default"), 10),
+    "5000": (_budget(1000, 20, 2, 250), 10),
+    "restarts": (_restarts(), 10),
     "paper": (preset("paper"), 3),
-    "2500": (_budget(2500, 1), 3),
-    "5000": (_budget(5000, 2), 3),
-    "20000": (_budget(20_000, 5), 3),
 }
 """Row of the table: its configuration and how many seeds."""
 

@@ -28,10 +28,10 @@ from envs import Camera
 class DataConfig:
     """The transitions a model is learned from; ``--data FILE`` replaces the random ones."""
 
-    transitions: int = option(5000, 1, 1e7)
+    transitions: int = option(600, 1, 1e7)
     """Random transitions, under random controls. While none of them shows the goal, episodes from
     ordinary resets are added, in place of own ones."""
-    restarts: bool = True
+    restarts: bool = False
     """Whether random episodes begin at random states, where a world's states can be set. Else they
     begin as the world resets them."""
     noise: Noise = "auto"
@@ -41,12 +41,12 @@ class DataConfig:
     episode_length: int | None = option(None, 1, 1e5)
     """Steps of each random episode; left out, 25 from random restarts, else as long as the
     world's."""
-    rounds: int = option(5, 0, 1000)
+    rounds: int = option(14, 0, 1000)
     """Rounds of own episodes: act, add what was seen, train on."""
-    episodes_per_round: int = option(5, 1, 1000)
+    episodes_per_round: int = option(1, 1, 1000)
     """Own episodes in a round."""
-    own_length: int | None = option(None, 1, 1e5)
-    """Steps of each own episode; left out, as long as the task's."""
+    own_length: int | None = option(100, 1, 1e5)
+    """Steps of each own episode, at most; null for as long as the task's."""
     exploration: float = option(0.15, 0, 1000)
     """Standard deviation of the noise on the agent's own controls, as a share of the limits."""
     own_share: float = option(0.5, 0, 1)

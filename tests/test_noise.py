@@ -124,11 +124,11 @@ def test_the_noise_is_known_by_its_name() -> None:
 def test_what_is_chosen_depends_on_whether_there_are_restarts() -> None:
     ours, foreign = make_world(ENV), dots(1)
     foreign.spec = dataclasses.replace(make_world(ENV).spec, max_episode_steps=70)  # type: ignore[type-var]
-    found = chosen(DataConfig(), ours)
+    found = chosen(DataConfig(restarts=True), ours)
     assert (found.noise, found.episode_length) == ("uniform", 25)
-    ordinary = chosen(DataConfig(restarts=False), ours)
+    ordinary = chosen(DataConfig(), ours)
     assert (ordinary.noise, ordinary.episode_length) == ("telegraph", 200)
-    there = chosen(DataConfig(), foreign)
+    there = chosen(DataConfig(restarts=True), foreign)
     assert (there.noise, there.episode_length) == ("telegraph", 70)
     own = DataConfig(noise="white", episode_length=9)
     assert chosen(own, ours) == chosen(own, foreign) == own
@@ -156,4 +156,4 @@ def test_a_run_says_what_was_chosen_and_goes_on_with_it(tmp_path: Path) -> None:
     assert runs.differences(tmp_path, asked) == []
     other = dataclasses.replace(asked.config, data=DataConfig(noise="red"))
     told = runs.differences(tmp_path, Recipe(other))
-    assert told == ["config.data.noise is 'uniform', not 'red'"]
+    assert told == ["config.data.noise is 'telegraph', not 'red'"]

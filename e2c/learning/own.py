@@ -12,16 +12,22 @@ import torch
 
 from e2c.config import Config, DataConfig
 from e2c.control.agent import Agent
-from e2c.control.base import Frames, make_world_of, rollout
+from e2c.control.base import Controller, Frames, make_world_of, rollout
+from e2c.control.simple import random_controls
 from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
+from e2c.data.looks import SEEN, unlikeness
 from e2c.errors import E2CError
 from e2c.evaluation.scores import score
 from e2c.files import runs
-from e2c.learning.collect import noisy, with_source
+from e2c.learning.collect import noisy, suited, with_source
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel, ProblemSpec
 from envs.world import settle_steps
+
+STILL = 0.1
+"""Episodes stay where they began if they are nearer to it than this, in the mean over their steps
+of the squared latent distance, over the summed variance of the encodings."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,12 @@ def episodes_of(folder: Path) -> list[Episodes]:
 
 
 def play(
-    agent: Agent, options: DataConfig, seed: int, number: int, goal: Frames | None = None
+    agent: Agent,
+    options: DataConfig,
+    seed: int,
+    number: int,
+    goal: Frames | None = None,
+    explore: bool = False,
 ) -> Episodes:
     """Let the agent play the episodes of a round, with noise on its controls.
 
@@ -59,15 +70,36 @@ def play(
         seed: of the run.
         number: of the round, from 1.
         goal: an observation to reach, in place of the world's own goals.
+        explore: whether noise plays in the agent's place.
     """
     rng = np.random.default_rng([seed, number])
     world = make_world_of(agent.spec, options.episodes_per_round)
-    controller = noisy(agent, options.exploration, rng)
+    steps = own_steps(options, agent.spec)
+    controller: Controller = noisy(agent, options.exploration, rng)
+    if explore:
+        controller = random_controls(world, rng, steps, suited("auto", restarts=False))
     goals = None if goal is None else np.repeat(goal[None], options.episodes_per_round, 0)
-    episodes = rollout(world, controller, own_steps(options, agent.spec), rng, goals)
+    episodes = rollout(world, controller, steps, rng, goals)
     world.close()
-    source = {"seed": seed, "round": number, "controller": "agent", "restarts": False}
-    return with_source(episodes, source)
+    who = "noise" if explore else "agent"
+    return with_source(
+        episodes, {"seed": seed, "round": number, "controller": who, "restarts": False}
+    )
+
+
+@torch.inference_mode()
+def stayed(model: LatentModel, episodes: Episodes) -> bool:
+    """Say whether episodes neither left where they began nor showed the goal.
+
+    So does an agent whose model knows no way: every plan looks worse to it than none. More such
+    episodes teach it nothing.
+    """
+    z = model.encode(episodes.planes()).mean
+    first = z[[episodes.moment_rows(e).start for e in range(len(episodes))]]
+    lengths = torch.from_numpy(episodes.lengths + 1)
+    away = (z - first.repeat_interleave(lengths, 0)).square().sum(-1).mean()
+    still = bool(away < STILL * model.latent_variance)
+    return still and unlikeness(episodes, model.goal.cpu().numpy()) > SEEN
 
 
 def own_steps(options: DataConfig, spec: ProblemSpec) -> int:

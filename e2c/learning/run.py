@@ -146,12 +146,15 @@ def _learn_phase(side_by_side: Sequence[Run], number: int) -> None:
 
 
 def _play(run: Run) -> None:
-    """Let the agent act in its task, and keep what it saw."""
+    """Let the agent act in its task, and keep what it saw; or noise, where the agent is stuck."""
     options, number = run.config.data, run.phase
     if options.keep == "best":
         own.keep_candidate(run.folder, number, run.model, run.config, run.spec)
+    explore = number > 1 and not options.restarts and own.stayed(run.model, run.data[-1])
+    if explore:
+        tell(f"round {number} is played by noise: in the last one the agent stayed where it was.")
     with run.timed("own"):
-        episodes = own.play(run.agent, options, run.recipe.seed, number, run.given_goal)
+        episodes = own.play(run.agent, options, run.recipe.seed, number, run.given_goal, explore)
         episodes.save(own.data_file(run.folder, number))
         run.data.append(episodes)
         run.tracker.log(

@@ -16,15 +16,15 @@ WARM_UP = 0.02
 class OptimiserConfig:
     """Adam, over two kinds of phase: one on the first data, then one after each own round."""
 
-    steps: int = option(3000, 1)
+    steps: int = option(4000, 1)
     """Optimiser steps on the data given or drawn at random."""
-    steps_per_round: int = option(400)
+    steps_per_round: int = option(250)
     """Optimiser steps after each round of the agent's own episodes."""
     batch_size: int = option(32, 1, 65_536)
     """Roll-outs in a batch."""
-    learning_rate: float = option(3e-3, 1e-8, 1e3)
+    learning_rate: float = option(1e-3, 1e-8, 1e3)
     """Adam's step size in the first phase."""
-    learning_rate_own: float = option(1e-3, 1e-8, 1e3)
+    learning_rate_own: float = option(5e-4, 1e-8, 1e3)
     """Adam's step size at the start of each later phase."""
     beta2: float = option(0.999, 0, 0.99999)
     """Adam's decay of squared gradients."""

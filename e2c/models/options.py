@@ -26,9 +26,9 @@ class ModelConfig:
     view: View = "auto"
     """What the networks see: frames as they are, or what stands out from a still background, white
     on black. auto: chosen from the first data; see e2c/learning/looks.py."""
-    encoder: str = "mlp"
+    encoder: str = "siamese"
     """Network that encodes images: mlp, siamese, conv, or another of e2c/models/encoders.py."""
-    encoder_hidden: tuple[int, ...] = option((128, 128), *WIDTHS)
+    encoder_hidden: tuple[int, ...] = option((128, 16, 128), *WIDTHS)
     """Widths of the encoder's hidden fully connected layers."""
     pool: int = option(2, 1, 64)
     """The encoder first averages blocks of pool x pool pixels; 1 leaves the image as it is."""
