@@ -15,6 +15,7 @@ from benchmarks import readme, store
 from benchmarks.__main__ import BENCHMARKS, All, age
 from benchmarks.store import COMMITTED, Benchmark, Cell, missing
 from e2c.errors import E2CError
+from e2c.files.whole import write_json
 
 DOCS = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))
 TOLD = {
@@ -152,7 +153,7 @@ def test_the_age_of_results_counts_changes_of_what_they_measure(
 ) -> None:
     monkeypatch.setattr("benchmarks.__main__.COMMITTED", places)
     for number, commit in enumerate(("HEAD", "HEAD+", "none")):
-        store.write_json(places / "kills" / f"{number}.json", {"commit": commit})
+        write_json(places / "kills" / f"{number}.json", {"commit": commit})
         told = age("kills")
     assert told == "3 results, some of commits that are not in this repository"
     (places / "kills" / "2.json").unlink()

@@ -86,12 +86,11 @@ def read_recipe(path: Path) -> Recipe:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
-    """Make a run folder, or take it up again, and keep every other process off it meanwhile.
+def locked(folder: Path) -> Iterator[Path]:
+    """Make a folder, and keep every other process off it meanwhile; yields the lock's file.
 
     Raises:
-        E2CError: when another process works on it, it holds the run of another recipe, or the run
-            in it has ended.
+        E2CError: when another process works on it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock_file = folder / LOCK
@@ -107,6 +106,18 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
+        yield lock_file
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """Make a run folder, or take it up again, and keep every other process off it meanwhile.
+
+    Raises:
+        E2CError: when another process works on it, it holds the run of another recipe, or the run
+            in it has ended.
+    """
+    with locked(folder) as lock_file:
         _check_recipe_of(folder, recipe)
         sweep(folder)
         if finished(folder):
