@@ -139,8 +139,9 @@ class Sweeps(Benchmark):
 def kill_worker(out: Path) -> bool:
     """Kill the process that works on a cell of a sweep; say whether there was one."""
     for lock in sorted(out.glob(f"*/*/{runs.LOCK}")):
-        if not runs.finished(lock.parent) and (number := lock.read_text().strip()):
-            with contextlib.suppress(ProcessLookupError):
+        number, folder = lock.read_text().strip(), str(lock.parent)
+        with contextlib.suppress(OSError):
+            if folder in Path(f"/proc/{number}/cmdline").read_text():  # nobody else has its number
                 os.kill(int(number), signal.SIGKILL)
                 return True
     return False
