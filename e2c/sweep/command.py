@@ -64,12 +64,12 @@ def _sweep() -> None:
         Sweep, config=(tyro.conf.FlagConversionOff,), return_unknown_args=True
     )
     sweep, words = check_ranges(options[0], flag), options[1]
-    axes = parse(words)
+    axes, engine = parse(words), _engine(sweep)
     cells = cells_of(points(axes), sweep.out, _recipe)
     asked = Asked(max(cell.recipe.threads for cell in cells), sweep.gpus, sweep.wandb)
     with runs.locked(sweep.out):
         begin(sweep.out, axes, cells)
-        failed = compute(cells, _engine(sweep), asked)
+        failed = compute(cells, engine, asked)
         _tell(sweep.out / runs.REPORT, cells, failed)
     if failed:
         raise E2CError(
