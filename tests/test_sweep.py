@@ -344,12 +344,14 @@ def test_an_address_that_does_not_answer_is_one_sentence(
 
 
 @with_ray
-def test_ray_computes_the_same_cells(child: Path) -> None:
-    names = ("good", "refused")
-    for name in names:
-        (child / name).mkdir()
-    folders = [child / name for name in names]
+def test_ray_computes_the_same_cells_and_tells_the_same_reasons(tmp_path: Path) -> None:
+    axes = parse(["--seed", "3"])
+    (cell,) = cells_of(points(axes), tmp_path / "sweep", lambda point: Recipe(CONFIG))
+    begin(tmp_path / "sweep", axes, [cell])
     with pytest.raises(E2CError, match=r"A cell asks for 7 GPUs, and the cluster has 0; ask for"):
-        list(Ray().run(folders, Asked(gpus=7)))
-    ended = dict(Ray().run(folders, Asked()))
-    assert ended[folders[1]] != ""
+        list(Ray().run([cell.folder], Asked(gpus=7)))
+    ended = dict(Ray().run([cell.folder, tmp_path / "nothing"], Asked()))
+    assert ended[cell.folder] == ""
+    assert ended[tmp_path / "nothing"].startswith("There is no configuration file")
+    train(cell.recipe, tmp_path / "calm")
+    assert untimed(cell.folder) == untimed(tmp_path / "calm")

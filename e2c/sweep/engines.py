@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from e2c.errors import E2CError
 from e2c.files.tracking import WandbMode
+from e2c.files.untrusted import shown
 from e2c.sweep.cell import ATTEMPTS, compute
 
 PATIENCE = 10.0
@@ -101,14 +102,27 @@ class Ray:
                 address=self.address or "local", log_to_driver=False, logging_level="ERROR"
             )
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = shown(str(error).split(". ")[0] or type(error).__name__)
+            place = f"answers at --address {self.address}" if self.address else "started here"
             raise E2CError(
-                f"No Ray cluster answers at --address {self.address} ({reason.rstrip('.')}); start "
-                "one with: ray start --head, or leave --address out."
+                f"No Ray cluster {place} ({reason}); start one with: ray start --head, or use "
+                "--engine processes."
             ) from None
 
     def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
         """Yield the folder of each cell that has ended, and why it failed, or nothing."""
+        try:
+            self._check_there_is_room(asked)
+            options = {"num_cpus": asked.threads, "num_gpus": asked.gpus, "max_retries": ATTEMPTS}
+            work = self.ray.remote(**options)(compute)
+            waiting = {work.remote(each, asked.threads, asked.wandb): each for each in folders}
+            while waiting:
+                (done,), _ = self.ray.wait(list(waiting), num_returns=1)
+                yield waiting.pop(done), self._result(done)
+        finally:
+            self.ray.shutdown()
+
+    def _check_there_is_room(self, asked: Asked) -> None:
         there = self.ray.cluster_resources()
         for name, wanted in (("CPU", asked.threads), ("GPU", asked.gpus)):
             if wanted > there.get(name, 0):
@@ -116,16 +130,6 @@ class Ray:
                     f"A cell asks for {wanted:g} {name}s, and the cluster has "
                     f"{there.get(name, 0):g}; ask for fewer (--threads, --gpus), or add a node."
                 )
-        work = self.ray.remote(num_cpus=asked.threads, num_gpus=asked.gpus, max_retries=ATTEMPTS)(
-            compute
-        )
-        waiting = {work.remote(each, asked.threads, asked.wandb): each for each in folders}
-        try:
-            while waiting:
-                (done,), _ = self.ray.wait(list(waiting), num_returns=1)
-                yield waiting.pop(done), self._result(done)
-        finally:
-            self.ray.shutdown()
 
     def _result(self, reference: Any) -> str:
         """Return what became of a cell; its machine may be lost for good."""
