@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,3 +162,24 @@ def test_the_age_of_results_counts_changes_of_what_they_measure(
         "2 results; as new as the code they measure",
         "2 results, some of commits that are not in this repository",  # not a checkout
     )
+
+
+def test_what_is_measured_again_goes_into_one_folder_with_the_seeds_asked_for(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[list[str]] = []
+
+    def run(line: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        lines.append(line[2:])
+        return subprocess.CompletedProcess(line, int("benchmarks.goals" in line))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(E2CError, match=r"These cells failed: goals; run the command again[.]"):
+        All(remeasure=True, rows=("swing_up", "goals"), seeds=(0, 3), results=places)()
+    assert lines == [
+        [
+            *("benchmarks.swing_up", "--results", str(places)),
+            *("--rows", "all", "--seeds", "0", "3"),
+        ],
+        ["benchmarks.goals", "--results", str(places)],
+    ]
