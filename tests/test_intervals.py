@@ -20,10 +20,11 @@ def test_the_interquartile_mean_leaves_out_a_quarter_at_either_end() -> None:
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
     rng = np.random.default_rng(3)
-    scores = {"a": rng.normal(0.0, 1.0, 400), "b": rng.normal(5.0, 2.0, 100)}
+    a, b = rng.normal(0.0, 1.0, 400), rng.normal(5.0, 2.0, 100)
+    scores = {"a": a.tolist(), "b": b.tolist()}
     low, high = interval(scores, np.mean)
-    every = np.concatenate([*scores.values()])
-    error = np.sqrt(400 * scores["a"].var() + 100 * scores["b"].var()) / 500
+    every = np.concatenate([a, b])
+    error = np.sqrt(400 * a.var() + 100 * b.var()) / 500
     assert low == pytest.approx(every.mean() - 1.96 * error, abs=0.2 * error)
     assert high == pytest.approx(every.mean() + 1.96 * error, abs=0.2 * error)
     assert (low, high) == interval(scores, np.mean), "the same draws each time"

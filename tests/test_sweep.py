@@ -196,9 +196,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         begin(tmp_path, axes, cells)
     (tmp_path / "thesis.tex").unlink()
     begin(tmp_path, axes, cells)
-    for other in ("--seed 0:2 --a 1", "--seed 1:3"):
+    for words in ("--seed 0:2 --a 1", "--seed 1:3"):
         with pytest.raises(E2CError, match="holds another sweep"):
-            begin(tmp_path, parse(other.split()), [])
+            begin(tmp_path, parse(words.split()), [])
     other = cells_of(points(axes), tmp_path, lambda point: Recipe(CONFIG, threads=2))
     with pytest.raises(E2CError, match=r"holds the run of another recipe \(threads is 1, not 2\)"):
         begin(tmp_path, axes, other)

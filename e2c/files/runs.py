@@ -86,17 +86,21 @@ def read_recipe(path: Path) -> Recipe:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[Path]:
+def locked(folder: Path, wait: bool = False) -> Iterator[Path]:
     """Make a folder, and keep every other process off it meanwhile; yields the lock's file.
 
+    Args:
+        folder: to be worked on.
+        wait: whether to wait until no other process works on it.
+
     Raises:
-        E2CError: when another process works on it.
+        E2CError: when another process works on it, and nobody is to wait.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock_file = folder / LOCK
     with lock_file.open("a+", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             raise E2CError(

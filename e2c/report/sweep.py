@@ -40,6 +40,7 @@ class Method:
         high: upper end.
         worst: the lowest score.
         best: the highest.
+        tasks: the interquartile mean on each task; None where there is no run.
         better: how probably a run of this method scores higher than one of each other method.
     """
 
@@ -51,6 +52,7 @@ class Method:
     high: float
     worst: float
     best: float
+    tasks: Sequence[float | None]
     better: Sequence[float | None]
 
 
@@ -77,11 +79,13 @@ def write_sweep_report(
     found = [read_run(folder) for _, folder in shown]
     methods = list(dict.fromkeys(method for method, _ in runs))
     names = [method for method, _ in shown]
+    tasks = list(dict.fromkeys(task for own in scores.values() for task in own))
     page = render(
         "sweep.html",
         sweep=path.resolve().parent.name,
         methods=methods,
-        table=[_method(method, scores) for method in methods if method in scores],
+        tasks=tasks,
+        table=[_method(method, scores, tasks) for method in methods if method in scores],
         failed=failed,
         count=count,
         ended=len(runs),
@@ -93,7 +97,7 @@ def write_sweep_report(
     write_whole(path, lambda aside: aside.write_text(page, "utf-8"))
 
 
-def _method(name: str, scores: Mapping[str, Scores]) -> Method:
+def _method(name: str, scores: Mapping[str, Scores], tasks: Sequence[str]) -> Method:
     """Summarise the runs of a method."""
     own = scores[name]
     every = np.concatenate([np.asarray(runs, np.float64) for runs in own.values()])
@@ -108,6 +112,7 @@ def _method(name: str, scores: Mapping[str, Scores]) -> Method:
         high=high,
         worst=float(every.min()),
         best=float(every.max()),
+        tasks=[interquartile_mean(own[task]) if task in own else None for task in tasks],
         better=[None if o is None else probability_of_improvement(own, o) for o in others],
     )
 

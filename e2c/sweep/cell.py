@@ -71,7 +71,12 @@ def main() -> None:
 
 
 def _train(folder: Path, wandb: WandbMode) -> None:
-    run.train(runs.read_recipe(folder / runs.CONFIG), folder, wandb)
+    """Let the run go on, once a process that was lost has let go of it, and may have ended it."""
+    recipe = runs.read_recipe(folder / runs.CONFIG)
+    with runs.locked(folder, wait=True):
+        ended = runs.finished(folder)
+    if not ended:
+        run.train(recipe, folder, wandb)
 
 
 if __name__ == "__main__":
