@@ -3,9 +3,10 @@
 python -m benchmarks.sweeps                              # processes
 python -m benchmarks.sweeps --engine ray --injected 2
 
-A small sweep is computed undisturbed, which is the reference; and its runs one after another by the
-command for a single run, which is what the engine's time is set against, both with ``--jobs`` at a
-time. Then the sweep is begun again in new folders and disturbed at random moments: a worker is
+A small sweep is computed undisturbed, which is the reference; and its runs by the command for a
+single run, which is what the engine is set against, both with ``--jobs`` at a time. Processor time
+is compared, since the machine may do other work meanwhile; that of Ray's own processes is not in
+it, and there the seconds tell. Then the sweep is begun again in new folders and disturbed at random moments: a worker is
 killed, or the driver, which is then started again. The cells are compared file by file, byte by
 byte, but for times.
 """
@@ -14,11 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,22 +75,24 @@ class Sweeps(Benchmark):
         """Compute the reference, time it, disturb copies of it."""
         with tempfile.TemporaryDirectory() as name:
             place = Path(name)
-            started = time.perf_counter()
-            if self._start(place / "calm").wait():
-                raise E2CError("The undisturbed sweep failed; see its message above.")
-            calm = time.perf_counter() - started
+            calm = spent(lambda: self._calm(place / "calm"))
             cells = sorted(path.parent for path in (place / "calm").rglob(runs.CONFIG))
-            alone = self._alone(cells, place / "alone")
+            alone = spent(lambda: self._alone(cells, place / "alone"))
             expected = {cell.relative_to(place / "calm"): untimed(cell) for cell in cells}
             found = [
-                self._disturbed(number, place / str(number), calm, expected)
+                self._disturbed(number, place / str(number), calm["seconds"], expected)
                 for number in range(self.injected)
             ]
         return {
-            **{"engine": self.engine, "cells": len(cells), "sweep_seconds": calm},
-            **{"alone_seconds": alone, "overhead": calm / alone - 1, "disturbed": found},
+            **{"engine": self.engine, "cells": len(cells), "sweep": calm, "alone": alone},
+            **{"overhead": calm["cpu_seconds"] / alone["cpu_seconds"] - 1, "disturbed": found},
             **{key: sum(each[key] for each in found) for key in ("lost", "otherwise")},
         }
+
+    def _calm(self, out: Path) -> None:
+        """Let a sweep end undisturbed."""
+        if self._start(out).wait():
+            raise E2CError("The undisturbed sweep failed; run it alone for its message.")
 
     def _start(self, out: Path) -> subprocess.Popen[bytes]:
         engine = ["--engine", self.engine]
@@ -99,8 +104,8 @@ class Sweeps(Benchmark):
             [*DRIVER, *grid, *engine, *jobs], cwd=ROOT, env=environment, stdout=quiet, stderr=quiet
         )
 
-    def _alone(self, cells: list[Path], out: Path) -> float:
-        """Train the same runs by the command for one; return the seconds."""
+    def _alone(self, cells: list[Path], out: Path) -> None:
+        """Train the same runs by the command for one."""
 
         def train(cell: Path) -> None:
             config, folder = str(cell / runs.CONFIG), str(out / cell.name)
@@ -108,10 +113,8 @@ class Sweeps(Benchmark):
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, check=True)
 
-        started = time.perf_counter()
         with ThreadPoolExecutor(self.jobs) as pool:
             list(pool.map(train, cells))
-        return time.perf_counter() - started
 
     def _disturbed(
         self, number: int, out: Path, seconds: float, expected: dict[Path, Any]
@@ -122,8 +125,11 @@ class Sweeps(Benchmark):
         driver = self._start(out)
         with contextlib.suppress(subprocess.TimeoutExpired):
             driver.wait(moment)
-        killed = kill_worker(out) if victim == "worker" else driver.poll() is None
-        if victim == "driver":
+        killed = driver.poll() is None
+        if victim == "worker":
+            while not (killed := kill_worker(out)) and driver.poll() is None:
+                time.sleep(0.05)
+        else:
             driver.kill()
             driver.wait()
             driver = self._start(out)
@@ -134,6 +140,15 @@ class Sweeps(Benchmark):
             **{"victim": victim, "after_seconds": moment, "killed": killed, "status": status},
             **{"lost": len(expected) - len(found), "otherwise": otherwise},
         }
+
+
+def spent(work: Callable[[], None]) -> dict[str, float]:
+    """Return the seconds that ``work`` took, and the processor time of the processes it started."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": time.perf_counter() - started, "cpu_seconds": cpu}
 
 
 def kill_worker(out: Path) -> bool:
@@ -152,13 +167,18 @@ def table(found: Result) -> str:
     killed = sum(each["killed"] for each in found["disturbed"])
     return "\n".join(
         [
-            "| engine | cells | sweep [s] | runs alone [s] | overhead | kills | lost | otherwise |",
+            "| engine | cells | sweep: s, processor s | runs alone: s, processor s | overhead "
+            "| kills | lost | otherwise |",
             "|---|---|---|---|---|---|---|---|",
-            f"| {found['engine']} | {found['cells']} | {found['sweep_seconds']:.0f} "
-            f"| {found['alone_seconds']:.0f} | {found['overhead']:.1%} | {killed} "
-            f"| {found['lost']} | {found['otherwise']} |",
+            f"| {found['engine']} | {found['cells']} | {_times(found['sweep'])} "
+            f"| {_times(found['alone'])} | {found['overhead']:.1%} | {killed} | {found['lost']} "
+            f"| {found['otherwise']} |",
         ]
     )
+
+
+def _times(taken: dict[str, float]) -> str:
+    return f"{taken['seconds']:.0f}, {taken['cpu_seconds']:.0f}"
 
 
 if __name__ == "__main__":
