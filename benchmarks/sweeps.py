@@ -6,9 +6,9 @@ python -m benchmarks.sweeps --engine ray --injected 2
 A small sweep is computed undisturbed, which is the reference; and its runs by the command for a
 single run, which is what the engine is set against, both with ``--jobs`` at a time. Processor time
 is compared, since the machine may do other work meanwhile; that of Ray's own processes is not in
-it, and there the seconds tell. Then the sweep is begun again in new folders and disturbed at random moments: a worker is
-killed, or the driver, which is then started again. The cells are compared file by file, byte by
-byte, but for times.
+it, and there the seconds tell. Then the sweep is begun again in new folders and disturbed at random
+moments: a worker is killed, or the driver, which is then started again. The cells are compared file
+by file, byte by byte, but for times.
 """
 
 from __future__ import annotations
