@@ -1,12 +1,15 @@
 # Two commands matter: `make demo` and `make test`. Both make .venv first, from Python >= 3.11 with its
 # venv package (Debian: python3-venv).
 # `make model` trains the model that comes with the package anew.
+# `make figures` prints every figure of README and docs from the committed results, and tells which
+# are older than the code; `make remeasure` measures them again, for days: with ROWS="goals kills" and
+# SEEDS="0 1", some of them.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 TRAINED := e2c/trained/pendulum
 
-.PHONY: demo test lint types pytest model clean
+.PHONY: demo test lint types pytest model figures remeasure clean
 
 demo: $(DEMO)/run.json
 	@echo "Open $(CURDIR)/$(DEMO)/report.html; the video alone is $(DEMO)/episode.mp4."
@@ -37,6 +40,13 @@ model: .venv/installed
 	mkdir -p $(TRAINED)
 	cp runs/model/checkpoint.safetensors runs/model/config.yaml runs/model/evaluation.json \
 	  runs/model/run.json $(TRAINED)
+
+figures: .venv/installed
+	$(BIN)/python -m benchmarks
+
+ROWS ?= all
+remeasure: .venv/installed
+	$(BIN)/python -m benchmarks --remeasure --rows $(ROWS) $(if $(SEEDS),--seeds $(SEEDS))
 
 # The first plan compiles the planner, once for all that follow.
 FIRST_PLAN := import e2c; agent = e2c.load_agent(e2c.TRAINED); agent.act(agent.spec.layout.from_planes(agent.model.goal.numpy()))

@@ -2,22 +2,20 @@
 
 python -m benchmarks.any_pixels                    # seeds 0 to 4
 python -m benchmarks.any_pixels --seeds 100 101    # others
-python -m benchmarks.any_pixels --seeds            # only draw the table from what is there
+python -m benchmarks.any_pixels --committed        # print the table of the repository
 
 Every seed is a training run from nothing on 3,600 transitions: pink noise from ordinary resets,
 then own episodes. Where the rod is in the picture is found out in a probe of 200 steps more. It is
-evaluated on 20 starts and leaves one JSON file in ``benchmarks/results/any_pixels``; a finished one
-is never computed again. States are read to score, and by the oracle, which acts from the same
-starts in our own simulation of the same mechanics. Needs pygame.
+evaluated on 20 starts and leaves one JSON file in ``any_pixels``. States are read to score, and by
+the oracle, which acts from the same starts in our own simulation of the same mechanics. Needs
+pygame.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ import torch
 import tyro
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
-from benchmarks.cells import complain, compute
+from benchmarks.cells import Seeds
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.base import Frames, make_world, rollout
 from e2c.control.oracle import Oracle
@@ -37,15 +35,12 @@ from e2c.control.simple import Random, Zero
 from e2c.errors import run_command
 from e2c.evaluation.evaluate import evaluate
 from e2c.evaluation.scores import Scores, score
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json, write_whole
 from e2c.learning import run
 from e2c.options import to_dict
 from e2c.presets import preset
 from envs import Camera
 from envs.world import World, begin, settle_steps
 
-RESULTS = Path(__file__).parent / "results" / "any_pixels"
 ENV, SCORED, OURS = "Pendulum-v1", "Scored/Pendulum-v1", "E2C/PendulumSwingUp-v0"
 START_SEED, STARTS, STEPS = 1000, 20, 200
 GOAL_REGION = 0.2
@@ -108,40 +103,13 @@ def goal_picture() -> Frames:
 
 
 @dataclass(frozen=True)
-class AnyPixels:
+class AnyPixels(Seeds):
     """Measure over seeds, cell by cell, and draw the table."""
-
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Seeds to measure."""
-    jobs: int = 1
-    """Cells computed at the same time, each on its share of the cores."""
-    cell: str = ""
-    """Compute this one cell here, a seed or the name of a controller, and nothing else."""
 
     def __call__(self) -> None:
         """Compute what is missing, then draw the table."""
-        if self.cell:
-            write_json(RESULTS / f"{self.cell}.json", {**_measure(self.cell), **provenance()})
-        else:
-            names = [*OTHERS, *map(str, self.seeds)] if self.seeds else []
-            compute_and_tell("benchmarks.any_pixels", RESULTS, names, self.jobs)
-
-
-def compute_and_tell(module: str, folder: Path, names: Sequence[str], jobs: int) -> None:
-    """Compute the cells of a benchmark that are missing, and draw their table.
-
-    Args:
-        module: the benchmark, as ``python -m`` takes it.
-        folder: of its results, one JSON file a cell.
-        names: of cells: seeds, and controllers that learn nothing.
-        jobs: how many are computed at the same time.
-    """
-    missing = [name for name in names if not (folder / f"{name}.json").exists()]
-    failed = compute(module, missing, jobs)
-    text = table(_cells(folder))
-    write_whole(folder / "table.md", lambda aside: aside.write_text(text + "\n"))
-    print(text)
-    complain(failed)
+        options = {"config": to_dict(_config()), "start_seed": START_SEED, "starts": STARTS}
+        self.measure_and_tell("benchmarks.any_pixels", OTHERS, options, _measure, table)
 
 
 def _measure(cell: str) -> dict[str, Any]:
@@ -218,14 +186,6 @@ def _line(title: str, transitions: int | None, cells: list[dict[str, Any]]) -> s
     success, share, total = (float(np.mean([cell[key] for cell in cells])) for key in keys)
     used = "-" if transitions is None else f"{transitions:,}"
     return f"| {title} | {used} | {success:.0%} | {share:.3f} | {total:.0f} |"
-
-
-def _cells(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read the finished cells: seeds in their order, then the other controllers."""
-    stems = sorted(path.stem for path in folder.glob("*.json"))
-    seeds = sorted((stem for stem in stems if stem.isdecimal()), key=int)
-    names = [*seeds, *(stem for stem in stems if not stem.isdecimal())]
-    return {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
 
 
 if __name__ == "__main__":

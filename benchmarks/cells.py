@@ -11,13 +11,62 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.store import ROOT, Benchmark, Cell, Result, missing
+from e2c.config import Recipe
 from e2c.errors import E2CError
+from e2c.files import runs
+from e2c.learning import run
 
-ROOT = Path(__file__).parents[1]
+
+@dataclass(frozen=True)
+class Seeds(Benchmark):
+    """A benchmark of one cell for each seed, and for each controller that learns nothing."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Seeds to measure."""
+    jobs: int = 1
+    """Cells computed at the same time, each on its share of the cores."""
+    cell: str = ""
+    """Compute this one cell here, a seed or the name of a controller, and nothing else."""
+
+    def measure_and_tell(
+        self,
+        module: str,
+        others: Sequence[str],
+        options: Mapping[str, Any],
+        measure: Callable[[str], Result],
+        table: Callable[[dict[str, Result]], str],
+    ) -> None:
+        """Compute the cell that is asked for; or those that are missing, and tell of all.
+
+        Args:
+            module: the benchmark, as ``python -m`` takes it.
+            others: controllers that learn nothing.
+            options: that decide the figures of a cell, besides its name.
+            measure: computes a cell, by its name.
+            table: draws results, by the names of their cells: seeds, then the others.
+        """
+        name, failed = module.rpartition(".")[2], list[str]()
+
+        def cell(each: str) -> Cell:
+            return Cell(self.folder / name / f"{each}.json", {"cell": each, **options})
+
+        if self.cell:
+            cell(self.cell).keep(measure(self.cell))
+            return
+        if not self.committed:
+            asked = {each: cell(each) for each in (*others, *map(str, self.seeds))}
+            failed = compute(module, missing(asked), self.jobs, "--results", str(self.folder))
+        stems = sorted(path.stem for path in (self.folder / name).glob("*.json"))
+        stems.sort(key=lambda stem: (not stem.isdecimal(), int(stem) if stem.isdecimal() else 0))
+        self.tell(name, table(self.found({stem: cell(stem) for stem in stems})))
+        complain(failed)
 
 
 def compute(module: str, names: Sequence[str], jobs: int, *options: str) -> list[str]:
@@ -66,6 +115,12 @@ def compute(module: str, names: Sequence[str], jobs: int, *options: str) -> list
                 process.terminate()
             raise
     return [name for name, good in zip(names, done, strict=True) if not good]
+
+
+def train(recipe: Recipe, folder: Path) -> None:
+    """Train into ``folder``, going on where the run stands, unless it has ended there."""
+    if not runs.finished(folder) or runs.differences(folder, recipe):
+        run.train(recipe, folder)
 
 
 def peak_memory() -> float:

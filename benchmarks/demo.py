@@ -1,6 +1,6 @@
 """How long from nothing to the evaluated agent, and how much memory: what `make demo` runs, timed.
 
-python -m benchmarks.demo --out runs/demo --json benchmarks/results/demo.json
+python -m benchmarks.demo --out runs/demo
 
 ``seconds`` is the wall-clock of the whole, and ``phases`` that of its parts, one after another.
 What a second process does meanwhile is under ``beside``: it is a part of the whole only as far as
@@ -21,19 +21,17 @@ from pathlib import Path
 
 import tyro
 
+from benchmarks.store import ROOT, Benchmark, Result
 from e2c.errors import E2CError, run_command
 from e2c.files import runs
 from e2c.files.meanwhile import cores
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 
-ROOT = Path(__file__).parents[1]
 SAMPLE_SECONDS = 0.5
 """Memory is looked at this often."""
 
 
 @dataclass(frozen=True)
-class Demo:
+class Demo(Benchmark):
     """Train and evaluate from nothing, in a process of its own, and tell what it took."""
 
     seed: int = 0
@@ -42,11 +40,14 @@ class Demo:
     """cpu or cuda."""
     out: Path | None = None
     """Run folder to keep; left out, the run is thrown away."""
-    json: Path | None = None
-    """File to write the figures to."""
 
     def __call__(self) -> None:
-        """Run, measure, tell."""
+        """Measure or read, tell."""
+        found = self.result("demo", self.measured)
+        print(json.dumps(found, indent=1))
+
+    def measured(self) -> Result:
+        """Run from nothing, and return what it took."""
         with tempfile.TemporaryDirectory() as name:
             run = self.out or Path(name) / "run"
             seconds, peak = _measured(
@@ -56,7 +57,7 @@ class Demo:
             scores = json.loads((run / runs.EVALUATION).read_text())
             phases = json.loads((run / runs.SUMMARY).read_text())["seconds"]
         keys = ("success_rate", "time_in_goal", "oracle_time_in_goal", "seconds")
-        figures = {
+        return {
             "seconds": seconds,
             "cores": cores(),
             "phases": phases,
@@ -64,9 +65,6 @@ class Demo:
             "peak_memory_GiB": peak,
             "evaluation": {key: scores[key] for key in keys},
         }
-        print(json.dumps(figures, indent=1))
-        if self.json is not None:
-            write_json(self.json, {**figures, **provenance()})
 
 
 def _measured(*command: str) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """What a device does side by side: seeds trained together, and plans.
 
-python -m benchmarks.devices --device cuda --json benchmarks/results/devices.json
+python -m benchmarks.devices --device cuda
 
 A training step of E seeds is compared with that of one, and a plan for B problems with that of one.
 On a CPU seeds are trained one after another; there a step of E is E steps.
@@ -11,21 +11,19 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import tyro
 
+from benchmarks.store import Benchmark, Result
 from e2c.config import Config
 from e2c.control.base import make_world, problem_spec
 from e2c.data.windows import Windows
 from e2c.door import load_agent
 from e2c.errors import run_command
-from e2c.files.provenance import provenance
 from e2c.files.runs import TRAINED
-from e2c.files.whole import write_json
 from e2c.learning.collect import collect_transitions
 from e2c.learning.schedule import Phase
 from e2c.learning.together import CHUNK, optimise
@@ -40,8 +38,8 @@ REPEATED = 5
 
 
 @dataclass(frozen=True)
-class Devices:
-    """Measure, print and write."""
+class Devices(Benchmark):
+    """Measure what a device does side by side."""
 
     device: str = "cpu"
     """cpu or cuda."""
@@ -51,24 +49,24 @@ class Devices:
     """Numbers of problems that are planned for together."""
     chunks: int = 8
     """Training is timed over so many chunks of steps, after a first that is left out."""
-    json: Path | None = None
-    """File to write the figures to."""
 
     def __call__(self) -> None:
-        """Measure, print and write."""
-        device = find_device(self.device)
+        """Measure or read, tell."""
         torch.set_num_threads(1)
+        found = self.result("devices", self.measured)
+        print(json.dumps(found, indent=1))
+
+    def measured(self) -> Result:
+        """Train and plan."""
+        device = find_device(self.device)
         steps = {E: training_step(E, device, self.chunks) for E in self.seeds}
         rates = {B: B / plan(B, device) for B in self.plans}
-        figures = {
+        return {
             "device": self.device,
             "training_step_ms": {str(E): 1e3 * seconds for E, seconds in steps.items()},
             "against_one": {str(E): steps[E] / steps[self.seeds[0]] for E in self.seeds},
             "iterations_per_second": {str(B): rate for B, rate in rates.items()},
         }
-        print(json.dumps(figures, indent=1))
-        if self.json is not None:
-            write_json(self.json, {**figures, **provenance()})
 
 
 def training_step(E: int, device: torch.device, chunks: int) -> float:

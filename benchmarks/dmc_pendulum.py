@@ -2,20 +2,19 @@
 
 python -m benchmarks.dmc_pendulum                    # seeds 0 to 2
 python -m benchmarks.dmc_pendulum --seeds 100        # another
-python -m benchmarks.dmc_pendulum --seeds            # only tell what is there
+python -m benchmarks.dmc_pendulum --committed        # print what the repository holds
 
 Every seed is a training run from nothing, from ordinary resets, and leaves one JSON file in
-``benchmarks/results/dmc_pendulum``; a finished one is never computed again. States are read to
-score, in episodes that were not trained on. Needs ``e2c[dmc]`` and EGL or OSMesa.
+``dmc_pendulum``. States are read to score, in episodes that were not trained on. Needs
+``e2c[dmc]`` and EGL or OSMesa.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,13 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from benchmarks.cells import complain, compute
+from benchmarks.cells import Seeds
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.base import Controller, Frames, make_world, rollout
 from e2c.control.simple import Random, Zero, random_controls
 from e2c.data.episodes import Episodes
 from e2c.errors import run_command
 from e2c.evaluation.scores import open_loop_error
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 from e2c.learning import run
 from e2c.learning.probe import TRANSITIONS as PROBED
 from e2c.models.base import LatentModel
@@ -45,7 +42,6 @@ from envs import Camera
 from envs.mujoco_graphics import register_dm_control
 from envs.world import World
 
-RESULTS = Path(__file__).parent / "results" / "dmc_pendulum"
 ENV, SCORED = "dm_control/pendulum-swingup-v0", "dm_control/scored-pendulum-swingup-v0"
 START_SEED, EPISODES, STEPS = 1000, 2, 500
 """Episodes that are scored: two of 500 steps, of 0.04 s each, under pink noise, and two more of
@@ -110,28 +106,22 @@ def goal_picture() -> Frames:
 
 
 @dataclass(frozen=True)
-class DmcPendulum:
+class DmcPendulum(Seeds):
     """Measure over seeds, cell by cell, and tell."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds to measure."""
-    jobs: int = 1
-    """Cells computed at the same time, each on its share of the cores."""
-    cell: str = ""
-    """Compute this one cell here, a seed or the name of a controller, and nothing else."""
 
     def __call__(self) -> None:
         """Compute what is missing, then tell."""
-        if self.cell:
-            found = _trained(int(self.cell)) if self.cell.isdecimal() else _other(self.cell)
-            told = {"cell": self.cell, "env": ENV, "start_seed": START_SEED, **found}
-            write_json(RESULTS / f"{self.cell}.json", {**told, **provenance()})
-            return
-        names = [*OTHERS, *map(str, self.seeds)] if self.seeds else []
-        missing = [name for name in names if not (RESULTS / f"{name}.json").exists()]
-        failed = compute("benchmarks.dmc_pendulum", missing, self.jobs)
-        print(table())
-        complain(failed)
+        options = {"config": to_dict(config()), "start_seed": START_SEED, "episodes": EPISODES}
+        self.measure_and_tell("benchmarks.dmc_pendulum", OTHERS, options, _measure, table)
+
+
+def _measure(cell: str) -> dict[str, Any]:
+    """Return the figures of a cell, with the start seed that all share."""
+    found = _trained(int(cell)) if cell.isdecimal() else _other(cell)
+    return {"cell": cell, "env": ENV, "start_seed": START_SEED, **found}
 
 
 def _trained(seed: int) -> dict[str, Any]:
@@ -213,21 +203,20 @@ def _returns(world: World, controller: Controller, goals: Frames | None) -> list
     return [float(played.rewards[played.action_rows(e)].sum()) for e in range(EPISODES)]
 
 
-def table() -> str:
-    """Return the figures of the finished cells as Markdown."""
+def table(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the figures of the finished cells as Markdown, by their names."""
     lines = [
         "| | simulator frames | prior KL | R² cos, sin, velocity | error after 25 steps | return |",
         "|---|---|---|---|---|---|",
     ]
-    for path in sorted(RESULTS.glob("*.json")):
-        cell = json.loads(path.read_text())
+    for name, cell in cells.items():
         total = float(np.mean(cell["returns"]))
         if "seed" not in cell:
-            lines.append(f"| {path.stem} | - | - | - | - | {total:.0f} |")
+            lines.append(f"| {name} | - | - | - | - | {total:.0f} |")
             continue
         r2 = ", ".join(f"{value:.3f}" for value in cell["r2"].values())
         lines.append(
-            f"| seed {path.stem} | {cell['simulator_frames']:,} | {cell['prior_kl']:.1f} nats | "
+            f"| seed {name} | {cell['simulator_frames']:,} | {cell['prior_kl']:.1f} nats | "
             f"{r2} | {cell['open_loop_error']:.3f} | {total:.0f} |"
         )
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Does a fault of arithmetic end a run? Strikes 200 times and says what became of each.
 
-python -m benchmarks.faults --json benchmarks/results/faults.json
+python -m benchmarks.faults
 
 Small runs are spoilt: training in its batches, gradients, moments, weights or step size, an
 evaluation in its frames, encodings, dynamics, derivatives or costs; at one step, for a few, for
@@ -33,13 +33,12 @@ import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.store import Benchmark, Result
 from e2c.config import Config, DataConfig, EvaluationConfig, Recipe
 from e2c.control.agent import Agent, PlannerConfig
 from e2c.control.base import make_world_of, rollout
 from e2c.data.windows import Windows
 from e2c.errors import E2CError, run_command
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 from e2c.learning import begin
 from e2c.learning import run as learning
 from e2c.learning.schedule import OptimiserConfig, Schedule
@@ -429,7 +428,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 @dataclass(frozen=True)
-class Faults:
+class Faults(Benchmark):
     """Strike training and closed loop, and count what is met."""
 
     training: int = 44
@@ -438,30 +437,30 @@ class Faults:
     """Evaluations that are struck."""
     seed: int = 0
     """Of what strikes when."""
-    json: Path | None = None
-    """File to write the counts to."""
 
     def __call__(self) -> None:
-        """Strike, tell, write.
+        """Strike or read, tell.
 
         Raises:
             E2CError: when a fault is not met.
         """
         torch.set_num_threads(1)
+        found = self.result("faults", self.measured)
+        print(table(found["rows"]))
+        if found["met"] < found["struck"]:
+            kinds = ", ".join(r["kind"] for r in found["rows"] if r["unmet"])
+            raise E2CError(
+                f"Of {found['struck']} faults {found['met']} were met; look at: {kinds}."
+            )
+
+    def measured(self) -> Result:
+        """Strike, and count what is met."""
         started = time.perf_counter()
         found = strike(self.training, self.closed_loop, self.seed)
         rows = [row(kind, found) for kind in (*TRAINING, *CLOSED_LOOP)]
         totals = {name: sum(r[name] for r in rows) for name in ("struck", "met")}
-        print(table(rows))
-        if self.json is not None:
-            seconds = time.perf_counter() - started
-            content = {**totals, "seed": self.seed, "seconds": seconds, "rows": rows}
-            write_json(self.json, {**content, **provenance()})
-        if totals["met"] < totals["struck"]:
-            kinds = ", ".join(r["kind"] for r in rows if r["unmet"])
-            raise E2CError(
-                f"Of {totals['struck']} faults {totals['met']} were met; look at: {kinds}."
-            )
+        seconds = time.perf_counter() - started
+        return {**totals, "seed": self.seed, "seconds": seconds, "rows": rows}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Goals that the model was not trained with, and how near it stays to them.
 
-python -m benchmarks.goals                  # to benchmarks/results/goals.json
-python -m benchmarks.goals --angles 0.3 --starts 2 --json other.json
+python -m benchmarks.goals
+python -m benchmarks.goals --angles 0.3 --starts 2
 
 The model that comes with the project gets pictures of its pendulum at rest at other angles. It is
 not trained anew. The oracle, random and no controls start from the same states. Up to 0.41 rad from
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
 
 from benchmarks.speed import threads
+from benchmarks.store import Benchmark, Result
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, Frames, make_world_of, rollout
 from e2c.control.goals import from_state
@@ -26,13 +26,10 @@ from e2c.control.oracle import Oracle
 from e2c.control.simple import Random, Zero
 from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
-from e2c.files.provenance import provenance
 from e2c.files.runs import TRAINED
-from e2c.files.whole import write_json
 from envs.task import wrap
 from envs.world import World, episode_steps
 
-RESULT = Path(__file__).parent / "results" / "goals.json"
 START_SEED = 1000
 Row = dict[str, Any]
 """The angle of a goal, and the distances of each controller."""
@@ -41,18 +38,16 @@ SETTLED = 50
 
 
 @dataclass(frozen=True)
-class Goals:
+class Goals(Benchmark):
     """Let the agent, the oracle and others reach angles at rest, and compare them."""
 
     angles: tuple[float, ...] = (0.0, 0.15, -0.15, 0.3, -0.3, math.pi, 0.6, 1.57, -1.57)
     """Goals, from upright [rad]."""
     starts: int = 10
     """Episodes of each controller."""
-    json: Path = RESULT
-    """File to write the figures to."""
 
     def __call__(self) -> None:
-        """Measure, write, tell.
+        """Measure or read, tell.
 
         Raises:
             E2CError: when there are no starts, or no angles.
@@ -62,13 +57,16 @@ class Goals:
                 f"--starts is {self.starts} and there are {len(self.angles)} --angles; give at "
                 "least one of each."
             )
-        agent = load_agent(TRAINED)
         with threads(1):
-            rows = [{"angle": angle, **measure(agent, angle, self.starts)} for angle in self.angles]
-            about = provenance()
-        print(table(rows))
+            found = self.result("goals", self.measured)
+        print(table(found["goals"]))
+
+    def measured(self) -> Result:
+        """Let every controller reach every goal."""
+        agent = load_agent(TRAINED)
+        rows = [{"angle": angle, **measure(agent, angle, self.starts)} for angle in self.angles]
         task = {"env": agent.spec.env, "starts": self.starts, "start_seed": START_SEED}
-        write_json(self.json, {"goals": rows, "settled_steps": SETTLED, **task, **about})
+        return {"goals": rows, "settled_steps": SETTLED, **task}
 
 
 def measure(agent: Agent, angle: float, starts: int) -> dict[str, dict[str, float]]:

@@ -1,11 +1,11 @@
 """How time and memory grow with the problem: frames, pixels, latent dimension, horizon, batch.
 
 python -m benchmarks.growth                                  # what is missing; then the pictures
-python -m benchmarks.growth --axes latent horizon batch --again  # the planner's, measured anew
-python -m benchmarks.growth --draw-only                      # from what is there
+python -m benchmarks.growth --axes latent horizon batch      # the planner's
+python -m benchmarks.growth --committed                      # what the repository holds
 
 A cell (axis, size) is measured in a process of its own, on one thread, and leaves one JSON file in
-``benchmarks/results/growth``; a benchmark that was stopped goes on where it was. Times are the
+``growth``; a benchmark that was stopped goes on where it was. Times are the
 least of several, and are those of the processor, since the machine may do other work meanwhile.
 Memory is what the process took beyond what it had when its modules were imported.
 
@@ -16,7 +16,6 @@ how it goes on, and above 1 + `TOLERANCE` it is called worse than linear.
 from __future__ import annotations
 
 import itertools
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,10 +31,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks import peer_planners
-from benchmarks.cells import ROOT, complain, compute, peak_memory
+from benchmarks.cells import complain, compute, peak_memory
 from benchmarks.figures import grid
 from benchmarks.peers import scenario
 from benchmarks.speed import threads
+from benchmarks.store import Benchmark, Cell, Result, missing
 from e2c.config import Config
 from e2c.control.agent import goal_cost
 from e2c.control.base import make_world, problem_spec
@@ -44,8 +44,6 @@ from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.data.windows import Windows
 from e2c.errors import E2CError, run_command
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json, write_whole
 from e2c.learning.collect import collect_transitions
 from e2c.learning.schedule import Phase
 from e2c.learning.trainer import Trainer
@@ -55,8 +53,6 @@ from e2c.report.plots import save_figure
 from e2c.report.style import AMBER, BLUE, GREEN, MUTED, ROSE, VIOLET, style
 from planners import GoalCost, RecedingHorizon, RecedingOptions
 
-RESULTS = Path(__file__).parent / "results" / "growth"
-DOCS = ROOT / "docs"
 TOLERANCE = 0.1
 BUDGET, MOST = 0.5, 50
 """Work is repeated for so many seconds, and at most so often."""
@@ -89,29 +85,43 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Growth:
+class Growth(Benchmark):
     """Measure how time and memory grow, cell by cell; write the table and draw the pictures."""
 
     axes: tuple[str, ...] = ("all",)
     """Axes to measure: names, or all."""
-    again: bool = False
-    """Measure finished cells too."""
-    draw_only: bool = False
-    """Measure nothing; draw what is there."""
     cell: str = ""
     """Measure this one cell here, AXIS:SIZE, and nothing else."""
 
     def __call__(self) -> None:
         """Measure what is missing, then draw."""
         if self.cell:
-            measure(*named(self.cell))
+            self.cells()[self.cell].keep(measure(*named(self.cell)))
             return
-        failed = compute("benchmarks.growth", [] if self.draw_only else self.missing(), 1)
-        show(read_finished())
+        failed = list[str]()
+        if not self.committed:
+            asked = {name: cell for name, cell in self.cells().items() if self.asked(name)}
+            place = ("--results", str(self.folder))
+            failed = compute("benchmarks.growth", missing(asked), 1, *place)
+        found = curves(self.found(self.cells()))
+        self.tell("growth", table(found))
+        for name, axis in found.items():
+            save_figure(draw(AXES[name], axis), self.pictures / f"growth_{name}.png")
         complain(failed)
 
-    def missing(self) -> list[str]:
-        """List the cells asked for that have no file, or all of them.
+    def cells(self) -> dict[str, Cell]:
+        """Return all cells, by their names."""
+        return {
+            f"{name}:{size}": Cell(
+                self.folder / "growth" / name / f"{size}.json",
+                {"axis": name, "size": size, "budget": BUDGET, "most": MOST, "length": LENGTH},
+            )
+            for name, axis in AXES.items()
+            for size in axis.sizes
+        }
+
+    def asked(self, cell: str) -> bool:
+        """Whether a cell is of the axes asked for.
 
         Raises:
             E2CError: for an axis that there is not.
@@ -120,10 +130,7 @@ class Growth:
         for name in names:
             if name not in AXES:
                 raise E2CError(f"There is no axis {name!r}; choose among: {', '.join(AXES)}, all.")
-        cells = [(name, size) for name in names for size in AXES[name].sizes]
-        return [
-            f"{name}:{size}" for name, size in cells if self.again or not path(name, size).exists()
-        ]
+        return cell.split(":")[0] in names
 
 
 def named(cell: str) -> tuple[str, int]:
@@ -138,22 +145,17 @@ def named(cell: str) -> tuple[str, int]:
     return cells[cell]
 
 
-def path(axis: str, size: int) -> Path:
-    """Return the file of a cell."""
-    return RESULTS / axis / f"{size}.json"
-
-
 # ---------------------------------------------------------------------------------------- measure
 
 
-def measure(axis: str, size: int) -> None:
-    """Measure a cell and write its file."""
+def measure(axis: str, size: int) -> Result:
+    """Measure a cell."""
     before = peak_memory()
     with threads(1):
         seconds = dict(AXES[axis].measure(size))
         more = max(0.0, peak_memory() - before)  # the system counts in pages, and not at once
-        found = {"seconds": seconds, "MiB": more, "MiB_before": before}
-        write_json(path(axis, size), {"axis": axis, "size": size, **found, **provenance()})
+    found = {"seconds": seconds, "MiB": more, "MiB_before": before}
+    return {"axis": axis, "size": size, **found}
 
 
 def seconds_of(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
@@ -311,28 +313,17 @@ Curves = Mapping[str, Mapping[str, Curve]]
 MEMORY = "memory"
 
 
-def read_finished() -> Curves:
+def curves(results: Mapping[str, Result]) -> Curves:
     """Return the curves of all axes of which at least two cells are finished."""
     found = {}
     for name, axis in AXES.items():
-        files = [path(name, size) for size in axis.sizes]
-        cells = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
+        cells = [result for cell, result in results.items() if cell.startswith(f"{name}:")]
         if len(cells) > 1:
             x = tuple(float(cell["size"] ** axis.power) for cell in cells)
             parts = {p: tuple(cell["seconds"][p] for cell in cells) for p in cells[0]["seconds"]}
             parts[MEMORY] = tuple(cell["MiB"] for cell in cells)
             found[name] = {part: Curve(x, y) for part, y in parts.items()}
     return found
-
-
-def show(curves: Curves) -> None:
-    """Print the table and write it; draw a picture of each axis."""
-    text = table(curves)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_whole(RESULTS / "table.md", lambda aside: aside.write_text(text + "\n", "utf-8"))
-    print(text)
-    for name, found in curves.items():
-        save_figure(draw(AXES[name], found), DOCS / f"growth_{name}.png")
 
 
 def table(curves: Curves) -> str:

@@ -4,9 +4,7 @@ python -m benchmarks.kills                  # 50 runs, each killed once or twice
 
 A short run is trained from nothing as a reference; then again and again, killed with SIGKILL at
 random moments, started again with the same command until it ends, and compared file by file, byte
-by byte, but for wall-clock times. Every case leaves one JSON file in ``benchmarks/results/kills``,
-and a case that is there is not repeated. A file of another seed or count is ignored: that case is
-measured anew.
+by byte, but for wall-clock times. Every case leaves one JSON file in ``kills``.
 """
 
 from __future__ import annotations
@@ -26,13 +24,10 @@ from typing import Any
 import numpy as np
 import tyro
 
+from benchmarks.store import ROOT, Benchmark, Cell, missing
 from e2c.errors import E2CError, run_command
 from e2c.files import runs
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 
-ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results" / "kills"
 SHORT = [
     *("--seed", "0", "--model.encoder-hidden", "128", "128", "--model.decoder-hidden", "64", "64"),
     *("--data.transitions", "1000", "--optimiser.steps", "1000", "--data.rounds", "2"),
@@ -48,7 +43,7 @@ OF_ITS_TIME = {
 
 
 @dataclass(frozen=True)
-class Kills:
+class Kills(Benchmark):
     """Kill runs, let them go on, compare; then tell how many were identical."""
 
     count: int = 50
@@ -59,26 +54,23 @@ class Kills:
     """Of the moments."""
 
     def __call__(self) -> None:
-        """Work through the cases that are missing."""
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        if missing := [case for case in range(self.count) if self._finished(case) is None]:
-            self._work_through(missing)
-        cases = [found for case in range(self.count) if (found := self._finished(case))]
+        """Work through the cases that are missing, and tell."""
+        asked = {str(case): self._cell(case) for case in range(self.count)}
+        if not self.committed and (names := missing(asked)):
+            self._work_through([*map(int, names)])
+        cases = self.found(asked).values()
         kills = sum(kill["status"] == -signal.SIGKILL for case in cases for kill in case["kills"])
         identical = sum(case["identical"] for case in cases)
         print(f"{identical} of {len(cases)} runs identical, after {kills} kills")
         if identical < len(cases):
             raise E2CError("A run that was killed ended otherwise; see its file in the results.")
 
-    def _finished(self, case: int) -> dict[str, Any] | None:
-        """Return what became of a case, if it was measured with this seed and count."""
-        if not _path(case).exists():
-            return None
-        found: dict[str, Any] = json.loads(_path(case).read_text())
-        same = (found.get("seed"), found.get("count")) == (self.seed, self.count)
-        return found if same else None
+    def _cell(self, case: int) -> Cell:
+        """Return the cell of a case."""
+        path = self.folder / "kills" / f"case_{case:02}.json"
+        return Cell(path, {"case": case, "seed": self.seed, "command": SHORT})
 
-    def _work_through(self, missing: list[int]) -> None:
+    def _work_through(self, cases: list[int]) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             started = time.perf_counter()
@@ -90,9 +82,9 @@ class Kills:
 
                 def work(case: int) -> None:
                     outcome = self._case(case, folder / str(case), seconds, expected)
-                    write_json(_path(case), outcome)
+                    self._cell(case).keep(outcome)
 
-                list(pool.map(work, missing))
+                list(pool.map(work, cases))
 
     def _case(
         self, number: int, folder: Path, seconds: float, expected: dict[str, Any]
@@ -109,10 +101,8 @@ class Kills:
         told = ", ".join(f"{kill['after_seconds']:.1f} s ({kill['last']})" for kill in kills)
         print(f"case {number}: killed after {told}: {differ or 'identical'}", flush=True)
         return {
-            **{"case": number, "seed": self.seed, "count": self.count},
-            **{"kills": kills, "status": status},
+            **{"case": number, "seed": self.seed, "kills": kills, "status": status},
             **{"identical": not differ, "differ": differ, "reference_seconds": seconds},
-            **provenance(),
         }
 
 
@@ -158,10 +148,6 @@ _MILESTONES = (
     *("data/round_2.npz", "checkpoint.safetensors", runs.EVALUATION, runs.VIDEO, runs.EPISODES),
     *(runs.PICTURES, runs.SUMMARY, runs.REPORT),
 )
-
-
-def _path(case: int) -> Path:
-    return RESULTS / f"case_{case:02}.json"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A recording that is larger than the memory a process may have, and training on it.
 
-python -m benchmarks.large            # to benchmarks/results/large.json
-python -m benchmarks.large --gigabytes 0.3 --limit 0.7 --json other.json
+python -m benchmarks.large
+python -m benchmarks.large --gigabytes 0.3 --limit 0.7
 
 A file of frames is made. A process then trains on it, and may have no more memory of its own than
 the limit (RLIMIT_DATA: what it allocates, and not the files that it maps). The same process on a
@@ -21,13 +21,11 @@ from typing import Any
 import numpy as np
 import tyro
 
+from benchmarks.store import Benchmark
 from e2c.data.episodes import RECORDING, Episodes
 from e2c.errors import run_command
 from e2c.files import arrays
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 
-RESULT = Path(__file__).parent / "results" / "large.json"
 SIZE, STEPS = 64, 1000
 """Height and width of a frame [px]; transitions of an episode."""
 CHILD = """
@@ -43,7 +41,7 @@ print(json.dumps(time.perf_counter() - started))
 
 
 @dataclass(frozen=True)
-class Large:
+class Large(Benchmark):
     """Train on a file under a limit of memory."""
 
     gigabytes: float = 1.5
@@ -52,14 +50,11 @@ class Large:
     """Memory that the process may have [GB]."""
     steps: int = 100
     """Optimiser steps."""
-    json: Path = RESULT
-    """File to write the figures to."""
 
     def __call__(self) -> None:
-        """Make the file, train, write, tell."""
-        rows = [self._trained(packed) for packed in (False, True)]
-        write_json(self.json, {"rows": rows, "provenance": provenance()})
-        for row in rows:
+        """Make the file and train, or read; tell."""
+        found = self.result("large", lambda: {"rows": [*map(self._trained, (False, True))]})
+        for row in found["rows"]:
             print(row)
 
     def _trained(self, packed: bool) -> dict[str, Any]:

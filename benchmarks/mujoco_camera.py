@@ -2,11 +2,11 @@
 
 python -m benchmarks.mujoco_camera                    # seeds 0 to 4
 python -m benchmarks.mujoco_camera --seeds 100 101    # others
-python -m benchmarks.mujoco_camera --seeds            # only draw the table from what is there
+python -m benchmarks.mujoco_camera --committed        # print the table of the repository
 
 Every seed is a training run from nothing with the default configuration, but on 4,000 transitions
 in place of 10,000. It is evaluated on 20 hanging starts and leaves one JSON file in
-``benchmarks/results/mujoco_camera``; a finished one is never computed again. Needs EGL or OSMesa.
+``mujoco_camera``. Needs EGL or OSMesa.
 """
 
 from __future__ import annotations
@@ -22,44 +22,36 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.any_pixels import OTHERS, START_SEED, STARTS, compute_and_tell, figures
+from benchmarks.any_pixels import OTHERS, START_SEED, STARTS, figures, table
+from benchmarks.cells import Seeds
 from e2c.config import Config, DataConfig, EvaluationConfig, Recipe
 from e2c.control.base import make_world
 from e2c.control.oracle import Oracle
 from e2c.control.simple import Random, Zero
 from e2c.errors import run_command
 from e2c.evaluation.evaluate import evaluate
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 from e2c.learning import run
 from e2c.options import to_dict
 from e2c.presets import HEADLINE, preset
 from envs import Camera
 
-RESULTS = Path(__file__).parent / "results" / "mujoco_camera"
 CAMERA = Camera(size=(64, 64), renderer="mujoco")
 
 
 @dataclass(frozen=True)
-class MujocoCamera:
+class MujocoCamera(Seeds):
     """Measure over seeds, cell by cell, and draw the table."""
-
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Seeds to measure."""
-    jobs: int = 1
-    """Cells computed at the same time, each on its share of the cores."""
-    cell: str = ""
-    """Compute this one cell here, a seed or the name of a controller, and nothing else."""
 
     def __call__(self) -> None:
         """Compute what is missing, then draw the table."""
-        if self.cell:
-            found = _trained(int(self.cell)) if self.cell.isdecimal() else _other(self.cell)
-            told = {"cell": self.cell, "env": HEADLINE, "start_seed": START_SEED, **found}
-            write_json(RESULTS / f"{self.cell}.json", {**told, **provenance()})
-        else:
-            names = [*OTHERS, *map(str, self.seeds)] if self.seeds else []
-            compute_and_tell("benchmarks.mujoco_camera", RESULTS, names, self.jobs)
+        options = {"config": to_dict(_config()), "start_seed": START_SEED, "starts": STARTS}
+        self.measure_and_tell("benchmarks.mujoco_camera", OTHERS, options, _measure, table)
+
+
+def _measure(cell: str) -> dict[str, Any]:
+    """Return the figures of a cell, with the start seed that all share."""
+    found = _trained(int(cell)) if cell.isdecimal() else _other(cell)
+    return {"cell": cell, "env": HEADLINE, "start_seed": START_SEED, **found}
 
 
 def _config() -> Config:
@@ -81,10 +73,9 @@ def _config() -> Config:
 
 def _trained(seed: int) -> dict[str, Any]:
     """Train with one seed, and evaluate."""
-    config = _config()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        trained = run.train(Recipe(config, seed=seed), Path(folder) / "run")
+        trained = run.train(Recipe(_config(), seed=seed), Path(folder) / "run")
     world = make_world(HEADLINE, STARTS, camera=to_dict(CAMERA))
     played = evaluate(world, trained.agent, START_SEED)
     return {

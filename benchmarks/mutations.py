@@ -1,6 +1,6 @@
 """Thousands of broken inputs to the commands: each ends well, or in one sentence and status 2.
 
-python -m benchmarks.mutations --count 10000 --json benchmarks/results/mutations.json
+python -m benchmarks.mutations --count 10000
 
 Never a traceback, another status, a hang, a file beside the working folder, code that is run from a
 file, or memory without bound. Commands run in this process, as a shell would run them; some of the
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,14 +37,13 @@ import yaml
 
 import envs
 from benchmarks.mutants import CANARY, MUTATIONS, WHOLE
+from benchmarks.store import ROOT, Benchmark
 from e2c import commands, door
 from e2c.config import Config, DataConfig, EvaluationConfig, Recipe
 from e2c.control.agent import PlannerConfig
 from e2c.control.base import rollout
 from e2c.errors import E2CError, run_command
 from e2c.evaluation import evaluate
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 from e2c.learning import begin, run
 from e2c.learning.collect import collect_transitions
 from e2c.learning.schedule import OptimiserConfig
@@ -52,7 +51,6 @@ from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
 from e2c.options import to_dict
 
-ROOT = Path(__file__).parents[1]
 SECONDS = 10.0
 """A command that takes longer hangs."""
 MEMORY = 2**31
@@ -313,16 +311,16 @@ def _compared(again: Outcome, outcome: Outcome) -> Outcome:
     return again if same else dataclasses.replace(again, verdict=f"otherwise: {again.verdict}")
 
 
-def table(verdicts: collections.Counter[tuple[str, str]]) -> str:
-    """Lay out how often each kind of input ended how."""
-    kinds = sorted({kind for kind, _ in verdicts})
-    columns = sorted({verdict for _, verdict in verdicts})
-    rows = [["", *columns], *([k, *(str(verdicts[k, c]) for c in columns)] for k in kinds)]
+def table(outcomes: Mapping[str, int]) -> str:
+    """Lay out how often each kind of input ended how; keys are ``KIND: HOW``."""
+    kinds, columns = (sorted({key.split(": ", 1)[k] for key in outcomes}) for k in (0, 1))
+    counts = [[str(outcomes.get(f"{kind}: {how}", 0)) for how in columns] for kind in kinds]
+    rows = [["", *columns], *([k, *count] for k, count in zip(kinds, counts, strict=True))]
     return "\n".join("  ".join(f"{cell:>24}" for cell in row) for row in rows)
 
 
 @dataclass(frozen=True)
-class Mutations:
+class Mutations(Benchmark):
     """Break inputs, run the commands on them, tell how they ended."""
 
     count: int = 10_000
@@ -331,26 +329,27 @@ class Mutations:
     """Of all of them."""
     first: int = 0
     """Number of the first, to repeat some alone."""
-    json: Path | None = None
-    """File to write the figures to."""
 
     def __call__(self) -> None:
-        """Run, tell, write."""
+        """Run or read, tell."""
         torch.set_num_threads(1)
+        found = self.result("mutations", self.measured)
+        print(table(found["outcomes"]))
+        if found["faults"]:
+            raise E2CError(f"{len(found['faults'])} inputs ended as none may; see above.")
+
+    def measured(self) -> dict[str, Any]:
+        """Make material, break it, and count how commands end."""
         with tempfile.TemporaryDirectory() as name:
             material = Path(name, "material")
             material.mkdir()
             make_material(material)
             limit = _used_bytes() + MEMORY
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-            figures = self._count(material)
-        if self.json is not None:
-            write_json(self.json, {**figures, **provenance()})
-        if figures["faults"]:
-            raise E2CError(f"{len(figures['faults'])} inputs ended as none may; see above.")
+            return self._count(material)
 
     def _count(self, material: Path) -> dict[str, Any]:
-        """Run all, telling of faults as they are found; then tell and return the figures."""
+        """Run all, telling of faults as they are found; return the figures."""
         started, before, slowest = time.perf_counter(), _peak_bytes(), 0.0
         verdicts, faults = collections.Counter[tuple[str, str]](), []
         numbers = range(self.first, self.first + self.count)
@@ -360,7 +359,6 @@ class Mutations:
             if not case.outcome.sound:
                 faults.append(asdict(case))
                 print(f"{case.number} {case.kind}: {case.line}\n{case.outcome}", file=sys.stderr)
-        print(table(verdicts))
         return {
             "count": self.count,
             "seed": self.seed,

@@ -1,7 +1,7 @@
 """How near does the planner come to the optimum? A dynamic program on the true dynamics says.
 
-python -m benchmarks.optimum                # 100 starts, to benchmarks/results/optimum.json
-python -m benchmarks.optimum --starts 2 --resolutions 40 --json other.json
+python -m benchmarks.optimum                # 100 starts
+python -m benchmarks.optimum --starts 2 --resolutions 40
 
 Two pendulums that are too heavy to lift: that of our headline task, and dm_control's
 (``pendulum-swingup``, each action held for two of its steps). The score is the share of the steps
@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from benchmarks.speed import threads
+from benchmarks.store import Benchmark, Result
 from e2c.control.agent import PlannerConfig, build_planner, goal_cost
 from e2c.control.oracle import TrueDynamics
 from e2c.errors import E2CError, run_command
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 from e2c.models.base import ProblemSpec
 from envs.pendulum import PendulumSwingUp
 from envs.task import Task
@@ -41,7 +39,6 @@ Floats = NDArray[np.float64]
 Policy = Callable[[int, Floats], Floats]
 """Chooses the controls ``[N, 1]`` of control step t in the states ``[N, 2]``."""
 
-RESULT = Path(__file__).parent / "results" / "optimum.json"
 SETTLED = 50
 """A success is in the goal region in each of this many last control steps."""
 PROGRAM_CONTROLS, PLAYED_CONTROLS = 5, 41
@@ -126,7 +123,7 @@ CASES: dict[str, tuple[Pendulum, PlannerConfig]] = {
 
 
 @dataclass(frozen=True)
-class Optimum:
+class Optimum(Benchmark):
     """Compare the oracle with dynamic programs on finer and finer grids."""
 
     starts: int = 100
@@ -136,11 +133,9 @@ class Optimum:
     resolutions: tuple[int, ...] = (200, 400, 800)
     """Angles, and intervals of velocities, of the grids; at least 3. The oracle is compared with
     the program on the last of them."""
-    json: Path = RESULT
-    """File to write the figures to."""
 
     def __call__(self) -> None:
-        """Measure, write, tell.
+        """Measure or read, tell.
 
         Raises:
             E2CError: when there are no starts, or no resolutions from 3 on.
@@ -151,11 +146,14 @@ class Optimum:
                 "least 1 start, and resolutions of at least 3."
             )
         with threads(1):
-            rows = {name: self.measure(*case) for name, case in CASES.items()}
-            about = provenance()
-        print(table(rows))
+            found = self.result("optimum", self.measured)
+        print(table(found["pendulums"]))
+
+    def measured(self) -> Result:
+        """Compare on every pendulum."""
+        rows = {name: self.measure(*case) for name, case in CASES.items()}
         task = {"starts": self.starts, "start_seed": self.seed, "settled_steps": SETTLED}
-        write_json(self.json, {"pendulums": rows, **task, **about})
+        return {"pendulums": rows, **task}
 
     def measure(self, pendulum: Pendulum, options: PlannerConfig) -> dict[str, Any]:
         """Score the programs' policies and the oracle from the same starts."""

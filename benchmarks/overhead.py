@@ -1,6 +1,6 @@
 """What it costs that a run can go on, tells how it goes and reports: seconds of one real run.
 
-python -m benchmarks.overhead --json benchmarks/results/overhead.json
+python -m benchmarks.overhead
 
 A whole run is trained with the default preset, and the time is taken inside of it: of keeping and
 writing states, of metrics and progress, of the report; so that the shares do not depend on what
@@ -22,11 +22,10 @@ from unittest import mock
 
 import tyro
 
+from benchmarks.store import Benchmark, Result
 from e2c.config import Recipe
 from e2c.errors import run_command
 from e2c.files import runs, tracking
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 from e2c.learning import run
 from e2c.learning.begin import Run
 from e2c.learning.trainer import Trainer
@@ -39,31 +38,32 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
 
 
 @dataclass(frozen=True)
-class Overhead:
+class Overhead(Benchmark):
     """Train one run with the default preset and tell what its trustworthiness cost."""
 
     seed: int = 0
     """Of the run."""
-    json: Path | None = None
-    """File to write the figures to."""
 
     def __call__(self) -> None:
-        """Measure, write, tell."""
+        """Measure or read, tell."""
+        found = self.result("overhead", self.measured)
+        print(json.dumps(found, indent=1))
+
+    def measured(self) -> Result:
+        """Train, and return the seconds of the parts."""
         with tempfile.TemporaryDirectory() as name, parts_timed() as seconds:
             trained = run.train(Recipe(seed=self.seed), Path(name) / "run")
             report = (Path(name) / "run" / runs.REPORT).stat().st_size
         training = sum(trained.seconds[part] for part in ("train", "own", "collect"))
         bare = training - seconds["resume"] - seconds["tell"]
-        figures = {
+        return {
             "seconds": dict(seconds),
             "bare_training_seconds": bare,
             "share": sum(seconds.values()) / bare,
             "report_bytes": report,
             "run_seconds": trained.seconds,
+            "seed": self.seed,
         }
-        print(json.dumps(figures, indent=1))
-        if self.json is not None:
-            write_json(self.json, {**figures, "seed": self.seed, **provenance()})
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """How fast beside what users would pick instead: the same work side by side, in one run.
 
-python -m benchmarks.peers                       # all, to benchmarks/results/peers.json
-python -m benchmarks.peers --works train --repetitions 2 --json other.json
+python -m benchmarks.peers                       # all
+python -m benchmarks.peers --works train --repetitions 2
 
 Ours and a peer work in turn, on one thread, and a ratio is that of two neighbours in time. The
 processor time is taken, since the machine may do other work meanwhile. A peer that is not installed
@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -34,18 +33,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks import peer_planners
-from benchmarks.cells import ROOT, peak_memory
+from benchmarks.cells import peak_memory
 from benchmarks.peer_planners import Plans, Problem
 from benchmarks.plain_e2c import PlainE2C
 from benchmarks.speed import starts_of, threads
+from benchmarks.store import ROOT, Benchmark, Result
 from e2c.control.base import make_world, make_world_of, problem_spec, rollout
 from e2c.control.latent import LatentDynamics
 from e2c.data.windows import Windows
 from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
-from e2c.files.provenance import provenance
 from e2c.files.runs import TRAINED
-from e2c.files.whole import write_json
 from e2c.learning.collect import collect, collect_transitions
 from e2c.learning.schedule import Phase
 from e2c.learning.trainer import Trainer
@@ -54,7 +52,6 @@ from e2c.presets import HEADLINE, preset
 from envs.world import simulated
 from planners import CEMOptions, RecedingOptions
 
-RESULT = Path(__file__).parent / "results" / "peers.json"
 SIDES = ("ours", "peer")
 WARM_UP = 3
 """Repetitions that are left out of the figures; the first plan is one from scratch."""
@@ -106,32 +103,32 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Peers:
+class Peers(Benchmark):
     """Do the same work as peers do, side by side, and compare."""
 
     works: tuple[str, ...] = ("all",)
     """Works to compare: names, or all."""
     repetitions: int = PLANS
     """Time each work at most so many times."""
-    json: Path = RESULT
-    """File to write the figures to."""
     alone: str = ""
     """Measure the memory of one side here, WORK:ours or WORK:peer, and nothing else."""
 
     def __call__(self) -> None:
-        """Measure, tell, write."""
+        """Measure or read, tell."""
         with threads(1):
             if self.alone:
                 print(json.dumps(memory_here(*side_of(self.alone))))
                 return
-            names = self.chosen()
-            missing = tell_missing(names)
-            present = [name for name in names if WORKS[name].needs not in missing]
-            found = {name: self.compared(name) for name in present}
-            counted = arithmetic(found)
-            about = provenance()
-        print(table(found, counted))
-        write_json(self.json, {"works": found, "missing": missing, "arithmetic": counted, **about})
+            found = self.result("peers", self.measured)
+        print(table(found["works"], found["arithmetic"]))
+
+    def measured(self) -> Result:
+        """Compare all that is asked for and installed."""
+        names = self.chosen()
+        missing = tell_missing(names)
+        present = [name for name in names if WORKS[name].needs not in missing]
+        found = {name: self.compared(name) for name in present}
+        return {"works": found, "missing": missing, "arithmetic": arithmetic(found)}
 
     def compared(self, name: str) -> dict[str, Any]:
         """Compare the times and the memory of a work."""

@@ -1,7 +1,7 @@
 """Which planner? iLQG, CEM and MPPI with the model that comes with the project, on its task.
 
-python -m benchmarks.planners               # 20 starts, to benchmarks/results/planners.json
-python -m benchmarks.planners --starts 1 --json other.json
+python -m benchmarks.planners               # 20 starts
+python -m benchmarks.planners --starts 1
 
 Every planner acts from images alone, from the same starts. The time of a control step is that of
 one episode alone, on one thread. Leave the machine idle meanwhile.
@@ -10,48 +10,46 @@ one episode alone, on one thread. Leave the machine idle meanwhile.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
 from benchmarks.speed import WARM_UP, closed_loop, starts_of, statistics, threads
+from benchmarks.store import Benchmark, Result
 from e2c.control.agent import Agent
 from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
 from e2c.evaluation.assessment import assess
-from e2c.files.provenance import provenance
 from e2c.files.runs import TRAINED
-from e2c.files.whole import write_json
 from planners import PLANNERS
 
-RESULT = Path(__file__).parent / "results" / "planners.json"
 START_SEED = 1000
 
 
 @dataclass(frozen=True)
-class Planners:
+class Planners(Benchmark):
     """Let every planner act with one model, and compare them."""
 
     starts: int = 20
     """Episodes of each planner."""
-    json: Path = RESULT
-    """File to write the figures to."""
 
     def __call__(self) -> None:
-        """Measure, write, tell.
+        """Measure or read, tell.
 
         Raises:
             E2CError: when there are no starts.
         """
         if self.starts < 1:
             raise E2CError(f"--starts is {self.starts}; it must be at least 1.")
-        agent = load_agent(TRAINED)
         with threads(1):
-            found = {name: measure(agent.with_planner(name), self.starts) for name in PLANNERS}
-            about = provenance()
-        print(table(found))
+            found = self.result("planners", self.measured)
+        print(table(found["planners"]))
+
+    def measured(self) -> Result:
+        """Let every planner act."""
+        agent = load_agent(TRAINED)
+        found = {name: measure(agent.with_planner(name), self.starts) for name in PLANNERS}
         task = {"env": agent.spec.env, "starts": self.starts, "start_seed": START_SEED}
-        write_json(self.json, {"planners": found, **task, **about})
+        return {"planners": found, **task}
 
 
 def measure(agent: Agent, starts: int) -> dict[str, float]:

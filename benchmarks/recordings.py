@@ -1,11 +1,10 @@
 """The same episodes as a file and as ten videos with tables: what the agent learns from each.
 
-python -m benchmarks.recordings       # seeds 0 to 2, to benchmarks/results/recordings.json
-python -m benchmarks.recordings --seeds 0 --starts 20 --json other.json
+python -m benchmarks.recordings       # seeds 0 to 2
+python -m benchmarks.recordings --seeds 0 --starts 20
 
 Ten episodes of the headline task under random torques are kept as e2c-collect does, and filmed. The
-films, compressed, and their tables are imported. On both, training goes on with own episodes. Seeds
-that the file has are not trained again.
+films, compressed, and their tables are imported. On both, training goes on with own episodes.
 """
 
 from __future__ import annotations
@@ -20,40 +19,36 @@ import numpy as np
 import tyro
 
 import e2c
+from benchmarks.store import Benchmark, Result
 from e2c.data.formats import ImportOptions, import_recording
 from e2c.errors import run_command
 from e2c.files import runs
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 from e2c.presets import HEADLINE
 from e2c.report.video import write_video
 
-RESULT = Path(__file__).parent / "results" / "recordings.json"
 VIDEOS, STEPS, LIMIT = 10, 500, 2.0
 """How many episodes, how long they are, and the limit of the torque [N m]."""
 
 
 @dataclass(frozen=True)
-class Recordings:
+class Recordings(Benchmark):
     """Train on a file and on videos of the same episodes, and compare."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the episodes and of training."""
     starts: int = 100
     """Episodes of each evaluation."""
-    json: Path = RESULT
-    """File to write the figures to."""
 
     def __call__(self) -> None:
-        """Measure, write, tell."""
-        rows = json.loads(self.json.read_text())["rows"] if self.json.exists() else []
-        for seed in self.seeds:
-            if seed not in [row["seed"] for row in rows]:
-                with tempfile.TemporaryDirectory() as folder:
-                    rows.append({"seed": seed, **self._compared(Path(folder), seed)})
-                write_json(self.json, {"rows": rows, "provenance": provenance()})
-        for row in rows:
+        """Measure or read, tell."""
+        found = self.result("recordings", lambda: {"rows": [*map(self._row, self.seeds)]})
+        for row in found["rows"]:
             print(row)
+
+    def _row(self, seed: int) -> Result:
+        """Return the scores of a seed."""
+        with tempfile.TemporaryDirectory() as folder:
+            return {"seed": seed, **self._compared(Path(folder), seed)}
 
     def _compared(self, folder: Path, seed: int) -> dict[str, Any]:
         """Return the scores by what was learned from."""

@@ -2,18 +2,17 @@
 
 python -m benchmarks.robustness                    # ten seeds
 python -m benchmarks.robustness --seeds 0 1 2      # some of them
-python -m benchmarks.robustness --seeds            # only draw the table from what is there
+python -m benchmarks.robustness --committed        # print the table of the repository
 
 A cell is a seed: it trains a model of the default preset from nothing, into ``--runs``, and lets it
-act under every disturbance of the table. It leaves a file in ``benchmarks/results/robustness``,
-which grows by a row for each disturbance; what is finished is never computed again. The oracle is a
-cell of its own.
+act under every disturbance of the table. It leaves a file in ``robustness``, which grows by a row
+for each disturbance. The oracle is a cell of its own.
 """
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.cells import complain, compute
+from benchmarks.cells import complain, compute, train
+from benchmarks.store import ROOT, Benchmark, Cell
 from e2c.config import EvaluationConfig, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import make_world, problem_spec
@@ -30,13 +30,10 @@ from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
 from e2c.evaluation.assessment import assess, play_oracle
 from e2c.evaluation.disturbances import Disturbance
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json, write_whole
-from e2c.learning import run
-from e2c.models import checkpoint
+from e2c.options import to_dict
 from e2c.presets import preset
 
-RESULTS = Path(__file__).parent / "results" / "robustness"
+CONFIG = replace(preset("default"), evaluation=EvaluationConfig(0))
 START_SEED, EPISODES = 1000, 20
 ORACLE = "oracle"
 
@@ -72,12 +69,12 @@ Row = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Robustness:
+class Robustness(Benchmark):
     """Measure under disturbances, seed by seed, and draw the table."""
 
     seeds: tuple[int, ...] = tuple(range(10))
     """Seeds to train and measure."""
-    runs: Path = Path("runs/robustness")
+    runs: Path = ROOT / "runs" / "robustness"
     """Folder of the models; those that are there are not trained again."""
     jobs: int = 1
     """Cells computed at the same time, each on its share of the cores."""
@@ -87,34 +84,42 @@ class Robustness:
     def __call__(self) -> None:
         """Compute what is missing, then draw the table."""
         if self.cell:
-            _compute(self.cell, self.runs)
+            _compute(self.cell, self._cell(self.cell), self.runs)
             return
-        names = [*map(str, self.seeds), *([ORACLE] if self.seeds else [])]
-        missing = [name for name in names if _rows(name).keys() != DISTURBANCES.keys()]
-        runs = str(self.runs.absolute())
-        failed = compute("benchmarks.robustness", missing, self.jobs, "--runs", runs)
-        print(_table())
+        failed = list[str]()
+        if not self.committed:
+            asked = {name: self._cell(name) for name in (*map(str, self.seeds), ORACLE)}
+            done = {name: found["rows"].keys() for name, found in self.found(asked).items()}
+            missing = [name for name in asked if done.get(name) != DISTURBANCES.keys()]
+            places = ("--results", str(self.folder), "--runs", str(self.runs.absolute()))
+            failed = compute("benchmarks.robustness", missing, self.jobs, *places)
+        names = sorted(path.stem for path in (self.folder / "robustness").glob("*.json"))
+        found = self.found({name: self._cell(name) for name in names})
+        self.tell("robustness", table({name: result["rows"] for name, result in found.items()}))
         complain(failed)
 
+    def _cell(self, name: str) -> Cell:
+        """Return the cell of a seed, or of the oracle."""
+        asked = {"config": to_dict(CONFIG), "start_seed": START_SEED, "episodes": EPISODES}
+        return Cell(self.folder / "robustness" / f"{name}.json", {"cell": name, **asked})
 
-def _compute(name: str, runs: Path) -> None:
+
+def _compute(name: str, cell: Cell, runs: Path) -> None:
     """Compute a cell, row by row."""
     if name not in (ORACLE, *map(str, range(1000))):
         raise E2CError(f"There is no cell {name!r}; choose a seed, or {ORACLE}.")
     agent = None if name == ORACLE else _agent(int(name), runs / f"seed_{name}")
+    rows: dict[str, Row] = (cell.found() or {"rows": {}})["rows"]
     for title, disturbance in DISTURBANCES.items():
-        rows = _rows(name)
         if title not in rows:
             rows[title] = _oracle(disturbance) if agent is None else _measure(agent, disturbance)
-            told = {"cell": name, "start_seed": START_SEED, "episodes": EPISODES, **provenance()}
-            write_json(_path(name), {**told, "rows": rows})
+            told = {"cell": name, "start_seed": START_SEED, "episodes": EPISODES}
+            cell.keep({**told, "rows": rows})
 
 
 def _agent(seed: int, folder: Path) -> Agent:
     """Return the agent of a seed, which is trained where there is none yet."""
-    if not (folder / checkpoint.NAME).exists():
-        config = replace(preset("default"), evaluation=EvaluationConfig(0))
-        run.train(Recipe(config, seed=seed), folder)
+    train(Recipe(CONFIG, seed=seed), folder)
     return load_agent(folder)
 
 
@@ -133,9 +138,8 @@ def _measure(agent: Agent, disturbance: Disturbance) -> Row:
 
 def _oracle(disturbance: Disturbance) -> Row:
     """Let the oracle act."""
-    config = preset("default")
-    spec = problem_spec(make_world(config.env))
-    ideal = play_oracle(spec, config.planner, EPISODES, START_SEED, disturbance)
+    spec = problem_spec(make_world(CONFIG.env))
+    ideal = play_oracle(spec, CONFIG.planner, EPISODES, START_SEED, disturbance)
     return {ORACLE: _figures(ideal.scores.summary())}
 
 
@@ -144,10 +148,10 @@ def _figures(results: dict[str, Any]) -> dict[str, Any]:
     return {key: results[key] for key in kept if key in results}
 
 
-def _table() -> str:
-    """Draw the table from the finished rows, and write it beside them."""
-    seeds = [_rows(path.stem) for path in sorted(RESULTS.glob("[0-9]*.json"))]
-    ideal = _rows(ORACLE)
+def table(cells: Mapping[str, dict[str, Row]]) -> str:
+    """Return the finished rows of the cells, by their names, as Markdown."""
+    seeds = [rows for name, rows in cells.items() if name != ORACLE]
+    ideal = cells.get(ORACLE, {})
     head = [
         *("disturbance", "models", "success: mean", "worst", "in goal", "NIS / n", "gated"),
         *("without: mean", "worst", "in goal", "oracle: success", "in goal"),
@@ -158,10 +162,7 @@ def _table() -> str:
         if rows:
             oracle = ideal.get(title, {}).get(ORACLE, {})
             lines.append(f"| {title} | {len(rows)} | {' | '.join(_line(rows, oracle))} |")
-    text = "\n".join(lines)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_whole(RESULTS / "table.md", lambda aside: aside.write_text(text + "\n"))
-    return text
+    return "\n".join(lines)
 
 
 def _line(rows: list[Row], oracle: dict[str, Any]) -> list[str]:
@@ -183,17 +184,6 @@ def _line(rows: list[Row], oracle: dict[str, Any]) -> list[str]:
 
 
 _ORACLE_FORMS = {"success_rate": ".0%", "time_in_goal": ".3f"}
-
-
-def _rows(name: str) -> dict[str, Row]:
-    """Return the rows of a cell that are finished."""
-    path = _path(name)
-    found: dict[str, Row] = json.loads(path.read_text())["rows"] if path.exists() else {}
-    return found
-
-
-def _path(name: str) -> Path:
-    return RESULTS / f"{name}.json"
 
 
 if __name__ == "__main__":

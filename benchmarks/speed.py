@@ -1,6 +1,6 @@
 """How fast it is: control step, evaluation, collection, training. Figures are medians.
 
-python -m benchmarks.speed --run runs/demo --json benchmarks/results/speed.json
+python -m benchmarks.speed --run runs/demo
 
 On one thread; the evaluation also on all cores. Leave the machine idle meanwhile: threads that have
 to wait for one another on a busy machine are many times slower than a single one.
@@ -24,6 +24,7 @@ import torch
 import tyro
 from numpy.typing import ArrayLike, NDArray
 
+from benchmarks.store import Benchmark, Result
 from e2c.config import Config
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, Frames, make_world, make_world_of, problem_spec, rollout
@@ -32,8 +33,6 @@ from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
 from e2c.evaluation.assessment import assess
 from e2c.evaluation.scores import score
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json
 from e2c.learning.collect import collect, collect_transitions
 from e2c.learning.schedule import Phase
 from e2c.learning.trainer import Trainer
@@ -49,13 +48,11 @@ WARM_UP = 20
 
 
 @dataclass(frozen=True)
-class Speed:
+class Speed(Benchmark):
     """Measure a trained agent and what made it."""
 
     run: Path | None = None
     """Run folder that training wrote; left out, the newest under runs."""
-    json: Path | None = None
-    """File to write the figures to."""
     episodes: int = 3
     """Episodes of the agent alone."""
     batch: int = 100
@@ -64,22 +61,24 @@ class Speed:
     """Training steps timed."""
 
     def __call__(self) -> None:
-        """Measure, write, tell."""
+        """Measure or read, tell."""
+        with threads(1):
+            found = self.result("speed", self.measured)
+        print(json.dumps(found, indent=1))
+
+    def measured(self) -> Result:
+        """Take the times."""
         run = self.run or newest_run()
         agent = load_agent(run)
-        with threads(1):
-            figures = {
-                "control_step": control_step(agent, self.episodes),
-                "control_step_horizon_40": control_step(shorter(agent, 40), self.episodes),
-                f"control_step_batch_{self.batch}": control_step_of_batch(agent, self.batch),
-                "collect": collection(agent.spec.env),
-                "train": training(self.training_steps),
-                "evaluate": evaluation(agent, self.batch),
-            }
-            about = provenance()
-        print(json.dumps(figures, indent=1))
-        if self.json is not None:
-            write_json(self.json, {**figures, "run": str(run), **about})
+        return {
+            "control_step": control_step(agent, self.episodes),
+            "control_step_horizon_40": control_step(shorter(agent, 40), self.episodes),
+            f"control_step_batch_{self.batch}": control_step_of_batch(agent, self.batch),
+            "collect": collection(agent.spec.env),
+            "train": training(self.training_steps),
+            "evaluate": evaluation(agent, self.batch),
+            "run": str(run),
+        }
 
 
 def newest_run() -> Path:

@@ -2,19 +2,19 @@
 
 python -m benchmarks.swing_up                     # default preset, ten seeds
 python -m benchmarks.swing_up --rows all --jobs 2 # every row of the table
-python -m benchmarks.swing_up --rows none         # only draw the table from what is there
+python -m benchmarks.swing_up --committed         # print the table of the repository
 
 Every cell (row, seed) is a training run from nothing, evaluated on 100 hanging starts from images
-alone, and leaves one JSON file in ``benchmarks/results/swing_up``. A finished cell is never
-computed again; a benchmark that was killed goes on where it was. The oracle is a row of its own.
+alone, and leaves one JSON file in ``swing_up``. A benchmark that was killed goes on where it was.
+The oracle is a row of its own.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import torch
 import tyro
 
 from benchmarks.cells import complain, compute
+from benchmarks.store import Benchmark, Cell, missing
 from e2c.config import Config, DataConfig, EvaluationConfig, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import make_world
@@ -32,12 +33,10 @@ from e2c.errors import E2CError, run_command
 from e2c.evaluation.assessment import assess
 from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.evaluate import evaluate
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json, write_whole
 from e2c.learning import run
+from e2c.options import to_dict
 from e2c.presets import preset
 
-RESULTS = Path(__file__).parent / "results" / "swing_up"
 START_SEED, EPISODES, PERTURBED_EPISODES = 1000, 100, 20
 
 PERTURBATIONS = {
@@ -84,11 +83,13 @@ ROWS: dict[str, tuple[Config, int]] = {
 
 
 @dataclass(frozen=True)
-class SwingUp:
+class SwingUp(Benchmark):
     """Measure swing-up over seeds, cell by cell, and draw the table."""
 
     rows: tuple[str, ...] = ("default",)
-    """Rows to measure: names, or all, or none."""
+    """Rows to measure: names, or all."""
+    seeds: tuple[int, ...] = ()
+    """Seeds to measure; left out, 0, 1, ... as many as the row has."""
     jobs: int = 2
     """Cells computed at the same time, each on its share of the cores."""
     cell: str = ""
@@ -97,26 +98,48 @@ class SwingUp:
     def __call__(self) -> None:
         """Compute what is missing, then draw the table."""
         if self.cell:
-            row, seed = self.cell.split(":")
-            _write(row, int(seed), _measure(row, int(seed)))
+            self._cell(self.cell).keep(_measure(*_parsed(self.cell)))
             return
-        names = (
-            tuple(ROWS) if self.rows == ("all",) else () if self.rows == ("none",) else self.rows
-        )
+        failed = list[str]()
+        if not self.committed:
+            asked = {name: self._cell(name) for name in ("oracle:0", *self._names())}
+            place = ("--results", str(self.folder))
+            failed = compute("benchmarks.swing_up", missing(asked), self.jobs, *place)
+        self.tell("swing_up", table({row: self._cells(row) for row in ("oracle", *ROWS)}))
+        complain(failed)
+
+    def _names(self) -> list[str]:
+        """Name the cells asked for.
+
+        Raises:
+            E2CError: for a row that there is not.
+        """
+        names = tuple(ROWS) if self.rows == ("all",) else self.rows
         for name in names:
             if name not in ROWS:
-                raise E2CError(f"There is no row {name!r}; choose among: {', '.join(ROWS)}.")
-        missing = [
-            f"{name}:{seed}"
-            for name in names
-            for seed in range(ROWS[name][1])
-            if not _path(name, seed).exists()
-        ]
-        if names and not _path("oracle", 0).exists():
-            missing.insert(0, "oracle:0")
-        failed = compute("benchmarks.swing_up", missing, self.jobs)
-        print(_table())
-        complain(failed)
+                raise E2CError(f"There is no row {name!r}; choose among: {', '.join(ROWS)}, all.")
+        return [f"{row}:{seed}" for row in names for seed in self.seeds or range(ROWS[row][1])]
+
+    def _cell(self, name: str) -> Cell:
+        """Return the cell called ``ROW:SEED``."""
+        row, seed = _parsed(name)
+        path = self.folder / "swing_up" / f"{row}_seed{seed}.json"
+        config = preset("default") if row == "oracle" else ROWS[row][0]
+        starts = {"start_seed": START_SEED, "episodes": EPISODES}
+        return Cell(path, {"config": to_dict(config), "seed": seed, **starts})
+
+    def _cells(self, row: str) -> list[dict[str, Any]]:
+        """Read the results of a row: all that the repository holds, or those of these options."""
+        paths = sorted((self.folder / "swing_up").glob(f"{row}_seed*.json"))
+        names = [f"{row}:{path.stem.partition('_seed')[2]}" for path in paths]
+        return list(self.found({name: self._cell(name) for name in names}).values())
+
+
+def _parsed(cell: str) -> tuple[str, int]:
+    row, _, seed = cell.partition(":")
+    if row not in ("oracle", *ROWS) or not seed.isdecimal():
+        raise E2CError(f"--cell is {cell!r}; it must be ROW:SEED, like default:0.")
+    return row, int(seed)
 
 
 def _measure(row: str, seed: int) -> dict[str, Any]:
@@ -138,7 +161,6 @@ def _measure(row: str, seed: int) -> dict[str, Any]:
         **{"row": row, "seed": seed, "start_seed": START_SEED, "transitions": trained.transitions},
         **results,
         "run_seconds": seconds,
-        **provenance(),
     }
 
 
@@ -154,25 +176,29 @@ def _measure_oracle() -> dict[str, Any]:
     expert = Oracle(world, config.planner)
     played = evaluate(world, expert, START_SEED, name="oracle")
     scores = played.scores.summary() | {"cost_mean": float(expert.price(played.episodes).mean())}
-    return {"row": "oracle", "start_seed": START_SEED, **scores, **provenance()}
+    return {"row": "oracle", "start_seed": START_SEED, **scores}
 
 
-def _table() -> str:
-    """Draw the table from the finished cells, and write it beside them."""
-    oracle = _cells("oracle")
+def table(rows: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Return the figures as Markdown.
+
+    Args:
+        rows: the results of each row, ``oracle`` among them.
+    """
+    oracle = rows["oracle"]
     ideal = oracle[0]["time_in_goal"] if oracle else float("nan")
     lines = [
         "| row | models | transitions | success: mean | worst | in goal | / oracle | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in ROWS:
-        if cells := _cells(name):
+        if cells := rows[name]:
             lines.append(_line(name, cells, ideal))
     if oracle:
         lines.append(
             f"| oracle | - | - | {oracle[0]['success_rate']:.1%} | - | {ideal:.3f} | 1 | - |"
         )
-    default = [cell["perturbed"] for cell in _cells("default")]
+    default = [cell["perturbed"] for cell in rows["default"]]
     for name in PERTURBATIONS if default else ():
         success = [cell[name]["success_rate"] for cell in default]
         share = np.mean([cell[name]["time_in_goal"] for cell in default])
@@ -180,9 +206,7 @@ def _table() -> str:
             f"| default, {name} | {len(success)} | | {np.mean(success):.1%} | {min(success):.0%} "
             f"| {share:.3f} | {share / ideal:.3f} | |"
         )
-    text = "\n".join(lines)
-    write_whole(RESULTS / "table.md", lambda aside: aside.write_text(text + "\n"))
-    return text
+    return "\n".join(lines)
 
 
 def _line(name: str, cells: list[dict[str, Any]], ideal: float) -> str:
@@ -193,19 +217,6 @@ def _line(name: str, cells: list[dict[str, Any]], ideal: float) -> str:
         f"| {name} | {len(cells)} | {cells[0]['transitions']:,} | {np.mean(success):.1%} "
         f"| {min(success):.0%} | {share:.3f} | {share / ideal:.3f} | {seconds:.0f} |"
     )
-
-
-def _cells(row: str) -> list[dict[str, Any]]:
-    paths = sorted(RESULTS.glob(f"{row}_seed*.json"))
-    return [json.loads(path.read_text()) for path in paths]
-
-
-def _path(row: str, seed: int) -> Path:
-    return RESULTS / f"{row}_seed{seed}.json"
-
-
-def _write(row: str, seed: int, content: dict[str, Any]) -> None:
-    write_json(_path(row, seed), content)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """All methods on all tasks, measured alike: the tables and the figures of the comparison.
 
 python -m benchmarks.tables                                         # everything, ten seeds
-python -m benchmarks.tables --tasks planar --methods e2c pcc --seeds 3 --jobs 2
-python -m benchmarks.tables --draw-only                             # from what is there
+python -m benchmarks.tables --tasks planar --methods e2c pcc --seeds 0 1 2 --jobs 2
+python -m benchmarks.tables --committed                             # what the repository holds
 
 A cell (task, method, seed) is a training run from nothing under the preset of that name, evaluated
-from images alone on the same ten starts for every model. It leaves one JSON file in
-``benchmarks/results/tables``, and a finished cell is never computed again. Cells are taken seed by
-seed, so a benchmark that is stopped has measured every method alike; stopped at any moment, the
-same command goes on where it was, in the middle of a training too. Random and zero controls and the
-oracle, which is the default's planner on the true dynamics, are rows of one cell on each task.
+from images alone on the same ten starts for every model. It leaves one JSON file in ``tables``.
+Cells are taken seed by seed, so a benchmark that is stopped has measured every method alike;
+stopped at any moment, the same command goes on where it was, in the middle of a training too.
+Random and zero controls and the oracle, which is the default's planner on the true dynamics, are
+rows of one cell on each task.
 
 The noise on the state comes from children of the generator that draws the starts, so every model
 meets the same noise. Cells of the commits before `envs.world` drew it with the seed ``[1000, 2]``.
@@ -36,8 +36,8 @@ import tyro
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks import figures
-from benchmarks.cells import ROOT, complain, compute
+from benchmarks import figures, store
+from benchmarks.cells import complain, compute, train
 from benchmarks.published import (
     SOURCES,
     SUCCESS,
@@ -48,6 +48,7 @@ from benchmarks.published import (
     success,
     trial,
 )
+from benchmarks.store import ROOT, Benchmark, missing
 from e2c.config import Config, EvaluationConfig, Recipe, with_method
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, make_world, problem_spec, rollout
@@ -60,18 +61,13 @@ from e2c.evaluation.assessment import assess
 from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.scores import Scores, score
 from e2c.files import runs
-from e2c.files.provenance import provenance
-from e2c.files.whole import write_json, write_whole
-from e2c.learning import run
-from e2c.options import leaves
+from e2c.options import leaves, to_dict
 from e2c.presets import PRESETS, preset
 from e2c.report.plots import save_figure
 from envs.task import Task
 from envs.world import World, episode_steps, settle_steps, simulated
 
-RESULTS = Path(__file__).parent / "results" / "tables"
 RUNS = ROOT / "runs" / "tables"
-DOCS = ROOT / "docs"
 
 TASKS = {
     "swing_up": "E2C/PendulumSwingUp-v0",
@@ -138,10 +134,23 @@ class Cell:
         """What it is called on the command line."""
         return f"{self.task}:{self.method}:{self.seed}"
 
-    @property
-    def path(self) -> Path:
-        """Its file."""
-        return RESULTS / self.task / self.method / f"seed{self.seed}.json"
+    def stored(self, results: Path) -> store.Cell:
+        """Return its result in a folder of results."""
+        config = self.config()
+        asked = {
+            "config": to_dict(config),
+            "seed": self.seed,
+            "start_seed": START_SEED,
+            "episodes": EPISODES,
+            "noisy_episodes": NOISY_EPISODES,
+            "noise": NOISE.get(self.task, ()),
+        }
+        path = results / "tables" / self.task / self.method / f"seed{self.seed}.json"
+        return store.Cell(path, asked)
+
+    def config(self) -> Config:
+        """Return its configuration; without training, that of the oracle's planner."""
+        return preset("default" if self.method in UNTRAINED else self.method, TASKS[self.task])
 
     @property
     def folder(self) -> Path:
@@ -150,19 +159,17 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Tables:
+class Tables(Benchmark):
     """Measure methods on tasks over seeds, cell by cell; write the tables and draw the figures."""
 
     tasks: tuple[str, ...] = ("all",)
     """Tasks to measure: names, or all."""
     methods: tuple[str, ...] = ("all",)
     """Rows to measure: presets, random, zero, oracle, or all."""
-    seeds: int = 10
-    """Models of each method on each task."""
+    seeds: tuple[int, ...] = tuple(range(10))
+    """Of the models of each method on each task."""
     jobs: int = 2
     """Cells computed at the same time, each on its share of the cores."""
-    draw_only: bool = False
-    """Measure nothing; draw what is there."""
     keep_runs: bool = False
     """Keep the run folders, under runs/tables."""
     cell: str = ""
@@ -171,44 +178,59 @@ class Tables:
     def __call__(self) -> None:
         """Compute what is missing, then draw."""
         if self.cell:
-            _compute(Cell.named(self.cell), self.keep_runs)
+            self._compute(Cell.named(self.cell))
             return
-        missing = [] if self.draw_only else [cell.name for cell in self.missing()]
-        options = ("--keep-runs",) if self.keep_runs else ()
-        failed = compute("benchmarks.tables", missing, self.jobs, *options)
-        _show(read_finished())
+        failed = list[str]()
+        if not self.committed:
+            stored = {cell.name: cell.stored(self.folder) for cell in self.asked()}
+            options = ("--keep-runs",) if self.keep_runs else ()
+            place = ("--results", str(self.folder))
+            failed = compute("benchmarks.tables", missing(stored), self.jobs, *place, *options)
+        finished = self.finished()
+        self.tell("tables", tables(finished))
+        for name, figure in draw(finished).items():
+            save_figure(figure, self.pictures / f"{name}.png")
         complain(failed)
 
-    def missing(self) -> list[Cell]:
-        """List the cells asked for that have no file, seed by seed.
+    def asked(self) -> list[Cell]:
+        """List the cells asked for, seed by seed.
 
         Raises:
             E2CError: for a task or a method that there is not, or no seeds.
         """
-        if self.seeds < 1:
-            raise E2CError(f"--seeds is {self.seeds}; it must be at least 1.")
+        if not self.seeds:
+            raise E2CError("--seeds names none; give at least one.")
         tasks = tuple(TASKS) if self.tasks == ("all",) else self.tasks
         methods = METHODS if self.methods == ("all",) else self.methods
         _check_known("task", tasks, TASKS)
         _check_known("method", methods, METHODS)
-        asked = [
-            Cell(task, method, seed)
-            for seed in range(self.seeds)
+        return [
+            Cell(task, method, 0 if method in UNTRAINED else seed)
+            for seed in self.seeds
             for task in tasks
             for method in methods
-            if seed == 0 or method not in UNTRAINED
+            if seed == self.seeds[0] or method not in UNTRAINED
         ]
-        return [cell for cell in asked if not cell.path.exists()]
 
+    def finished(self) -> Finished:
+        """Read the finished cells of all known tasks and methods."""
+        found = {}
+        for task, method in itertools.product(TASKS, METHODS):
+            paths = (self.folder / "tables" / task / method).glob("seed*.json")
+            seeds = sorted(int(path.stem.removeprefix("seed")) for path in paths)
+            cells = {str(seed): Cell(task, method, seed).stored(self.folder) for seed in seeds}
+            if results := list(self.found(cells).values()):
+                found[task, method] = results
+        return found
 
-def _show(finished: Finished) -> None:
-    """Print the tables and write them; draw the figures."""
-    text = tables(finished)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_whole(RESULTS / "table.md", lambda aside: aside.write_text(text))
-    print(text, end="")
-    for name, figure in draw(finished).items():
-        save_figure(figure, DOCS / f"{name}.png")
+    def _compute(self, cell: Cell) -> None:
+        """Measure a cell and write its file; then its run folder has done its work."""
+        torch.set_num_threads(1)
+        measured = _measure_untrained(cell) if cell.method in UNTRAINED else _measure_model(cell)
+        about = {"env": TASKS[cell.task], "start_seed": START_SEED}
+        cell.stored(self.folder).keep({**vars(cell), **about, **measured})
+        if not self.keep_runs:
+            shutil.rmtree(cell.folder, ignore_errors=True)
 
 
 def _check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
@@ -222,20 +244,10 @@ def _check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
 # ---------------------------------------------------------------------------------------- measure
 
 
-def _compute(cell: Cell, keep_run: bool) -> None:
-    """Measure a cell and write its file; then its run folder has done its work."""
-    torch.set_num_threads(1)
-    measured = _measure_untrained(cell) if cell.method in UNTRAINED else _measure_model(cell)
-    about = {"env": TASKS[cell.task], "start_seed": START_SEED}
-    write_json(cell.path, {**vars(cell), **about, **measured, **provenance()})
-    if not keep_run:
-        shutil.rmtree(cell.folder, ignore_errors=True)
-
-
 def _measure_model(cell: Cell) -> dict[str, Any]:
     """Train a model, going on where its run stands, and evaluate it."""
-    config = preset(cell.method, TASKS[cell.task])
-    _train(Recipe(replace(config, evaluation=EvaluationConfig(0)), seed=cell.seed), cell.folder)
+    config = cell.config()
+    train(Recipe(replace(config, evaluation=EvaluationConfig(0)), seed=cell.seed), cell.folder)
     told, agent = json.loads((cell.folder / runs.SUMMARY).read_text()), load_agent(cell.folder)
     started = time.perf_counter()
     scores = _scores(cell.task, partial(_played_by_agent, agent))
@@ -248,12 +260,6 @@ def _measure_model(cell: Cell) -> dict[str, Any]:
         **scores,
         **({"latent_map": _latent_map(agent)} if cell.seed == 0 else {}),
     }
-
-
-def _train(recipe: Recipe, folder: Path) -> None:
-    """Train into ``folder``, unless that very run has ended there."""
-    if not (runs.finished(folder) and runs.read_recipe(folder / runs.CONFIG) == recipe):
-        run.train(recipe, folder)
 
 
 def _changed(config: Config) -> dict[str, Any]:
@@ -345,16 +351,6 @@ def _mechanics(env_id: str) -> Task:
 
 
 # ------------------------------------------------------------------------------------------- tell
-
-
-def read_finished() -> Finished:
-    """Read the finished cells of all known tasks and methods."""
-    found = {}
-    for task, method in itertools.product(TASKS, METHODS):
-        if paths := list((RESULTS / task / method).glob("seed*.json")):
-            cells = [json.loads(path.read_text()) for path in paths]
-            found[task, method] = sorted(cells, key=lambda cell: cell["seed"])
-    return found
 
 
 def tables(finished: Finished) -> str:

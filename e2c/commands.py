@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TextIO, TypeVar
@@ -166,7 +166,7 @@ class Train:
 
     def __call__(self) -> None:
         """Train and tell."""
-        recipe = without_environment(check_recipe(self._recipe()))
+        recipe = without_environment(check_recipe(self.recipe()))
         if recipe.config.env == recorded.RECORDING:
             _tell("The data are a recording without an environment: no own rounds, no evaluation.")
         recipes = [check_recipe(replace(recipe, seed=seed)) for seed in self.seeds]
@@ -183,7 +183,7 @@ class Train:
             )
             _tell(run.novelty.warning if run.novelty else None, sys.stderr)
 
-    def _recipe(self) -> Recipe:
+    def recipe(self) -> Recipe:
         """Return what was asked for, with the hashes of what is given as in the repeated run."""
         data = tuple(os.path.abspath(path) for path in self.data)
         goal = os.path.abspath(self.goal) if self.goal else ""
@@ -324,9 +324,9 @@ def export_command() -> NoReturn:
 
 def train_command() -> NoReturn:
     """``e2c-train`` and ``train.py``: train an agent."""
-    run_command(
-        lambda: _parse(Train, _starting_point)(), "Stopped; the same command goes on from here."
-    )
+    asked = sys.argv[1:]
+    stopped = "Stopped; the same command goes on from here."
+    run_command(lambda: _parse(Train, lambda: starting_point(asked))(), stopped)
 
 
 def evaluate_command() -> NoReturn:
@@ -350,14 +350,14 @@ def _parse(kind: Callable[..., T], default: Callable[[], Any] | None = None) -> 
     return tyro.cli(kind, config=(tyro.conf.FlagConversionOff,), **options)
 
 
-def _starting_point() -> Train:
+def starting_point(arguments: Sequence[str]) -> Train:
     """Look for what decides the other options' defaults first: the preset and task, or a file."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?")
     parser.add_argument("--env", nargs="?")
     parser.add_argument("--config", nargs="?", type=Path)
     parser.add_argument("--model.method", nargs="?", dest="method")
-    found: Any = parser.parse_known_args(sys.argv[1:])[0]
+    found: Any = parser.parse_known_args(arguments)[0]
     if found.config is None:
         name: Any = found.preset or "default"
         config = named(name, found.env or HEADLINE)

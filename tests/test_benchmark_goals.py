@@ -22,8 +22,8 @@ def test_every_controller_is_measured_told_and_written(
     monkeypatch.setattr(benchmark, "SETTLED", 3)
     with pytest.raises(E2CError, match=r"--starts is 0 and there are 1 --angles; give at least"):
         Goals(angles=(0.3,), starts=0)()
-    Goals(angles=(3.14, -0.3), starts=2, json=tmp_path / "out.json")()
-    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    Goals(angles=(3.14, -0.3), starts=2, results=tmp_path)()
+    found = json.loads((tmp_path / "goals.json").read_text(encoding="utf-8"))
     assert (found["env"], found["starts"], found["settled_steps"]) == (CONFIG.env, 2, 3)
     hanging, above = found["goals"]
     assert (hanging["angle"], above["angle"]) == (3.14, -0.3)

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import growth
+from benchmarks import growth, store
 from benchmarks.growth import AXES, MEMORY, Curve, Growth
 from e2c.errors import E2CError
-from e2c.files.whole import write_json
 
 TINY = {
     "frames": (270, 540),
@@ -25,8 +24,8 @@ TINY = {
 @pytest.fixture(autouse=True)
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results and pictures go to a temporary folder; sizes are tiny, and work is done once."""
-    for name in ("RESULTS", "DOCS"):
-        monkeypatch.setattr(growth, name, tmp_path / name.lower())
+    for name in ("COMMITTED", "MEASURED", "DOCS"):
+        monkeypatch.setattr(store, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()
     tiny = {name: dataclasses.replace(axis, sizes=TINY[name]) for name, axis in AXES.items()}
     monkeypatch.setattr(growth, "AXES", tiny)
@@ -34,11 +33,11 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def synthetic(axis: str, size: int, power: float) -> None:
+def synthetic(axis: str, size: int, power: float, committed: bool = True) -> None:
     """Write a cell as one that was measured would be, with a step that grows so."""
     seconds = {"step": 0.003 * size**power, "load": 0.5}
     content = {"axis": axis, "size": size, "seconds": seconds, "MiB": 2.0 * size}
-    write_json(growth.path(axis, size), content)
+    Growth(committed=committed).cells()[f"{axis}:{size}"].keep(content)
 
 
 # ----------------------------------------------------------------------------------------- measure
@@ -57,7 +56,7 @@ def synthetic(axis: str, size: int, power: float) -> None:
 def test_a_cell_holds_all_that_was_measured(axis: str, parts: list[str]) -> None:
     size = TINY[axis][1]
     Growth(cell=f"{axis}:{size}")()
-    found = json.loads(growth.path(axis, size).read_text("utf-8"))
+    found = json.loads((store.MEASURED / "growth" / axis / f"{size}.json").read_text("utf-8"))
     assert (found["axis"], found["size"]) == (axis, size)
     assert list(found["seconds"]) == parts
     assert all(seconds > 0 for seconds in found["seconds"].values())
@@ -85,25 +84,22 @@ def test_work_is_repeated_as_time_allows_and_the_least_is_taken(
     assert next(taken) == 0.01
 
 
-def test_a_finished_cell_is_measured_again_only_if_that_is_asked(
+def test_a_finished_cell_is_not_measured_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     computed: list[str] = []
 
-    def compute(module: str, names: Sequence[str], jobs: int) -> list[str]:
+    def compute(module: str, names: Sequence[str], jobs: int, *place: str) -> list[str]:
         assert (module, jobs) == ("benchmarks.growth", 1)
         computed.extend(names)
         return []
 
     monkeypatch.setattr(growth, "compute", compute)
-    synthetic("batch", 1, 1.0)
+    synthetic("batch", 1, 1.0, committed=False)
     Growth(axes=("latent", "batch"))()
     assert computed == ["latent:3", "latent:4", "batch:3"]
     computed.clear()
-    Growth(axes=("batch",), again=True)()
-    assert computed == ["batch:1", "batch:3"]
-    computed.clear()
-    Growth(draw_only=True)()
+    Growth(committed=True)()
     assert computed == []
 
 
@@ -112,7 +108,7 @@ def test_what_there_is_not_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
         Growth(axes=("colour",))()
     with pytest.raises(E2CError, match="There is no cell 'batch:2'; choose AXIS:SIZE, like frames"):
         Growth(cell="batch:2")()
-    monkeypatch.setattr(growth, "compute", lambda module, names, jobs: ["batch:1"])
+    monkeypatch.setattr(growth, "compute", lambda module, names, jobs, *place: ["batch:1"])
     with pytest.raises(E2CError, match="These cells failed: batch:1; run the command again"):
         Growth()()
 
@@ -129,22 +125,21 @@ def test_slopes_are_exponents() -> None:
 
 
 def test_what_grows_faster_than_linearly_is_named_but_for_the_latent_dimension(
-    places: Path, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for axis, power in {"frames": 1.0, "latent": 3.0, "horizon": 1.2, "pixels": 2.0}.items():
         for size in TINY[axis]:
             synthetic(axis, size, power)
     synthetic("batch", 1, 5.0)
-    Growth(draw_only=True)()
+    Growth(committed=True)()
     text = capsys.readouterr().out
     assert "Worse than linear, but for n: step by horizon T [steps].\n" in text
-    assert (growth.RESULTS / "table.md").read_text("utf-8") == text
     row = next(line for line in text.splitlines() if line.startswith("| pixels"))
     assert row == "| pixels in a frame | 64, 144 | step | 192 ms | 432 ms | 1.00 | 1.00 |"
     memory = next(line for line in text.splitlines() if f"| {MEMORY} |" in line)
     assert memory == "| frames in the data | 270, 540 | memory | 540 MiB | 1080 MiB | 1.00 | 1.00 |"
     assert "problems planned at once" not in text  # of which one cell is there
-    drawn = sorted(file.name for file in growth.DOCS.iterdir())
+    drawn = sorted(file.name for file in store.DOCS.iterdir())
     names = ("frames", "horizon", "latent", "pixels")
     assert drawn == [f"growth_{name}.png" for name in names]
 

@@ -104,8 +104,8 @@ def test_both_pendulums_are_measured_told_and_written(
         monkeypatch.setattr(type(pendulum), "sample_starts", near_the_top)
     monkeypatch.setattr(benchmark, "CASES", cases)
     monkeypatch.setattr(benchmark, "SETTLED", 3)
-    Optimum(starts=5, resolutions=(20, 40), json=tmp_path / "out.json")()
-    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    Optimum(starts=5, resolutions=(20, 40), results=tmp_path)()
+    found = json.loads((tmp_path / "optimum.json").read_text(encoding="utf-8"))
     assert (found["starts"], found["settled_steps"]) == (5, 3)
     assert list(found["pendulums"]) == ["headline", "dm_control"]
     for row in found["pendulums"].values():

@@ -124,8 +124,8 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_peer_is_one_sentence_and_the_others_are_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Peers(repetitions=2, json=tmp_path / "out.json")()
-    found = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    Peers(repetitions=2, results=tmp_path)()
+    found = json.loads((tmp_path / "peers.json").read_text("utf-8"))
     told = capsys.readouterr()
     assert told.err == (
         "not_there is not installed, so these are left out: lost, gone; "

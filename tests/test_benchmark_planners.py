@@ -24,8 +24,8 @@ def test_every_planner_is_measured_told_and_written(
     monkeypatch.setattr(benchmark, "TRAINED", tmp_path / "run")
     with pytest.raises(E2CError, match=r"--starts is 0; it must be at least 1[.]"):
         Planners(starts=0)()
-    Planners(starts=2, json=tmp_path / "out.json")()
-    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    Planners(starts=2, results=tmp_path)()
+    found = json.loads((tmp_path / "planners.json").read_text(encoding="utf-8"))
     assert (found["env"], found["starts"]) == (CONFIG.env, 2)
     assert found["machine"]["torch_threads"] == 1
     assert found["planners"].keys() == PLANNERS.keys()

@@ -21,7 +21,7 @@ def test_every_figure_is_measured_and_written(
     shorten_episodes(monkeypatch, WARM_UP + 3)
     leave_figures_undrawn(monkeypatch)
     train(Recipe(CONFIG), tmp_path / "runs" / "tiny")
-    Speed(json=Path("out/speed.json"), episodes=1, batch=2, training_steps=2)()
+    Speed(results=Path("out"), episodes=1, batch=2, training_steps=2)()
     figures = json.loads(Path("out/speed.json").read_text(encoding="utf-8"))
     assert figures["run"] == "runs/tiny"
     assert figures["machine"]["torch_threads"] == 1

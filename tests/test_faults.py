@@ -99,14 +99,14 @@ def test_the_command_counts_writes_and_complains(
     good, bad = Outcome(True, True, {"blind": 1200}), Outcome(True, False, {})
     found = [(Fault("a frame is black", 0, 1), good), (Fault("cost is inf", 0, 1), good)]
     monkeypatch.setattr(benchmarks.faults, "strike", lambda *counts: found)
-    Faults(json=tmp_path / "out" / "faults.json")()
+    Faults(results=tmp_path / "out")()
     written = json.loads((tmp_path / "out" / "faults.json").read_text())
     assert (written["struck"], written["met"]) == (2, 2)
     assert "versions" in written
     assert "| a frame is black | 1 | 1 | blind 1,200 |" in capsys.readouterr().out
     found.append((Fault("cost is inf", 5, 1), bad))
     with pytest.raises(E2CError, match="Of 3 faults 2 were met; look at: cost is inf"):
-        Faults()()
+        Faults(results=tmp_path)()
 
 
 def test_only_what_is_finite_may_go_untold() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import CONFIG, ROOT, python, shorten_episodes
 
-from benchmarks import cells, figures, published, tables
+from benchmarks import cells, figures, published, store, tables
 from benchmarks.published import Share
 from benchmarks.tables import Cell, Tables
 from e2c.control.base import make_world, problem_spec, rollout
@@ -34,9 +34,10 @@ MODEL = "paper"
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results, runs and pictures go to a temporary folder."""
-    for name in ("RESULTS", "RUNS", "DOCS"):
-        monkeypatch.setattr(tables, name, tmp_path / name.lower())
-    tables.DOCS.mkdir()
+    monkeypatch.setattr(tables, "RUNS", tmp_path / "runs")
+    for name in ("COMMITTED", "MEASURED", "DOCS"):
+        monkeypatch.setattr(store, name, tmp_path / name.lower())
+    store.DOCS.mkdir()
     return tmp_path
 
 
@@ -84,8 +85,12 @@ def measure(monkeypatch: pytest.MonkeyPatch, computer: Computer, **options: Any)
 
 
 def content(cell: Cell) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(cell.path.read_text())
+    found: dict[str, Any] = json.loads(path_of(cell).read_text())
     return found
+
+
+def path_of(cell: Cell) -> Path:
+    return cell.stored(store.MEASURED).path
 
 
 # --------------------------------------------------------------------------------------- measure
@@ -185,15 +190,19 @@ def test_repeats_have_the_models_starts_and_the_first_has_their_noise(
 def test_a_stopped_benchmark_goes_on_and_computes_nothing_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options: dict[str, Any] = {"tasks": ("planar", "reach"), "methods": ("zero", MODEL), "seeds": 2}
+    options: dict[str, Any] = {
+        "tasks": ("planar", "reach"),
+        "methods": ("zero", MODEL),
+        "seeds": (0, 1),
+    }
     with pytest.raises(KeyboardInterrupt):
         measure(monkeypatch, Computer(stopped_after=3), **options)
-    first = Cell("planar", MODEL, 0).path.read_bytes()
+    first = path_of(Cell("planar", MODEL, 0)).read_bytes()
     again = measure(monkeypatch, Computer(), **options)
     assert again == [f"reach:{MODEL}:0", f"planar:{MODEL}:1", f"reach:{MODEL}:1"]
-    assert Cell("planar", MODEL, 0).path.read_bytes() == first
+    assert path_of(Cell("planar", MODEL, 0)).read_bytes() == first
     assert measure(monkeypatch, Computer(), **options) == []
-    assert measure(monkeypatch, Computer(), draw_only=True) == []
+    assert measure(monkeypatch, Computer(), committed=True) == []
 
 
 @pytest.mark.usefixtures("small")
@@ -205,7 +214,7 @@ def test_a_cell_that_was_killed_while_it_was_evaluated_is_not_trained_again(
         patch.setattr(tables, "_scores", lambda task, play: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             Tables(cell=cell.name)()
-    assert not cell.path.exists()
+    assert not path_of(cell).exists()
     monkeypatch.setattr(run, "train", lambda *recipe: pytest.fail("trained again"))
     Tables(cell=cell.name)()
     assert content(cell)["steps"] == 6 + 4
@@ -213,13 +222,13 @@ def test_a_cell_that_was_killed_while_it_was_evaluated_is_not_trained_again(
 
 @pytest.mark.usefixtures("places")
 def test_cells_are_taken_seed_by_seed_and_rows_without_training_once() -> None:
-    asked = Tables(tasks=("arm", "planar"), methods=("oracle", MODEL), seeds=2).missing()
+    asked = Tables(tasks=("arm", "planar"), methods=("oracle", MODEL), seeds=(0, 1)).asked()
     assert [cell.name for cell in asked] == [
         *("arm:oracle:0", f"arm:{MODEL}:0", "planar:oracle:0", f"planar:{MODEL}:0"),
         *(f"arm:{MODEL}:1", f"planar:{MODEL}:1"),
     ]
     everything = len(tables.TASKS) * (len(tables.UNTRAINED) + 10 * len(PRESETS))
-    assert len(Tables().missing()) == everything
+    assert len(Tables().asked()) == everything
 
 
 @pytest.mark.parametrize(
@@ -231,7 +240,7 @@ def test_cells_are_taken_seed_by_seed_and_rows_without_training_once() -> None:
         ({"cell": "planar:orakel:0"}, "There is no method 'orakel'; did you mean oracle[?]"),
         ({"cell": "planar:default"}, "--cell is 'planar:default'; it must be TASK:METHOD:SEED"),
         ({"cell": "planar:default:-1"}, "it must be TASK:METHOD:SEED, like planar:default:0[.]"),
-        ({"seeds": 0}, "--seeds is 0; it must be at least 1[.]"),
+        ({"seeds": ()}, "--seeds names none; give at least one[.]"),
         ({"jobs": 0, "methods": ("zero",)}, "--jobs is 0; it must be at least 1[.]"),
     ],
 )
@@ -322,7 +331,7 @@ def synthetic(task: str, method: str, seed: int, share: float) -> None:
             "open_loop_error": [0.125 * (seed + 1) ** 2, 0.25, 0.5],
             "latent_map": {"points": np.hypot(states, 1).tolist(), "states": states.tolist()},
         }
-    write_json(Cell(task, method, seed).path, found)
+    write_json(Cell(task, method, seed).stored(store.COMMITTED).path, found)
 
 
 def rows(text: str) -> dict[str, dict[str, list[str]]]:
@@ -353,9 +362,8 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
     for seed, share in enumerate((0.5, 0.7)):
         synthetic("balance", MODEL, seed, share)
     synthetic("planar", "random", 0, 0.125)
-    Tables(draw_only=True)()
-    text = (tables.RESULTS / "table.md").read_text()
-    assert capsys.readouterr().out == text
+    Tables(committed=True)()
+    text = capsys.readouterr().out
     scored, reached, settled, _, costs = rows(text).values()
     names = list(tables.SCORED)
     assert scored[""] == names
@@ -378,7 +386,7 @@ def test_published_figures_stand_beside_the_measured() -> None:
     synthetic("cart_pole", "oracle", 0, 1.0)
     synthetic("cart_pole", "e2c", 0, 0.5)
     synthetic("cart_pole", "e2c", 1, 0.25)
-    scored, noisy, _, trials, _ = rows(tables.tables(tables.read_finished())).values()
+    scored, noisy, _, trials, _ = rows(tables.tables(Tables(committed=True).finished())).values()
     assert "**50.0**<br>PCC/PC3: 56.6 ± 3.15 (10, best 75.5)" in scored["pcc"]
     assert "**50.0** ± 0.0 (2, best 50.0)<br>RCE: 85" in noisy["e2c"]
     tried = dict(zip(trials[""], trials["e2c"], strict=True))
@@ -414,11 +422,11 @@ def test_what_was_measured_is_drawn() -> None:
         for method in ("e2c", "pcc", MODEL):
             for seed in range(1 if method == MODEL else 3):
                 synthetic(task, method, seed, 0.25 * (seed + 1))
-    Tables(draw_only=True)()
-    assert {path.name for path in tables.DOCS.iterdir()} == {
+    Tables(committed=True)()
+    assert {path.name for path in store.DOCS.iterdir()} == {
         f"tables_{name}.png" for name in ("scores", "noise", "open_loop", "latents")
     }
-    drawn = tables.draw(tables.read_finished())
+    drawn = tables.draw(Tables(committed=True).finished())
     scores = {axes.get_title("left"): axes for axes in drawn["tables_scores"].axes}
     assert set(scores) == {"planar", "balance", "balance, perturbed", "swing_up", ""}
     ticks = [label.get_text() for label in scores["swing_up"].get_yticklabels()]

@@ -91,7 +91,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _end_with_the_first() -> None:
+def end_with_the_first() -> None:
     """Wait until the first process closes its end, or is gone; then end at once."""
     os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -103,7 +103,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.path[:] = pickle.load(sys.stdin.buffer)
         call = pickle.load(sys.stdin.buffer)
-        threading.Thread(target=_end_with_the_first, daemon=True).start()
+        threading.Thread(target=end_with_the_first, daemon=True).start()
         pickle.dump(call(), answer)
 
 

@@ -86,18 +86,21 @@ def read_recipe(path: Path) -> Recipe:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
-    """Make a run folder, or take it up again, and keep every other process off it meanwhile.
+def locked(folder: Path, wait: bool = False) -> Iterator[Path]:
+    """Make a folder, and keep every other process off it meanwhile; yields the lock's file.
+
+    Args:
+        folder: to be worked on.
+        wait: whether to wait until no other process works on it.
 
     Raises:
-        E2CError: when another process works on it, it holds the run of another recipe, or the run
-            in it has ended.
+        E2CError: when another process works on it, and nobody is to wait.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock_file = folder / LOCK
     with lock_file.open("a+", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             raise E2CError(
@@ -107,6 +110,18 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
+        yield lock_file
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """Make a run folder, or take it up again, and keep every other process off it meanwhile.
+
+    Raises:
+        E2CError: when another process works on it, it holds the run of another recipe, or the run
+            in it has ended.
+    """
+    with locked(folder) as lock_file:
         _check_recipe_of(folder, recipe)
         sweep(folder)
         if finished(folder):

@@ -50,7 +50,7 @@ def _run_page(run: Run) -> str:
     names = _names([run.folder])
     pngs = [("image/png", content) for content in run.pictures.values()]
     film, *pictures = _embedded([("video/mp4", run.film), *pngs])
-    return _render(
+    return render(
         "run.html",
         run=run,
         name=names[0],
@@ -94,7 +94,7 @@ def _evaluated(run: Run) -> dict[str, Any]:
 def _comparison_page(found: Sequence[Run]) -> str:
     """Lay out the page that compares runs."""
     names = _names([run.folder for run in found])
-    return _render(
+    return render(
         "comparison.html",
         names=names,
         films=_embedded([("video/mp4", run.film) for run in found]),
@@ -143,8 +143,8 @@ def _data_uri(kind: str, content: bytes) -> Markup:
     return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
 
 
-def _render(template: str, **context: Any) -> str:
-    """Fill in a template; whatever is not `Markup` is shown as plain text."""
+def render(template: str, **context: Any) -> str:
+    """Fill in a template of this package; whatever is not `Markup` is shown as plain text."""
     templates = Environment(
         loader=PackageLoader("e2c.report"),
         autoescape=True,

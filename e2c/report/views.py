@@ -168,10 +168,10 @@ def own_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
 
 
 def _lines(runs: Sequence[Run], names: Sequence[str], x: str, y: str) -> list[Line]:
-    """Collect the metric ``y`` over ``x`` of the runs that recorded it."""
-    lines = []
-    for number, (run, name) in enumerate(zip(runs, names, strict=True)):
-        rows = [row for row in run.metrics if x in row and y in row]
+    """Collect the metric ``y`` over ``x`` of the runs that recorded it; a name has one look."""
+    lines, numbers = [], {name: number for number, name in enumerate(dict.fromkeys(names))}
+    for run, name in zip(runs, names, strict=True):
+        rows, number = [row for row in run.metrics if x in row and y in row], numbers[name]
         if rows:
             lines.append(Line(name, [row[x] for row in rows], [row[y] for row in rows], number))
     return lines

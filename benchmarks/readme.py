@@ -1,0 +1,116 @@
+"""What README and reliability page say was measured, written from results.
+
+A test compares these lines with the pages, so no number stands there that has no result file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.published import TIME_IN_GOAL, Share
+from benchmarks.store import COMMITTED, read
+
+HELD = 0.3
+"""Goals up to this angle from upright are beside it [rad]; the motor can hold the rod there."""
+NUMBERS = {4: "four", 5: "five", 6: "six", 10: "ten"}
+
+
+def rows(results: Path = COMMITTED) -> Iterator[str]:
+    """Yield the rows of README's table that hold measured numbers, as Markdown.
+
+    Args:
+        results: folder of results.
+
+    Raises:
+        E2CError: when a result is not there.
+    """
+    models, oracle = _all(results / "swing_up", "default_seed*"), _swing_up_oracle(results)
+    (starts,) = {len(cell["episodes"]) for cell in models}
+    yield (
+        f"| swing-up, {NUMBERS[len(models)]} seeds, {starts} starts each | {_success(models)} "
+        "| `python -m benchmarks.swing_up` |"
+    )
+    yield (
+        "| swing-up, share of steps in the goal: agent, oracle "
+        f"| {_mean(models, 'time_in_goal'):.3f}, {oracle['time_in_goal']:.3f} "
+        "| `python -m benchmarks.swing_up --rows all` |"
+    )
+    models = _all(results / "any_pixels", "[0-9]*")
+    (starts,) = {len(cell["episodes"]) for cell in models}
+    (transitions,) = {cell["transitions"] for cell in models}
+    yield (
+        f"| Gymnasium's `Pendulum-v1` from its own pictures, {transitions:,} transitions, "
+        f"{NUMBERS[len(models)]} seeds, {starts} starts each | {_success(models, '.0%')} "
+        "| `python -m benchmarks.any_pixels` |"
+    )
+    yield (
+        f"| pictures of other goals, up to {HELD} rad beside upright, without training anew: mean "
+        f"distance at the end | below {_farthest(results):.3f} rad | `python -m benchmarks.goals` |"
+    )
+    arm = _all(results / "tables" / "arm" / "default", "seed*")
+    ours, published = Share.of([cell["time_in_goal"] for cell in arm]), TIME_IN_GOAL["arm", "pc3"]
+    yield (
+        f"| three-link arm, share of steps in the goal, {NUMBERS[len(arm)]} models "
+        f"| {ours.mean:.1f} ± {ours.error:.1f}% (best published mean: {published.mean:.1f} ± "
+        f"{published.error:.1f}%) | `python -m benchmarks.tables` |"
+    )
+    cases = _all(results / "kills", "case_*")
+    yield (
+        "| runs killed at random moments, then continued: files equal to those of an undisturbed "
+        f"run | {_identical(cases)} of {len(cases)} | `python -m benchmarks.kills` |"
+    )
+    broken = read(results / "mutations.json")
+    yield (
+        "| broken files and command lines that are neither accepted nor refused in one sentence "
+        f"| {len(broken['faults'])} of {broken['count']:,} | `python -m benchmarks.mutations` |"
+    )
+
+
+def reliability(results: Path = COMMITTED) -> Iterator[str]:
+    """Yield measured cells of the table of reliability, with their commands, as Markdown."""
+    cases = _all(results / "kills", "case_*")
+    kills = sum(kill["status"] == -9 for case in cases for kill in case["kills"])
+    yield (
+        f"| {_identical(cases)} of {len(cases)} runs, {kills} kills "
+        "| `python -m benchmarks.kills` |"
+    )
+    broken = read(results / "mutations.json")
+    yield (
+        f"| {broken['count']:,} inputs, {len(broken['faults'])} faults "
+        "| `python -m benchmarks.mutations` |"
+    )
+    share = read(results / "overhead.json")["share"]
+    yield f"| {share:.1%} of training time | `python -m benchmarks.overhead` |"
+
+
+def _all(folder: Path, pattern: str) -> list[dict[str, Any]]:
+    return [read(path) for path in sorted(folder.glob(f"{pattern}.json"))]
+
+
+def _swing_up_oracle(results: Path) -> dict[str, Any]:
+    return read(results / "swing_up" / "oracle_seed0.json")
+
+
+def _identical(cases: list[dict[str, Any]]) -> int:
+    return sum(case["identical"] for case in cases)
+
+
+def _mean(cells: list[dict[str, Any]], score: str) -> float:
+    return float(np.mean([cell[score] for cell in cells]))
+
+
+def _success(cells: list[dict[str, Any]], form: str = ".1%") -> str:
+    worst = min(cell["success_rate"] for cell in cells)
+    return f"success {_mean(cells, 'success_rate'):{form}}; the worst seed {worst:.0%}"
+
+
+def _farthest(results: Path) -> float:
+    """Return the largest mean distance of the agent from a goal beside upright, rounded up."""
+    goals = read(results / "goals.json")["goals"]
+    beside = [row for row in goals if 0 < abs(row["angle"]) <= HELD]
+    return math.ceil(1000 * max(row["agent"]["mean_distance"] for row in beside)) / 1000

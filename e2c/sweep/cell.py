@@ -1,0 +1,83 @@
+"""One cell of a sweep: an ordinary run, in a process of its own that ends with who started it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+from e2c.errors import run_command
+from e2c.files import runs
+from e2c.files.meanwhile import end_with_the_first
+from e2c.files.tracking import WandbMode
+from e2c.learning import run
+
+ATTEMPTS = 3
+"""A cell whose process is killed goes on in another, at most so often."""
+Process = subprocess.Popen[bytes]
+
+
+def compute(
+    folder: Path, threads: int, wandb: WandbMode, began: Callable[[Process], Any] = lambda _: None
+) -> str:
+    """Let the run in a folder go on to its end.
+
+    Args:
+        folder: run folder with a ``config.yaml``.
+        threads: that the run uses.
+        wandb: whether it reports to wandb too, in the group of the sweep.
+        began: is told of every process that begins.
+
+    Returns:
+        Why it failed, in a sentence; nothing where the run has ended.
+    """
+    group = folder.parent.parent.name
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "WANDB_RUN_GROUP": group,
+    }
+    command = [sys.executable, "-P", "-m", __name__, str(folder), wandb]
+    for _ in range(ATTEMPTS):
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,  # its end is the end of the process
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+        ) as process:
+            began(process)
+            assert process.stderr is not None
+            said = process.stderr.read().decode(errors="replace").strip()
+            status = process.wait()
+        if status >= 0:
+            break
+    if status == 0:
+        return ""
+    last = said.splitlines()[-1].removeprefix("e2c: ") if said else ""
+    return last if status > 0 and last else f"Its process ended with status {status}."
+
+
+def main() -> None:
+    """Train the run folder that the command line names."""
+    threading.Thread(target=end_with_the_first, daemon=True).start()
+    folder, wandb = Path(sys.argv[1]), sys.argv[2]
+    mode = next(mode for mode in get_args(WandbMode) if mode == wandb)
+    run_command(lambda: _train(folder, mode))
+
+
+def _train(folder: Path, wandb: WandbMode) -> None:
+    """Let the run go on, once a process that was lost has let go of it, and may have ended it."""
+    recipe = runs.read_recipe(folder / runs.CONFIG)
+    with runs.locked(folder, wait=True):
+        ended = runs.finished(folder)
+    if not ended:
+        run.train(recipe, folder, wandb)
+
+
+if __name__ == "__main__":
+    main()

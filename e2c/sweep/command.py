@@ -1,0 +1,116 @@
+"""``e2c-sweep``: a grid of runs by one command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import numpy as np
+import tyro
+
+from e2c.commands import Train, starting_point
+from e2c.config import Recipe, check_recipe
+from e2c.errors import E2CError, run_command
+from e2c.evaluation.intervals import interquartile_mean, interval
+from e2c.files import runs
+from e2c.files.meanwhile import cores
+from e2c.files.tracking import WandbMode
+from e2c.files.untrusted import one_line
+from e2c.learning.collect import find_task, without_environment
+from e2c.options import check_ranges, flag, option
+from e2c.report.sweep import write_sweep_report
+from e2c.sweep.engines import Asked, Engine, Processes, Ray
+from e2c.sweep.grid import Point, parse, points
+from e2c.sweep.run import Cell, begin, cells_of, compute, scores
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Train every combination of options with several values: presets, tasks, seeds, anything.
+
+    Options that are not listed here are those of e2c-train, each with one value or several. A list
+    is joined by commas (--model.encoder-hidden 64,64). The same command goes on with a sweep that
+    was interrupted, and tries again what failed; with more values it grows.
+
+    Example: e2c-sweep --preset default pcc --env E2C/Planar-v0 --seed 0:10
+    --optimiser.steps 5000 10000 --out sweeps/planar
+    """
+
+    out: Path
+    """Folder of the sweep: a run folder for each cell, and report.html."""
+    engine: Literal["processes", "ray"] = "processes"
+    """Who computes the cells: processes of this machine, or Ray (e2c[ray])."""
+    address: str = ""
+    """Ray cluster to join: HOST:PORT, or auto for the one of this machine; left out, one is
+    started. Its nodes share the folder."""
+    jobs: int | None = option(None, 1, 10_000)
+    """Cells computed at the same time by processes; left out, one for each core."""
+    gpus: float = option(0.0, 0, 64)
+    """GPUs of a cell with Ray: 0.5 where two cells share one."""
+    wandb: WandbMode = "off"
+    """Report to wandb too, in a group of the folder's name."""
+
+
+def sweep_command() -> NoReturn:
+    """``e2c-sweep``: train a grid of runs."""
+    run_command(_sweep, "Stopped; the same command goes on from here.")
+
+
+def _sweep() -> None:
+    """Parse the command line, compute, tell and report."""
+    options: tuple[Sweep, list[str]] = tyro.cli(
+        Sweep, config=(tyro.conf.FlagConversionOff,), return_unknown_args=True
+    )
+    sweep, words = check_ranges(options[0], flag), options[1]
+    axes, engine = parse(words), _engine(sweep)
+    cells = cells_of(points(axes), sweep.out, _recipe)
+    asked = Asked(max(cell.recipe.threads for cell in cells), sweep.gpus, sweep.wandb)
+    with runs.locked(sweep.out):
+        begin(sweep.out, axes, cells)
+        failed = compute(cells, engine, asked)
+        _tell(sweep.out / runs.REPORT, cells, failed)
+    if failed:
+        raise E2CError(
+            f"{len(failed)} of {len(cells)} cells failed, told above and in "
+            f"{sweep.out / runs.REPORT}; the same command tries them again."
+        )
+
+
+def _engine(sweep: Sweep) -> Engine:
+    if sweep.engine == "ray":
+        return Ray(sweep.address)
+    if sweep.address:
+        raise E2CError("--address is of a Ray cluster; give --engine ray with it.")
+    return Processes(sweep.jobs or cores())
+
+
+def _recipe(point: Point) -> Recipe:
+    """Return what a point asks for, as training reads the same words.
+
+    Raises:
+        E2CError: for a world or a value that there is not.
+    """
+    default = starting_point(point.arguments)
+    words = [*point.arguments, "--out", "."]
+    train: Train = tyro.cli(
+        Train, args=words, default=default, config=(tyro.conf.FlagConversionOff,)
+    )
+    recipe = without_environment(check_recipe(train.recipe()))
+    find_task(recipe)
+    return recipe
+
+
+def _tell(report: Path, cells: Sequence[Cell], failed: Mapping[str, str]) -> None:
+    """Print the scores of the methods, and write the report."""
+    found = scores(cells)
+    for method, tasks in found.items():
+        every = np.concatenate([*map(np.asarray, tasks.values())])
+        low, high = interval(tasks, interquartile_mean)
+        middle = f"{interquartile_mean(every):.3g} [{low:.3g}, {high:.3g}]"
+        line = f"{method}: interquartile mean {middle} of {len(every)} runs, "
+        print(one_line(f"{line}worst {every.min():.3g}, best {every.max():.3g}"))
+    ended = [(cell.point.method, cell.folder) for cell in cells if runs.finished(cell.folder)]
+    write_sweep_report(report, ended, found, failed, len(cells))
+    print(one_line(f"written: {report}"))

@@ -1,0 +1,162 @@
+"""A sweep: every cell of a grid is a run folder; what has ended is never computed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from e2c.config import Recipe
+from e2c.errors import E2CError
+from e2c.files import runs
+from e2c.files.tracking import Progress, tell
+from e2c.files.untrusted import Shape, brief, conform, parse_json, shown
+from e2c.files.whole import write_json
+from e2c.sweep.engines import Asked, Engine
+from e2c.sweep.grid import ALWAYS_TOLD, SEED, Axis, Point
+
+GRID = "grid.json"
+"""File of a sweep's folder that says what it is made of."""
+SHAPE: Shape = {str: [str]}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a sweep.
+
+    Attributes:
+        point: its place in the grid.
+        recipe: that decides its run.
+        folder: of its run.
+    """
+
+    point: Point
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """What it is called in what is told."""
+        return self.point.folder
+
+    def score(self) -> float | None:
+        """Return the time in the goal of its evaluation, or else the mean return, once it ended."""
+        path = self.folder / runs.EVALUATION
+        found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        score: float | None = found.get("time_in_goal", found.get("return_mean"))
+        return score
+
+
+def cells_of(points: Sequence[Point], out: Path, recipe: Callable[[Point], Recipe]) -> list[Cell]:
+    """Return the cells of a grid.
+
+    Args:
+        points: of the grid.
+        out: folder of the sweep.
+        recipe: returns that of a point; it is asked once for all seeds of one place.
+    """
+    recipes: dict[object, Recipe] = {}
+    for point in points:
+        if point.values not in recipes:
+            recipes[point.values] = recipe(point)
+    return [
+        Cell(point, replace(recipes[point.values], seed=point.seed), out / point.folder)
+        for point in points
+    ]
+
+
+def begin(out: Path, axes: Sequence[Axis], cells: Sequence[Cell]) -> None:
+    """Make the folder of a sweep, or see that it holds this one; values may have been added.
+
+    Args:
+        out: folder of the sweep, which this process has locked.
+        axes: of the grid.
+        cells: whose folders get their ``config.yaml``.
+
+    Raises:
+        E2CError: when the folder holds another sweep, or a cell's the run of another recipe.
+    """
+    asked = {axis.name: list(axis.values) for axis in axes}
+    if (out / GRID).exists():
+        _check_same(out, asked)
+    elif others := [path.name for path in out.iterdir() if path.name != runs.LOCK]:
+        raise E2CError(f"{out} holds other files ({shown(others[0])}); choose another --out.")
+    write_json(out / GRID, asked)
+    for cell in cells:
+        if not (cell.folder / runs.CONFIG).exists():
+            cell.folder.mkdir(parents=True, exist_ok=True)
+            runs.write_recipe(cell.folder, cell.recipe)
+        elif told := runs.differences(cell.folder, cell.recipe):
+            raise E2CError(
+                f"{cell.folder} holds the run of another recipe ({', '.join(told[:3])}); choose "
+                "another --out, or remove it."
+            )
+
+
+def _check_same(out: Path, asked: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a folder whose grid has other options, or values that are not asked for."""
+    try:
+        there: Mapping[str, Sequence[str]] = conform(parse_json((out / GRID).read_bytes()), SHAPE)
+    except ValueError as error:
+        raise E2CError(
+            f"{out / GRID} is damaged ({shown(error)}); choose another --out, or remove the sweep."
+        ) from None
+    for name in there.keys() | asked.keys():
+        before, now = (list(grid.get(name, ())) for grid in (there, asked))
+        grown = len(before) == 1 < len(now) and name not in (*ALWAYS_TOLD, SEED)
+        if not before or not set(before) <= set(now) or grown:
+            raise E2CError(
+                f"{out} holds another sweep (--{shown(name)} is {brief(before)} there, not "
+                f"{brief(now)}); choose another --out, or give its options with all their values; "
+                "where there are several, more may be added."
+            )
+
+
+def compute(cells: Sequence[Cell], engine: Engine, asked: Asked) -> dict[str, str]:
+    """Let the cells that have not ended go on, and tell how far the sweep is.
+
+    Args:
+        cells: of the sweep.
+        engine: that computes them.
+        asked: what each is computed with.
+
+    Returns:
+        The names of the cells that failed, each with its reason.
+    """
+    waiting = {cell.folder: cell for cell in cells if not runs.finished(cell.folder)}
+    ended = [cell for cell in cells if cell.folder not in waiting]
+    failed: dict[str, str] = {}
+    if not waiting:
+        return failed
+    with Progress("sweep", len(cells), "cells", begun=len(ended)) as progress:
+        for folder, reason in engine.run(list(waiting), asked):
+            cell = waiting[folder]
+            if reason:
+                failed[cell.name] = reason
+                tell(f"{cell.name} failed: {reason}")
+            else:
+                ended.append(cell)
+            progress(len(ended) + len(failed), _so_far(ended, len(failed)))
+    return failed
+
+
+def _so_far(ended: Sequence[Cell], failed: int) -> str:
+    """Say which of the cells that have ended is the best and which the worst."""
+    scores = {cell.name: score for cell in ended if (score := cell.score()) is not None}
+    told = [f"{failed} failed"] if failed else []
+    if scores:
+        best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
+        told += [f"best {scores[best]:.3g} {best}", f"worst {scores[worst]:.3g} {worst}"]
+    return "  ".join(told)
+
+
+def scores(cells: Sequence[Cell]) -> dict[str, dict[str, list[float]]]:
+    """Return the scores of the cells that have ended: method -> task -> one for each seed."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for cell in cells:
+        score = cell.score() if runs.finished(cell.folder) else None
+        if score is not None:
+            tasks = found.setdefault(cell.point.method, {})
+            tasks.setdefault(cell.point.task or cell.recipe.config.env, []).append(score)
+    return found
