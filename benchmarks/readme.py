@@ -17,7 +17,9 @@ from benchmarks.store import COMMITTED, read
 
 HELD = 0.3
 """Goals up to this angle from upright are beside it [rad]; the motor can hold the rod there."""
-NUMBERS = {4: "four", 5: "five", 6: "six", 10: "ten"}
+LEAST, BUDGETS = 2000, (500, 1000, 5000)
+"""Transitions of the default, and of the rows of other budgets."""
+NUMBERS = {3: "three", 4: "four", 5: "five", 6: "six", 10: "ten"}
 
 
 def rows(results: Path = COMMITTED) -> Iterator[str]:
@@ -32,9 +34,10 @@ def rows(results: Path = COMMITTED) -> Iterator[str]:
     models, oracle = _all(results / "swing_up", "default_seed*"), _swing_up_oracle(results)
     (starts,) = {len(cell["episodes"]) for cell in models}
     yield (
-        f"| swing-up, {NUMBERS[len(models)]} seeds, {starts} starts each | {_success(models)} "
-        "| `python -m benchmarks.swing_up` |"
+        f"| swing-up from {LEAST:,} transitions, {NUMBERS[len(models)]} seeds, {starts} starts "
+        f"each | {_success(models)} | `python -m benchmarks.swing_up` |"
     )
+    yield from _budgets(results / "swing_up")
     yield (
         "| swing-up, share of steps in the goal: agent, oracle "
         f"| {_mean(models, 'time_in_goal'):.3f}, {oracle['time_in_goal']:.3f} "
@@ -86,6 +89,18 @@ def reliability(results: Path = COMMITTED) -> Iterator[str]:
     )
     share = read(results / "overhead.json")["share"]
     yield f"| {share:.1%} of training time | `python -m benchmarks.overhead` |"
+
+
+def _budgets(folder: Path) -> Iterator[str]:
+    """Yield how success depends on the transitions, where all were measured."""
+    curve = [_all(folder, f"{budget}_seed*") for budget in BUDGETS]
+    (count,) = {len(models) for models in curve}
+    told = ", ".join(f"{_mean(models, 'success_rate'):.0%}" for models in curve)
+    budgets = ", ".join(f"{budget:,}" for budget in BUDGETS)
+    yield (
+        f"| the same from {budgets} transitions, {NUMBERS[count]} seeds each | success {told} "
+        f"| `python -m benchmarks.swing_up --rows {' '.join(map(str, BUDGETS))}` |"
+    )
 
 
 def _all(folder: Path, pattern: str) -> list[dict[str, Any]]:

@@ -217,7 +217,12 @@ def test_a_siamese_encoder_sees_all_planes_with_the_same_weights(
     torch.testing.assert_close(encoder.features(seen), encoder.planes(torch.cat(told, -1)))
 
 
-def test_a_siamese_encoder_needs_a_width_for_each_of_its_networks() -> None:
-    config = dataclasses.replace(MODEL, encoder_hidden=(9,))
-    with pytest.raises(E2CError, match=r"^model\.encoder_hidden is \(9,\); .* at least two widths"):
-        SiameseEncoder(SHAPES[0], config)
+def test_a_single_width_is_that_of_both_networks_of_a_siamese_encoder() -> None:
+    one, two = (dataclasses.replace(MODEL, encoder_hidden=widths) for widths in [(9,), (9, 9)])
+    shapes = [
+        [value.shape for value in SiameseEncoder(SHAPES[0], config).state_dict().values()]
+        for config in (one, two)
+    ]
+    assert shapes[0] == shapes[1]
+    with pytest.raises(E2CError, match=r"^model\.encoder_hidden is empty; it must hold at least"):
+        SiameseEncoder(SHAPES[0], dataclasses.replace(MODEL, encoder_hidden=()))

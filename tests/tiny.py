@@ -43,6 +43,7 @@ ONE_CONTROL = dataclasses.replace(SPEC, control_low=(-2.0,), control_high=(2.0,)
 
 MODEL = ModelConfig(
     latent_dim=4,
+    encoder="mlp",
     encoder_hidden=(16, 15),
     decoder_hidden=(14, 16),
     transition_hidden=(13,),
@@ -52,20 +53,37 @@ MODEL = ModelConfig(
 CONFIG = Config(
     model=dataclasses.replace(MODEL, latent_dim=3, pool=2, view="plain"),
     objective=ObjectiveConfig(horizon=3, targets=2),
-    optimiser=OptimiserConfig(steps=6, steps_per_round=4, batch_size=5, blur=0.0, sight_steps=3),
-    data=DataConfig(48, noise="uniform", episode_length=5, rounds=1, episodes_per_round=2),
+    optimiser=OptimiserConfig(
+        steps=6,
+        steps_per_round=4,
+        batch_size=5,
+        learning_rate=3e-3,
+        learning_rate_own=1e-3,
+        blur=0.0,
+        sight_steps=3,
+    ),
+    data=DataConfig(
+        48,
+        restarts=True,
+        noise="uniform",
+        episode_length=5,
+        rounds=1,
+        episodes_per_round=2,
+        own_length=None,
+    ),
     planner=PlannerConfig(horizon=5, first_iterations=2, restarts=2),
     evaluation=EvaluationConfig(episodes=2),
 )
 """A run of a second or two."""
 TYPED = [
-    *("--model.view", "plain", "--optimiser.blur", "0"),
+    *("--model.view", "plain", "--model.encoder", "mlp", "--optimiser.blur", "0"),
     *("--model.latent-dim", "3", "--model.encoder-hidden", "16", "15"),
     *("--model.decoder-hidden", "14", "16", "--model.transition-hidden", "13"),
     *("--objective.horizon", "3", "--objective.targets", "2", "--optimiser.steps", "6"),
     *("--optimiser.steps-per-round", "4", "--optimiser.batch-size", "5"),
-    *("--optimiser.sight-steps", "3"),
-    *("--data.transitions", "48", "--data.noise", "uniform"),
+    *("--optimiser.learning-rate", "3e-3", "--optimiser.learning-rate-own", "1e-3"),
+    *("--optimiser.sight-steps", "3", "--data.transitions", "48", "--data.restarts", "True"),
+    *("--data.noise", "uniform", "--data.own-length", "None"),
     *("--data.episode-length", "5", "--data.rounds", "1"),
     *("--data.episodes-per-round", "2", "--planner.horizon", "5"),
     *("--planner.first-iterations", "2", "--planner.restarts", "2"),

@@ -100,7 +100,8 @@ class Trainer:
         self.lens = Lens(torch.zeros(()), 0.0)
         """Blurs the images of a batch: strongly at first, later not at all."""
         self.first = self.level = 0.0
-        """The sum of the tracked terms: of the untrained model, and smoothed, now."""
+        """The sum of the tracked terms: of the untrained model, or where a later phase begins if it
+        is larger there; and smoothed, now."""
         self.skipped, self.skipped_in_a_row = 0, 0
         """Steps left out because they had no finite loss or no gradient."""
         self.scale = 1.0
@@ -226,10 +227,15 @@ class Trainer:
         self.skipped_in_a_row = 0
 
     def focus(self, windows: Windows, sigma: float) -> None:
-        """Blur images by ``sigma`` [px] from now on; before the first blur, measure ``first``."""
+        """Blur images by ``sigma`` [px] from now on; before the first blur, measure ``first``.
+
+        Where a later phase begins, its new data may be unlike all that was drawn so far.
+        """
         if sigma and not self.first:
             self.first = self._sample_loss(windows)
         self.lens = Lens(windows.mean_observation, sigma)
+        if self.first and self.done == 0:
+            self.first = max(self.first, self._sample_loss(windows))
 
     def _batch(self, windows: Windows, draws: Generators) -> Batch:
         """Draw a batch, as the lens blurs it."""

@@ -94,21 +94,19 @@ class SiameseEncoder(Encoder):
     which has to see every velocity at every place.
 
     The last of ``model.encoder_hidden`` is the width of the second network, the others are those of
-    the first.
+    the first. A single one is the width of both.
 
     Raises:
-        E2CError: when ``model.encoder_hidden`` has fewer than two widths.
+        E2CError: when ``model.encoder_hidden`` is empty.
     """
 
     def __init__(self, observation_shape: Sequence[int], config: ModelConfig) -> None:
         super().__init__(observation_shape, config)
-        if len(config.encoder_hidden) < 2:
-            raise E2CError(
-                f"model.encoder_hidden is {config.encoder_hidden}; the siamese encoder needs at "
-                "least two widths, the last for what the frames tell together."
-            )
+        if not config.encoder_hidden:
+            raise E2CError("model.encoder_hidden is empty; it must hold at least one width.")
         C, H, W = self.image_shape
-        *each, together = config.encoder_hidden
+        together = config.encoder_hidden[-1]
+        each = config.encoder_hidden[:-1] or (together,)
         activation = config.activation
         self.plane = nn.Sequential(mlp([H * W, *each], activation), ACTIVATIONS[activation]())
         self.planes = mlp([C * each[-1], together, self.outputs], activation)
