@@ -28,6 +28,7 @@ from benchmarks.kills import Kills
 from benchmarks.large import Large
 from benchmarks.mujoco_camera import MujocoCamera
 from benchmarks.mutations import Mutations
+from benchmarks.noise import NoiseShows
 from benchmarks.optimum import Optimum
 from benchmarks.overhead import Overhead
 from benchmarks.peers import Peers
@@ -43,6 +44,7 @@ from e2c.errors import E2CError, run_command
 BENCHMARKS: dict[str, type[Benchmark]] = {
     "demo": Demo,
     "swing_up": SwingUp,
+    "noise": NoiseShows,
     "optimum": Optimum,
     "robustness": Robustness,
     "any_pixels": AnyPixels,
