@@ -9,7 +9,7 @@ from tiny import ROOT
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
 )
 README = (ROOT / "README.md").read_text("utf-8")
 
