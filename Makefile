@@ -45,6 +45,7 @@ model: .venv/installed
 	mkdir -p $(TRAINED)
 	cp runs/model/checkpoint.safetensors runs/model/config.yaml runs/model/evaluation.json \
 	  runs/model/run.json $(TRAINED)
+	$(BIN)/python -m benchmarks.model_card
 
 figures: .venv/installed
 	$(BIN)/python -m benchmarks

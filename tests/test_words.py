@@ -5,7 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from tiny import ROOT
+
+import e2c
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
@@ -93,3 +96,9 @@ def test_the_index_of_the_lecture_names_every_page() -> None:
     lecture = ROOT / "docs" / "lecture"
     index = (lecture / "index.md").read_text("utf-8")
     assert not [page.name for page in lecture.glob("*.py") if f"]({page.name})" not in index]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"]
+    changes = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert e2c.__version__ == cited == changes[0]
