@@ -5,7 +5,6 @@ import re
 
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
-from mkdocs.structure.pages import Page
 
 FORMULA = re.compile(
     r'<(span|div) class="arithmatex">'
@@ -16,17 +15,23 @@ UNKNOWN = re.compile(r"<m[io]>(?:\\|&<)")
 """A command or an environment that the converter left as it was."""
 
 
-def on_page_content(content: str, page: Page, **_: object) -> str:
+def on_page_content(content: str, **_: object) -> str:
     """Replace what pymdownx.arithmatex has marked."""
-    content = FORMULA.sub(mathml, content)
-    if found := UNKNOWN.search(content):
-        near = content[found.start() : found.start() + 200]
-        raise PluginError(f"{page.file.src_uri} has a formula with an unknown command: {near}")
-    return content
+    return FORMULA.sub(mathml, content)
 
 
 def mathml(found: re.Match[str]) -> str:
-    """Convert one formula, in a line or as a block."""
+    """Convert one formula, in a line or as a block.
+
+    Raises:
+        PluginError: it is not understood.
+    """
     display = "inline" if found["block"] is None else "block"
-    formula = html.unescape(found[display])
-    return convert(formula.replace("{aligned}", "{align*}"), display=display)
+    formula = html.unescape(found[display]).replace("{aligned}", "{align*}")
+    try:
+        drawn = convert(formula, display=display)
+    except Exception as error:
+        raise PluginError(f"This formula cannot be converted: {formula}: {error!r}") from error
+    if UNKNOWN.search(drawn):
+        raise PluginError(f"This formula has a command or environment that is unknown: {formula}")
+    return drawn
