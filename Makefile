@@ -1,6 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Both make .venv first, from Python >= 3.11 with its
 # venv package (Debian: python3-venv).
-# `make model` trains the model that comes with the package anew.
+# `make model` trains the model that comes with the package anew. `make docs` runs the lecture and builds the
+# documentation into site/.
 # `make figures` prints every figure of README and docs from the committed results, and tells which
 # are older than the code; `make remeasure` measures them again, for days: with ROWS="goals kills" and
 # SEEDS="0 1", some of them.
@@ -9,7 +10,7 @@ BIN := .venv/bin
 DEMO := runs/demo
 TRAINED := e2c/trained/pendulum
 
-.PHONY: demo test lint types pytest model figures remeasure clean
+.PHONY: demo test lint types pytest docs model figures remeasure clean
 
 demo: $(DEMO)/run.json
 	@echo "Open $(CURDIR)/$(DEMO)/report.html; the video alone is $(DEMO)/episode.mp4."
@@ -29,8 +30,12 @@ types: .venv/installed
 pytest: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
+# Every page of the lecture runs; a page that fails, or a link that leads nowhere, ends the build.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv runs build site *.egg-info
 
 $(DEMO)/run.json: | .venv/installed
 	$(BIN)/python train.py --seed 0 --evaluation.episodes 100 --out $(DEMO)
@@ -40,6 +45,7 @@ model: .venv/installed
 	mkdir -p $(TRAINED)
 	cp runs/model/checkpoint.safetensors runs/model/config.yaml runs/model/evaluation.json \
 	  runs/model/run.json $(TRAINED)
+	$(BIN)/python -m benchmarks.model_card
 
 figures: .venv/installed
 	$(BIN)/python -m benchmarks
@@ -59,4 +65,8 @@ FIRST_PLAN := import e2c; agent = e2c.load_agent(e2c.TRAINED); agent.act(agent.s
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(BIN)/python -c '$(FIRST_PLAN)'
+	touch $@
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@

@@ -1,7 +1,10 @@
-"""The pictures of the README, from a run: ``python -m benchmarks.showcase runs/demo``.
+"""The pictures of the documentation, from a run.
 
-Writes the film of one episode (.mp4, and small and animated for the page), the angles of 100
-episodes, the run's own pictures, and how its report looks in Chromium, into ``docs``.
+python -m benchmarks.showcase runs/demo                              # all of the README, into docs
+python -m benchmarks.showcase runs/rail --film docs/own_environment.webp     # a film alone
+
+All are: the film of one episode (.mp4, and small and animated for the page), the angles of 100
+episodes, the run's own pictures, and how its report looks in Chromium.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import torch
 import tyro
 from playwright.sync_api import sync_playwright
 
+from e2c.control.agent import Agent
 from e2c.control.base import make_world_of
 from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
@@ -35,23 +39,26 @@ START_SEED = 1000
 
 @dataclass(frozen=True)
 class Showcase:
-    """Draw what the README shows."""
+    """Draw what the documentation shows."""
 
     run: tyro.conf.Positional[Path]
     """Run folder that training wrote."""
+    film: Path | None = None
+    """Draw only a film, small and animated, to this file (.webp)."""
 
     def __call__(self) -> None:
-        """Run the closed loop, write everything into docs."""
+        """Run the closed loop, write everything into docs, or a film."""
         torch.set_num_threads(1)
-        DOCS.mkdir(exist_ok=True)
         agent = load_agent(self.run)
+        if self.film is not None:
+            animate(self.film, frames_of(agent, "Embed to Control: an own environment"), agent)
+            return
+        DOCS.mkdir(exist_ok=True)
         outputs = Outputs(picture=DOCS / "episodes.png")
         assess_and_film(agent, 100, START_SEED, Disturbance(), False, outputs)
-        world, title = make_world_of(agent.spec), "Embed to Control: swing-up from pixels"
-        film = watch(agent, world, START_SEED, title, goals=None).film
-        frames = list(film_frames(film))
+        frames = frames_of(agent, "Embed to Control: swing-up from pixels")
         write_video(DOCS / "swing_up.mp4", frames, 1 / agent.spec.dt)
-        write_whole(DOCS / "swing_up.webp", lambda aside: _animate(aside, frames, agent.spec.dt))
+        animate(DOCS / "swing_up.webp", frames, agent)
         photograph(self.run / runs.REPORT, DOCS / "report.png")
         for name in SHOWN:
             shutil.copy(self.run / "pictures" / f"{name}.png", DOCS / f"{name}.png")
@@ -76,16 +83,26 @@ def photograph(page: Path, picture: Path) -> None:
         chromium.close()
 
 
-def _animate(path: Path, frames: list[np.ndarray], dt: float) -> None:
+def frames_of(agent: Agent, title: str) -> list[np.ndarray]:
+    """Watch an agent in one episode; return the pictures of the film."""
+    film = watch(agent, make_world_of(agent.spec), START_SEED, title, goals=None).film
+    return list(film_frames(film))
+
+
+def animate(path: Path, frames: list[np.ndarray], agent: Agent) -> None:
     """Write every second frame, made smaller, as an animated picture in real time."""
     animation = cv2.Animation()
     animation.frames = [
         cv2.resize(frame[..., ::-1], PAGE_SIZE, interpolation=cv2.INTER_AREA)
         for frame in frames[::2]
     ]
-    animation.durations = [round(2000 * dt)] * len(animation.frames)
-    if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, 60]):
-        raise OSError(f"OpenCV could not write {path}")
+    animation.durations = [round(2000 * agent.spec.dt)] * len(animation.frames)
+
+    def write(aside: Path) -> None:
+        if not cv2.imwriteanimation(str(aside), animation, [cv2.IMWRITE_WEBP_QUALITY, 60]):
+            raise OSError(f"OpenCV could not write {aside}")
+
+    write_whole(path, write)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,19 @@
 
 A shipped agent swings a pendulum up, from images alone:
 
->>> import e2c
->>> agent = e2c.load_agent(e2c.TRAINED)
->>> world = e2c.make_world("E2C/PendulumSwingUp-v0", 3)
->>> found = e2c.evaluate(world, agent, seed=1000)
->>> found.scores.summary()["success_rate"]
-1.0
+    >>> import e2c
+    >>> agent = e2c.load_agent(e2c.TRAINED)
+    >>> world = e2c.make_world("E2C/PendulumSwingUp-v0", 3)
+    >>> found = e2c.evaluate(world, agent, seed=1000)
+    >>> found.scores.summary()["success_rate"]
+    1.0
 
 Its model is there to be looked at:
 
->>> observations, _ = world.reset(seed=0)
->>> z = agent.model.encode(observations).mean
->>> z.shape
-torch.Size([3, 5])
+    >>> observations, _ = world.reset(seed=0)
+    >>> z = agent.model.encode(observations).mean
+    >>> z.shape
+    torch.Size([3, 5])
 
 `collect` records episodes, and `train` learns from nothing, or from a file of them.
 """

@@ -84,7 +84,7 @@ _ONE_STEP = {"horizon": 1, "targets": 1}
 _ON_PAIRS = _SLOW | {"steps": 5000, "batch_size": 64, "blur": 24.0, "blur_until": 0.5}
 """How a one-step objective is trained. Its steps are cheaper, so it takes more of them. It compares
 neighbours in time only, so the images are blurred at first on every task; without the blur the
-latent space comes out folded (docs/lab-notes.md)."""
+latent space comes out folded (docs/lab-notes/one-step-folding.md)."""
 
 
 def _published(method: str) -> Changes:

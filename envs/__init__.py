@@ -41,9 +41,9 @@ class EnvEntry:
     """What Gymnasium is told about one task."""
 
     id: str
-    """The name given to :func:`make`."""
+    """The name given to `make`."""
     task: str
-    """``module:Class`` of the :class:`~envs.task.Task`, imported when it is first made."""
+    """``module:Class`` of the `envs.task.Task`, imported when it is first made."""
     max_episode_steps: int
     """Control steps after which an episode is truncated, and over which it is scored."""
 
@@ -68,7 +68,7 @@ def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options
     """Make a world: ``num_envs`` episodes of an environment, side by side.
 
     Args:
-        env_id: an id of Gymnasium's registry: one of :data:`ENVIRONMENTS`, or any other whose
+        env_id: an id of Gymnasium's registry: one of `ENVIRONMENTS`, or any other whose
             environment renders pictures (``Id-v0``, or ``module:Id-v0`` to import a module first).
         num_envs: B.
         camera: what is made of the pictures of an environment that is not a world itself, or of

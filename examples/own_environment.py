@@ -4,10 +4,11 @@ The class is any Gymnasium environment that renders. What it takes to learn from
 below the class: register it, draw the goal, train. This trains for a few seconds, which is too
 short to succeed; leave the last two lines of settings out to train in minutes.
 
-The id names this module, so that another program finds the environment too:
+The id names this file, whatever you call it, so that another program finds the environment too:
 ``PYTHONPATH=examples python evaluate.py runs/own_environment``.
 """
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -46,13 +47,13 @@ class Rail(gymnasium.Env[Any, Any]):
 
 
 if "Rail-v0" not in gymnasium.registry:
-    gymnasium.register("Rail-v0", "own_environment:Rail", max_episode_steps=40)
+    gymnasium.register("Rail-v0", f"{Path(__file__).stem}:Rail", max_episode_steps=40)
 
 if __name__ == "__main__":
     agent = e2c.train(
         "runs/own_environment",
-        env="own_environment:Rail-v0",
+        env=f"{Path(__file__).stem}:Rail-v0",
         goal=Rail().render(),  # the cart in the middle
         data={"transitions": 500, "rounds": 1, "episodes_per_round": 2},
-        optimiser={"steps": 60, "steps_per_round": 20},
+        optimiser={"steps": 60, "steps_per_round": 20, "sight_steps": 20},
     )

@@ -1,18 +1,18 @@
 """The words of this package: notation, protocols, plans, and how planning can end.
 
-A :class:`Planner` gets :class:`Dynamics` and a :class:`Cost`, and returns a :class:`Plan`.
+A `Planner` gets `Dynamics` and a `Cost`, and returns a `Plan`.
 
 Notation, stated once and used in every module of this package:
 
-========  =========================================================================
-``B``     problems solved side by side (always the first dimension)
-``K``     candidates per problem: starting points of which the best is returned
-``S``     trials per candidate: step sizes of a line search, or samples
-``T``     horizon: number of controls; a trajectory has ``T + 1`` states
-``n, m``  dimensions of the state and of the control
-``X, U``  trajectories: states ``[..., T+1, n]`` and controls ``[..., T, m]``
-``k, K``  control law ``u = U + alpha k + K (x - X)``: ``[..., T, m]``, ``[..., T, m, n]``
-========  =========================================================================
+| letter | what it is |
+|---|---|
+| ``B`` | problems solved side by side (always the first dimension) |
+| ``K`` | candidates per problem: starting points of which the best is returned |
+| ``S`` | trials per candidate: step sizes of a line search, or samples |
+| ``T`` | horizon: number of controls; a trajectory has ``T + 1`` states |
+| ``n, m`` | dimensions of the state and of the control |
+| ``X, U`` | trajectories: states ``[..., T+1, n]`` and controls ``[..., T, m]`` |
+| ``k, K`` | control law ``u = U + alpha k + K (x - X)``: ``[..., T, m]``, ``[..., T, m, n]`` |
 
 ``K`` counts candidates only inside shapes; as a variable it is always the feedback gain. Subscripts
 are derivatives: ``fx`` is df/dx, ``cux`` is d²c/du dx. Units are those of the dynamics and the
@@ -52,7 +52,7 @@ class Dynamics(System, Protocol):
     """A system with its derivatives."""
 
     def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the Jacobians ``fx [..., n, n]`` and ``fu [..., n, m]`` of :meth:`step`."""
+        """Return the Jacobians ``fx [..., n, n]`` and ``fu [..., n, m]`` of `step`."""
 
 
 class QuadraticCost(NamedTuple):
@@ -77,7 +77,7 @@ class Cost(Protocol):
         """Return the cost ``[B, ...]`` of ``X [B, ..., T+1, n]`` under ``U [B, ..., T, m]``."""
 
     def quadratize(self, X: Tensor, U: Tensor) -> QuadraticCost:
-        """Return the derivatives of :meth:`total` at ``X [B, ..., T+1, n]``, ``U [B, ..., T, m]``.
+        """Return the derivatives of `total` at ``X [B, ..., T+1, n]``, ``U [B, ..., T, m]``.
 
         Results may be views expanded over leading dimensions; the planner only reads them.
         """
@@ -129,7 +129,7 @@ _SENTENCES = {
 class Plan:
     """The best trajectory found for each problem, with the feedback law around it.
 
-    Where the cost is infinite, no finite trajectory was found: see :class:`Planner` for what the
+    Where the cost is infinite, no finite trajectory was found: see `Planner` for what the
     other fields are then.
     """
 
@@ -145,7 +145,7 @@ class Plan:
     cost: Tensor
     """``[B]``: total cost of the trajectory; infinite where none was finite."""
     status: Tensor
-    """``[B] int64``: how each optimisation ended, a :class:`Status`."""
+    """``[B] int64``: how each optimisation ended, a `Status`."""
     iterations: Tensor
     """``[B] int64``: iterations spent on the returned candidate."""
 

@@ -81,7 +81,7 @@ def limited_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def _scalar_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """:func:`limited_law` of one control: clamping is exact, and ten times as fast."""
+    """`limited_law` of one control: clamping is exact, and ten times as fast."""
     best, K = (g / -H).split_with_sizes((1, g.shape[-1] - 1), 2)
     k = torch.clamp(best, low, high)
     return torch.cat((k, K * (k == best)), 2)

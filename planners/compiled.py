@@ -1,9 +1,9 @@
 """How a system hands over compiled code, and how that is compiled.
 
 Planning on a CPU costs calls more than arithmetic. So a system may give its step and its
-derivatives as functions that numba_ can compile; `planners.fused` then plans without leaving
-compiled code. Whatever a system gives here, its ``step`` and ``linearize`` in torch say the same,
-to rounding.
+derivatives as functions that [numba](https://numba.pydata.org) can compile; `planners.fused` then
+plans without leaving compiled code. Whatever a system gives here, its ``step`` and ``linearize`` in
+torch say the same, to rounding.
 
 Both functions work on `LANES` states at once, which lie side by side: a state is ``[n, LANES]``.
 They write no lane that another lane's state influences. Their arguments are pointers to numbers
@@ -14,8 +14,6 @@ of the dtype of ``parameters``, but for ``sizes``, to int64:
 with ``x [n, LANES]`` and ``u [m, LANES]``. ``out`` is the next state ``[n, LANES]``, or the
 derivatives ``[n, n + m, LANES]`` by state and control. ``numba.carray(x, (n, LANES))`` makes an
 array of a pointer.
-
-.. _numba: https://numba.pydata.org
 """
 
 from __future__ import annotations
@@ -60,7 +58,7 @@ class Compiled:
 
 
 class Options(NamedTuple):
-    """The numbers of :class:`planners.ilqg.ILQGOptions` that an optimisation needs."""
+    """The numbers of `planners.ilqg.ILQGOptions` that an optimisation needs."""
 
     max_iterations: int
     acceptance: float

@@ -17,7 +17,7 @@ RIDGE = 1e-6
 def holding_control(dynamics: Dynamics, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return ``u* [B, m]``, the argmin of ``|f(x, u) - x|^2`` within the limits.
 
-    It is the reference of :class:`planners.GoalCost` for a goal that takes a force to hold.
+    It is the reference of `planners.GoalCost` for a goal that takes a force to hold.
     Source: target calculation of model predictive control (Muske & Badgwell 2002, "Disturbance
     modeling for offset-free linear model predictive control", section 2), for non-linear ``f``.
 

@@ -10,7 +10,7 @@ from torch.func import jacrev, vmap
 
 
 class FunctionDynamics:
-    """A :class:`planners.base.Dynamics` whose Jacobians are derived from its function.
+    """A `planners.base.Dynamics` whose Jacobians are derived from its function.
 
     >>> def car(x, u):  # position in m, velocity in m/s; 0.1 s
     ...     position, velocity = x.unbind(-1)
@@ -48,7 +48,7 @@ class FunctionDynamics:
         return y
 
     def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the Jacobians ``fx [..., n, n]`` and ``fu [..., n, m]`` of :meth:`step`."""
+        """Return the Jacobians ``fx [..., n, n]`` and ``fu [..., n, m]`` of `step`."""
         # In inference mode older versions of torch return zeros, without a word. Hence the clones.
         with torch.inference_mode(False), torch.no_grad():
             xs, us = x.reshape(-1, self.state_dim).clone(), u.reshape(-1, self.control_dim).clone()

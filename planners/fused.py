@@ -1,4 +1,4 @@
-"""iLQG and roll-outs in compiled code, on tensors; :mod:`planners.kernels` has the code."""
+"""iLQG and roll-outs in compiled code, on tensors; `planners.kernels` has the code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def solve(
     high: Tensor,
     X: Tensor | None,
 ) -> Plan:
-    """Optimise; see :meth:`planners.ilqg.ILQG.solve`.
+    """Optimise; see `planners.ilqg.ILQG.solve`.
 
     Args:
         code: The system.
@@ -68,14 +68,14 @@ def solve(
 
 
 def shift(code: Compiled, plan: Plan) -> tuple[Tensor, Tensor]:
-    """Move a plan on by one step as :func:`planners.warm.shift` does."""
+    """Move a plan on by one step as `planners.warm.shift` does."""
     X, U = np.empty(plan.states.shape, code.parameters.dtype), np.empty_like(_whole(plan.controls))
     kernels_system.shift(_numbers(code), _whole(plan.states), _whole(plan.controls), X, U)
     return torch.from_numpy(U), torch.from_numpy(X)
 
 
 def roll_out(code: Compiled, x0: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
-    """Roll ``U [B, K, S, T, m]`` out from ``x0 [B, n]`` as :func:`planners.rollouts.roll_out` does.
+    """Roll ``U [B, K, S, T, m]`` out from ``x0 [B, n]`` as `planners.rollouts.roll_out` does.
 
     Returns:
         States ``[B, K, S, T+1, n]``, and ``U``.

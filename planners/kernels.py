@@ -1,11 +1,11 @@
-"""iLQG in compiled code: what :mod:`planners.ilqg` does, a few candidates side by side.
+"""iLQG in compiled code: what `planners.ilqg` does, a few candidates side by side.
 
 Candidates that are optimised side by side stand in *slots*. When one ends, the next takes its slot.
 The states of all slots are linearised, and their trials rolled out, `LANES` at a time (see
-:mod:`planners.compiled`), so that no lane is idle. What a candidate becomes does not depend on
+`planners.compiled`), so that no lane is idle. What a candidate becomes does not depend on
 what stands beside it. Roll-outs and derivatives are computed in the dtype of the states, the rest
 in float64. State and control are one vector ``w = [x; u]`` of length ``N = n + m``. Decisions and
-statuses are those of :mod:`planners.ilqg`.
+statuses are those of `planners.ilqg`.
 
 numba keeps compiled code in a cache, with a copy of all that it calls. It compiles again when the
 file of the outermost function changes. Parts stand in other files, so the sum of those is an
@@ -60,7 +60,7 @@ CANDIDATE = np.dtype(
         ("decided", np.bool_),  # whether further trials are not worth a look
     ]
 )
-"""The state of a search; see :class:`planners.ilqg._Search`."""
+"""The state of a search; see `planners.ilqg._Search`."""
 
 
 class Room(NamedTuple):
@@ -92,7 +92,7 @@ class Problem(NamedTuple):
     stage: Array  # C [1+N, P]: see `kernels_backward`
     terminal: Array
     limits: Array  # [2, m]
-    options: Array  # :class:`planners.compiled.Options`
+    options: Array  # `planners.compiled.Options`
     tolerance: Array  # theirs, or the noise of the dtype
     alpha: Array  # [S]: step sizes; the first is 0, the second 1
 
@@ -113,10 +113,10 @@ def optimise(
 
     Args:
         part: first, last, ``K``, and whether the starts have states.
-        code: addresses, parameters, sizes and scratch of :class:`planners.compiled.Compiled`.
+        code: addresses, parameters, sizes and scratch of `planners.compiled.Compiled`.
         cost: ``goal [B, n], reference [B, m], Q, R, Qf``.
         limits: ``low, high [m]``.
-        options: :class:`planners.compiled.Options`.
+        options: `planners.compiled.Options`.
         alpha: ``[S]``: see `Problem`.
         starts: ``x0 [B, n], X [BK, T+1, n], U [BK, T, m]``.
         plans: ``X, U, K [BK, T, m, n], cost [BK], status [BK], iterations [BK]``, to be written.

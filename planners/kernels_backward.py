@@ -1,6 +1,6 @@
-"""The backward pass of iLQG in compiled code, a part of :mod:`planners.kernels`.
+"""The backward pass of iLQG in compiled code, a part of `planners.kernels`.
 
-The mathematics are those of :mod:`planners.riccati` and :mod:`planners.boxqp`, which name the
+The mathematics are those of `planners.riccati` and `planners.boxqp`, which name the
 sources; all is float64. As there, one matrix holds the affine terms too: ``y = [1; x]`` is a state
 and ``w = [1; x; u]`` a state and a control. Rows over ``w`` are filled up with zeros to a multiple
 of `LANES`, their length P, so that they are computed in whole registers.
@@ -25,7 +25,7 @@ Array = Any
 """An array or a number in compiled code."""
 
 NEWTON_STEPS, FRACTIONS = 20, 8
-"""Of the box QP: see :mod:`planners.boxqp`."""
+"""Of the box QP: see `planners.boxqp`."""
 NOISE = 32 * float(np.finfo(np.float64).eps)
 """A slope is zero to rounding below this share of its terms."""
 
@@ -146,7 +146,7 @@ def backward_pass(
 
     Args:
         r: `Local`.
-        p: see :class:`planners.kernels.Problem`.
+        p: see `planners.kernels.Problem`.
         target: ``[n+m]``: of the cost.
         F: ``[T, n, P]``: derivatives ``[0 fx fu]``.
         W: ``[T+1, n+m]``: states and controls.

@@ -1,6 +1,6 @@
-"""The line search of iLQG in compiled code, a part of :mod:`planners.kernels`.
+"""The line search of iLQG in compiled code, a part of `planners.kernels`.
 
-Rooms and problems are those of :mod:`planners.kernels`.
+Rooms and problems are those of `planners.kernels`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls of a compiled system: roll-outs and derivatives, a part of :mod:`planners.kernels`."""
+"""Calls of a compiled system: roll-outs and derivatives, a part of `planners.kernels`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fuse(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 class System(NamedTuple):
-    """A :class:`planners.compiled.Compiled` with the scratch of one thread."""
+    """A `planners.compiled.Compiled` with the scratch of one thread."""
 
     step: Array  # address
     derivatives: Array
@@ -85,7 +85,7 @@ def roll_out(code: Array, x0: Array, U: Array, X: Array) -> None:
     """Roll ``U [N, T, m]`` out, `LANES` rows at a time.
 
     Args:
-        code: addresses, parameters, sizes and scratch of :class:`planners.compiled.Compiled`.
+        code: addresses, parameters, sizes and scratch of `planners.compiled.Compiled`.
         x0: ``[B, n]``; the first ``N / B`` rows of ``U`` begin at the first of them, and so on.
         U: controls, applied as they are.
         X: ``[N, T+1, n]``: states, to be written.
@@ -110,7 +110,7 @@ def roll_out(code: Array, x0: Array, U: Array, X: Array) -> None:
 
 @cached(njit, **HOW)
 def shift(code: Array, X: Array, U: Array, later_X: Array, later_U: Array) -> None:
-    """Move plans ``X [B, T+1, n], U [B, T, m]`` on by one step; see :func:`planners.warm.shift`."""
+    """Move plans ``X [B, T+1, n], U [B, T, m]`` on by one step; see `planners.warm.shift`."""
     (B, T, m), n, system = U.shape, X.shape[2], system_of(code)
     w, following = np.zeros((n + m, LANES), X.dtype), np.zeros((n, LANES), X.dtype)
     for b in range(B):

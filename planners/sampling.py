@@ -2,7 +2,7 @@
 
 One iteration draws controls around a mean, rolls them out, and fits the mean to the good ones. CEM
 and MPPI differ in the fit alone. Both plan in a receding horizon: every call starts from the last
-plan, shifted by one step (:mod:`planners.warm`). The mean itself is always one of the samples, so
+plan, shifted by one step (`planners.warm`). The mean itself is always one of the samples, so
 a call never returns a worse plan than the warm start it was given. A roll-out that is not finite
 has an infinite cost and no weight.
 

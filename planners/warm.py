@@ -27,7 +27,7 @@ from planners.compiled import code_of
 
 
 class WarmStarted(ABC):
-    """A :class:`planners.base.Planner` that starts from its last plan; see the module's docstring.
+    """A `planners.base.Planner` that starts from its last plan; see the module's docstring.
 
     A subclass says how to plan from scratch and how to improve a plan.
 
@@ -65,7 +65,7 @@ class WarmStarted(ABC):
         the plan is the last one, shifted by one step. Where there is none, the controls are those
         nearest to zero and the state stays where it is.
 
-        Another number of problems than in the last call begins anew, as after :meth:`reset`.
+        Another number of problems than in the last call begins anew, as after `reset`.
 
         Raises:
             ValueError: when ``x0`` has another shape.

@@ -8,6 +8,7 @@ import pytest
 from tiny import ROOT
 
 import e2c
+from benchmarks import model_card
 from e2c import commands
 from e2c.config import Recipe
 from e2c.evaluation.assessment import assess
@@ -32,6 +33,11 @@ def test_it_is_small_and_made_by_the_command_that_is_documented() -> None:
     ) in typed
     default = replace(preset("default"), evaluation=evaluation)
     assert runs.differences(e2c.TRAINED, Recipe(default, seed=recipe.seed)) == []
+
+
+def test_its_card_tells_the_figures_of_its_files() -> None:
+    """`python -m benchmarks.model_card` writes them; `make model` does it too."""
+    assert model_card.figures() in model_card.CARD.read_text("utf-8")
 
 
 def test_the_demo_films_it(

@@ -5,13 +5,19 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from tiny import ROOT
+
+import e2c
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
 )
 README = (ROOT / "README.md").read_text("utf-8")
+NOTES = sorted((ROOT / "docs" / "lab-notes").glob("*.md"))
+QUESTIONS = {path.name: path.read_text("utf-8") for path in NOTES if path.name != "index.md"}
+"""The pages of the lab notes."""
 
 
 def without_blocks_and_targets(text: str) -> str:
@@ -67,3 +73,32 @@ def test_every_example_has_a_recipe() -> None:
     recipes = (ROOT / "docs" / "bring-your-own.md").read_text("utf-8")
     examples = [path.name for path in (ROOT / "examples").glob("*.py")]
     assert not [name for name in examples if f"](../examples/{name})" not in recipes]
+
+
+def test_the_index_of_the_lab_notes_has_a_row_for_every_question() -> None:
+    index = (ROOT / "docs" / "lab-notes" / "index.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[(.+)\]\((.+)\) \| .+ \| .+ \|$", index, re.MULTILINE)
+    titles = {name: text.partition("\n")[0].removeprefix("# ") for name, text in QUESTIONS.items()}
+    assert {name: question for question, name in rows} == titles
+    assert len(rows) == len(titles)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_lab_note_is_short_and_answers_first(name: str) -> None:
+    text = QUESTIONS[name]
+    assert len(text.split()) <= 600
+    assert re.match(r"# .+\?\n\n\*\*Answer\.\*\* ", text)
+    assert "\n**In the default?** " in text
+    assert re.search(r"\b[Cc]ommits? [0-9a-f]{7}\b", text)
+
+
+def test_the_index_of_the_lecture_names_every_page() -> None:
+    lecture = ROOT / "docs" / "lecture"
+    index = (lecture / "index.md").read_text("utf-8")
+    assert not [page.name for page in lecture.glob("*.py") if f"]({page.name})" not in index]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"]
+    changes = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert e2c.__version__ == cited == changes[0]
