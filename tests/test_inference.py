@@ -176,7 +176,7 @@ def test_per_datapoint_inference_stands_in_for_an_encoder() -> None:
     model = tiny_model()
     assert isinstance(model.decoder, Decoder)
     frames = images(B)
-    model.encoder = PerDatapoint(model.decoder, 4, 30)
+    model.encoder = PerDatapoint(model.decoder, 4, 30)  # type: ignore[assignment]
     with torch.inference_mode():
         q = model.encode(frames)
     prior = DiagonalGaussian(torch.zeros(B, 4), torch.zeros(B, 4))

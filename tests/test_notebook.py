@@ -46,4 +46,4 @@ def test_a_notebook_shows_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     show_both()
     assert len(shown) == 2
     for content in shown:
-        assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).size > 0
+        assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None

@@ -8,7 +8,7 @@
 # $$\max_{\mu_i, \sigma_i}\; \mathbb{E}_{z \sim q_i}\big[\log p(x_i \mid z)\big]
 #   - \mathrm{KL}\big(q_i(z)\,\|\,\mathcal{N}(0, I)\big)$$
 #
-# The decoder $p(x \mid z)$ is the shipped one: five numbers become two frames of 48 x 48 pixels.
+# The decoder $p(x \mid z)$ is the shipped one: a few numbers become two frames of 48 x 48 pixels.
 # The gradient is the reparameterised one of page 4. The functions are in `e2c/models/inference.py`.
 
 # %%
@@ -21,7 +21,7 @@ from e2c.models.inference import PerDatapoint, fit_posteriors, log_joint_of, log
 from e2c.report.notebook import show_frames, show_lines
 
 agent = e2c.load_agent(e2c.TRAINED)
-model, n = agent.model.requires_grad_(False), 5
+model, n = agent.model.requires_grad_(False), agent.model.transition.n
 observations = e2c.collect(transitions=100, seed=5).planes()[::13]
 x = torch.from_numpy(observations).float() / 255
 N = len(x)

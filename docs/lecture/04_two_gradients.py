@@ -113,7 +113,9 @@ assert plain[-1] / pathwise[-1] > plain[0] / pathwise[0]
 agent = e2c.load_agent(e2c.TRAINED)
 x = torch.from_numpy(e2c.collect(transitions=200, seed=3).planes()).float() / 255
 STEPS, S, BATCH = 120, 2, 12
-options = ModelConfig(method="vae", view="plain", encoder_hidden=(64,), decoder_hidden=(64,))
+options = ModelConfig(
+    method="vae", view="plain", encoder="mlp", encoder_hidden=(64,), decoder_hidden=(64,)
+)
 curves = {}
 for name in ESTIMATORS:
     vae = build_model(options, agent.spec, agent.model.goal.numpy(), seed=0)

@@ -30,9 +30,13 @@ shipped = e2c.load_agent(e2c.TRAINED)
 data, others = e2c.collect(transitions=1000, seed=0), e2c.collect(transitions=400, seed=1)
 models, curves = {}, {}
 for method in ("ae", "vae"):
-    options = ModelConfig(method=method, view="plain", latent_dim=3)
+    options = ModelConfig(
+        method=method, view="plain", latent_dim=3, encoder="mlp", encoder_hidden=(128, 128)
+    )
     model = build_model(options, shipped.spec, shipped.model.goal.numpy(), seed=0)
-    rows = fit(model, data, ObjectiveConfig(1, 1), OptimiserConfig(steps=500, batch_size=24))
+    rows = fit(
+        model, data, ObjectiveConfig(1, 1), OptimiserConfig(500, batch_size=24, learning_rate=3e-3)
+    )
     models[method.upper()] = model.requires_grad_(False)
     found = np.array([row["reconstruction"] for row in rows]).reshape(-1, 20).mean(1)
     curves[method.upper()] = (range(10, 500, 20), found)

@@ -81,9 +81,9 @@ agent = e2c.load_agent(e2c.TRAINED)
 data, others = e2c.collect(transitions=1000, seed=0), e2c.collect(transitions=200, seed=1)
 models = {}
 for T, targets in ((1, 1), (8, 3)):
-    options = ModelConfig(view="plain")
+    options = ModelConfig(view="plain", encoder="mlp", encoder_hidden=(128, 128))
     model = build_model(options, agent.spec, agent.model.goal.numpy(), seed=0)
-    steps = OptimiserConfig(steps=400, batch_size=16)
+    steps = OptimiserConfig(400, batch_size=16, learning_rate=3e-3)
     fit(model, data, ObjectiveConfig(T, targets), steps)
     models[T] = model.requires_grad_(False)
 
