@@ -93,7 +93,7 @@ assert abs(spread["VAE"] - 1) < abs(spread["AE"] - 1)
 #
 # An agent plans in the latent space, so what counts there is prediction. We roll 10 steps out
 # without looking, and compare with the codes of what was seen. The error is a share of the
-# spread of the codes; 1 is as bad as guessing their mean. Then the agent acts, from three
+# spread of the codes; 1 is as bad as guessing their mean. Then the agent acts, from two
 # hanging starts.
 
 # %%
