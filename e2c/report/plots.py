@@ -64,7 +64,7 @@ def loss_curves(history: Sequence[Mapping[str, float]], titles: Mapping[str, str
     names = [name for name in titles if any(name in row for row in history)]
     columns = min(3, max(1, len(names)))
     rows = max(1, math.ceil(len(names) / columns))
-    figure = _figure(1.0 + 3.6 * columns, 0.6 + 2.4 * rows)
+    figure = new_figure(1.0 + 3.6 * columns, 0.6 + 2.4 * rows)
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(rows, columns, place)
         records = [(row["step"], row[name]) for row in history if name in row]
@@ -89,7 +89,7 @@ def open_loop_error(
         pixels: ``[H]``, the same of the decoded images, or None.
         dt: control step [s].
     """
-    figure = _figure(7.2, 4.4)
+    figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
     for errors, name, colour in ((latent, "latent state", BLUE), (pixels, "pixels", AMBER)):
         if errors is not None:
@@ -130,7 +130,7 @@ def latent_space(
     """
     centre, components = _principal_components(latents)
     points = (latents - centre) @ components
-    figure = _figure(11.0, 5.2)
+    figure = new_figure(11.0, 5.2)
     for place, (quantity, values) in enumerate(truth, start=1):
         flat = points.shape[1] < 3
         axes = figure.add_subplot(1, len(truth), place, projection=None if flat else "3d")
@@ -152,7 +152,7 @@ def reconstructions(truth: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> Fig
     K, F = truth.shape[:2]
     rows = np.stack([truth, decoded, difference]).reshape(3, K * F, *truth.shape[2:])
     columns = [1 if k % F == 0 else 0 for k in range(K * F)]
-    figure = _figure(1.2 + 0.95 * K * F, 3.4)
+    figure = new_figure(1.2 + 0.95 * K * F, 3.4)
     axes = figure.add_subplot()
     _mosaic(axes, rows, ["camera", "decoded", "difference"], [""] * (K * F), [0, 1, 1], columns)
     title_of(axes, "Observations, encoded and decoded")
@@ -176,7 +176,7 @@ def rollout_strip(
     R, S = truth.shape[:2]
     rows = np.stack([truth, predicted], axis=1).reshape(2 * R, *truth.shape[1:])
     moments = [f"+{step * dt:.2f} s" if step else "now" for step in steps]
-    figure = _figure(1.2 + 1.0 * S, 0.8 + 2.1 * R)
+    figure = new_figure(1.2 + 1.0 * S, 0.8 + 2.1 * R)
     axes = figure.add_subplot()
     _mosaic(axes, rows, ["camera", "predicted"] * R, moments, [0, 0] + [3, 0] * (R - 1), [1] * S)
     title_of(axes, "Predictions without a look at the camera")
@@ -194,7 +194,7 @@ def episodes(
         success: ``[E]``.
         dt: control step [s].
     """
-    figure = _figure(7.6, 4.2)
+    figure = new_figure(7.6, 4.2)
     axes = figure.add_subplot()
     distances = np.abs(plotted.wrapped(away))
     seconds = np.arange(distances.shape[1]) * dt
@@ -222,7 +222,7 @@ def episodes(
 # ----------------------------------------------------------------------------- style
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.03)
     return Figure(figsize=(width, height), layout=layout, facecolor=PAPER)
