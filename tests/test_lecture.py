@@ -1,28 +1,12 @@
-"""Every page of the lecture runs as a program and asserts what it claims."""
+"""Every page of the lecture explains, asserts and names what is there; `make docs` runs them."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tiny import ALONE, ROOT
+from tiny import ROOT
 
 PAGES = sorted((ROOT / "docs" / "lecture").glob("*.py"))
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_runs(page: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, page],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONPATH": str(ROOT), **ALONE},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
