@@ -37,6 +37,7 @@ from benchmarks.recordings import Recordings
 from benchmarks.robustness import Robustness
 from benchmarks.speed import Speed
 from benchmarks.store import COMMITTED, ROOT, Benchmark
+from benchmarks.sweeps import Sweeps
 from benchmarks.swing_up import SwingUp
 from benchmarks.tables import Tables
 from e2c.errors import E2CError, run_command
@@ -57,6 +58,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "peers": Peers,
     "growth": Growth,
     "kills": Kills,
+    "sweeps": Sweeps,
     "mutations": Mutations,
     "faults": Faults,
     "overhead": Overhead,

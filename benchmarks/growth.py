@@ -96,7 +96,8 @@ class Growth(Benchmark):
     def __call__(self) -> None:
         """Measure what is missing, then draw."""
         if self.cell:
-            self.cells()[self.cell].keep(measure(*named(self.cell)))
+            figures = measure(*named(self.cell))
+            self.cells()[self.cell].keep(figures)
             return
         failed = list[str]()
         if not self.committed:

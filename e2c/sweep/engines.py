@@ -136,7 +136,7 @@ class Ray:
         try:
             return str(self.ray.get(reference))
         except self.ray.exceptions.RayError as error:
-            return f"Ray lost it: {str(error).splitlines()[0]}"
+            return f"Ray lost it ({shown(str(error).strip().splitlines()[-1])})."
 
 
 def _imported() -> Any:
