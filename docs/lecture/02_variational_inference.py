@@ -83,12 +83,12 @@ assert fit.q.mean.numel() + fit.q.log_variance.numel() == 2 * n * N
 # ## What it means for the pendulum
 #
 # The agent plans from the latent state. Let it look by per-datapoint inference instead of the
-# encoder, and compare the torques that it plans for the same frames. The limit is 2 N m. Even a
-# small difference of the latent state may lead to a swing to the other side, so part of the
-# difference stays.
+# encoder (and without its sight, a copy of the encoder for faulty cameras), and compare the
+# torques that it plans for the same frames. The limit is 2 N m. Even a small difference of the
+# latent state may lead to a swing to the other side, so part of the difference stays.
 
 # %%
-goal = model.goal.numpy()
+goal, model.sight = model.goal.numpy(), None
 encoder, encoded = model.encoder, agent.act(observations)
 errors = {}
 for k in (10, STEPS):
