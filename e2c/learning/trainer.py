@@ -100,8 +100,7 @@ class Trainer:
         self.lens = Lens(torch.zeros(()), 0.0)
         """Blurs the images of a batch: strongly at first, later not at all."""
         self.first = self.level = 0.0
-        """The sum of the tracked terms: of the untrained model, or where a later phase begins if it
-        is larger there; and smoothed, now."""
+        """The sum of the tracked terms: of the untrained model, and smoothed, now."""
         self.skipped, self.skipped_in_a_row = 0, 0
         """Steps left out because they had no finite loss or no gradient."""
         self.scale = 1.0
@@ -229,13 +228,15 @@ class Trainer:
     def focus(self, windows: Windows, sigma: float) -> None:
         """Blur images by ``sigma`` [px] from now on; before the first blur, measure ``first``.
 
-        Where a later phase begins, its new data may be unlike all that was drawn so far.
+        A later phase may begin with data so unlike the first that its loss looks like a divergence.
+        Then that loss is what divergence is measured from.
         """
         if sigma and not self.first:
             self.first = self._sample_loss(windows)
         self.lens = Lens(windows.mean_observation, sigma)
         if self.first and self.done == 0:
-            self.first = max(self.first, self._sample_loss(windows))
+            begun = self._sample_loss(windows)
+            self.first = begun if begun > WORST * self.first else self.first
 
     def _batch(self, windows: Windows, draws: Generators) -> Batch:
         """Draw a batch, as the lens blurs it."""
