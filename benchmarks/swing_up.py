@@ -213,8 +213,10 @@ def _line(name: str, cells: list[dict[str, Any]], ideal: float) -> str:
     success = [cell["success_rate"] for cell in cells]
     share = float(np.mean([cell["time_in_goal"] for cell in cells]))
     seconds = np.median([cell["run_seconds"]["total"] for cell in cells])
+    used = sorted({cell["transitions"] for cell in cells})
+    told = f"{used[0]:,}" if len(used) == 1 else f"{used[0]:,} to {used[-1]:,}"
     return (
-        f"| {name} | {len(cells)} | {cells[0]['transitions']:,} | {np.mean(success):.1%} "
+        f"| {name} | {len(cells)} | {told} | {np.mean(success):.1%} "
         f"| {min(success):.0%} | {share:.3f} | {share / ideal:.3f} | {seconds:.0f} |"
     )
 
