@@ -146,7 +146,7 @@ assert abs(missing[-1]) < 0.02
 
 # %%
 agent = e2c.load_agent(e2c.TRAINED)
-observations = e2c.collect(ENV, transitions=100, seed=1).planes()
+observations = e2c.collect(ENV, transitions=200, seed=1, restarts=False).planes()
 latent = agent.model.encode(observations).mean
 drawn = torch.from_numpy(agent.model.decode(latent.detach()))[:, -1].double()
 
