@@ -151,8 +151,10 @@ def test_a_sweep_goes_on_grows_tells_what_failed_and_reports(
     shorten_episodes(monkeypatch, 6)
     leave_figures_undrawn(monkeypatch)
     out = tmp_path / "sweep"
-    evaluated = ["--evaluation.episodes", "2"]
-    words = [*grid_of()[:-2], *evaluated, "--optimiser.learning-rate", "1e-3", "2e-3"]
+    typed = grid_of()[:-2]
+    rate = typed.index("--optimiser.learning-rate")
+    typed[rate : rate + 2] = ["--optimiser.learning-rate", "1e-3", "2e-3"]
+    words = [*typed, "--evaluation.episodes", "2"]
     engine = Here(fails=["2e-3_0"])
     monkeypatch.setattr(command, "_engine", lambda sweep: engine)
 
