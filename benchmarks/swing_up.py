@@ -11,6 +11,7 @@ The oracle is a row of its own.
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import time
@@ -80,6 +81,8 @@ ROWS: dict[str, tuple[Config, int]] = {
     "paper": (preset("paper"), 3),
 }
 """Row of the table: its configuration and how many seeds."""
+DISTURBED = ("default", "restarts")
+"""Rows whose models are disturbed too."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def _measure(row: str, seed: int) -> dict[str, Any]:
     results = assess(trained.agent, EPISODES, START_SEED, oracle=False).results
     seconds = {**trained.seconds, "evaluate": results.pop("seconds")}
     seconds["total"] = time.perf_counter() - started
-    if row == "default":
+    if row in DISTURBED:
         results["perturbed"] = {
             name: _perturbed(trained.agent, disturbance)
             for name, disturbance in PERTURBATIONS.items()
@@ -198,14 +201,14 @@ def table(rows: Mapping[str, list[dict[str, Any]]]) -> str:
         lines.append(
             f"| oracle | - | - | {oracle[0]['success_rate']:.1%} | - | {ideal:.3f} | 1 | - |"
         )
-    default = [cell["perturbed"] for cell in rows["default"]]
-    for name in PERTURBATIONS if default else ():
-        success = [cell[name]["success_rate"] for cell in default]
-        share = np.mean([cell[name]["time_in_goal"] for cell in default])
-        lines.append(
-            f"| default, {name} | {len(success)} | | {np.mean(success):.1%} | {min(success):.0%} "
-            f"| {share:.3f} | {share / ideal:.3f} | |"
-        )
+    for row, name in itertools.product(DISTURBED, PERTURBATIONS):
+        if cells := [cell["perturbed"][name] for cell in rows[row]]:
+            success = [cell["success_rate"] for cell in cells]
+            share = np.mean([cell["time_in_goal"] for cell in cells])
+            lines.append(
+                f"| {row}, {name} | {len(cells)} | | {np.mean(success):.1%} | {min(success):.0%} "
+                f"| {share:.3f} | {share / ideal:.3f} | |"
+            )
     return "\n".join(lines)
 
 

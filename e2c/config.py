@@ -46,7 +46,7 @@ class DataConfig:
     episodes_per_round: int = option(1, 1, 1000)
     """Own episodes in a round."""
     own_length: int | None = option(100, 1, 1e5)
-    """Steps of each own episode, at most; null for as long as the task's."""
+    """Steps of each own episode, at most; None for as long as the task's."""
     exploration: float = option(0.15, 0, 1000)
     """Standard deviation of the noise on the agent's own controls, as a share of the limits."""
     own_share: float = option(0.5, 0, 1)
