@@ -15,10 +15,13 @@ PAGE = """# %% [markdown]
 # It says $x$.
 
 # %%
+import sys
+
 from matplotlib import pyplot
 
 value = 3
 print("printed")
+print("half done", file=sys.stderr)
 _ = pyplot.plot([value, 1])
 
 # %%
@@ -37,9 +40,10 @@ def test_a_page_of_the_lecture_runs_and_shows_what_it_did(tmp_path: Path) -> Non
     lecture = hook("lecture")
     notebook = lecture["executed"](tmp_path / "01_page.py")
     text, pictures = lecture["markdown"](notebook, "lecture/01_page")
-    assert text.startswith("# A page\n\nIt says $x$.\n\n```python\nfrom matplotlib")
+    assert text.startswith("# A page\n\nIt says $x$.\n\n```python\nimport sys\n\nfrom")
     shown = "```text\nprinted\n```\n\n![what this cell draws](01_page_0.png)"
     assert f"pyplot.plot([value, 1])\n```\n\n{shown}" in text
+    assert "```text\nhalf done" not in text, "progress is not shown"
     assert text.endswith("```python\nvalue + 1\n```\n\n```text\n4\n```\n")
     assert [*pictures] == ["lecture/01_page_0.png"]
     assert pictures["lecture/01_page_0.png"].startswith(b"\x89PNG")

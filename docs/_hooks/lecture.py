@@ -74,6 +74,8 @@ def markdown(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
             continue
         parts.append(f"```python\n{cell.source}\n```")
         for output in cell.outputs:
+            if output.get("name") == "stderr":
+                continue  # how far something is
             data = output.get("data", {})
             if "image/png" in data:
                 uri = f"{name}_{len(pictures)}.png"
