@@ -61,7 +61,7 @@ def _budget(transitions: int, rounds: int, episodes: int, steps: int) -> Config:
 def _restarts() -> Config:
     """10,000 transitions, half of them from states set at random, and one network for both frames.
 
-    It takes larger and fewer steps than the default.
+    It takes larger and fewer steps than the default, and plans as it did then.
     """
     base = preset("default")
     data = DataConfig(5000, restarts=True, rounds=5, episodes_per_round=5, own_length=None)
@@ -69,7 +69,8 @@ def _restarts() -> Config:
     optimiser = replace(
         base.optimiser, steps=3000, steps_per_round=400, learning_rate=3e-3, learning_rate_own=1e-3
     )
-    return replace(base, model=model, data=data, optimiser=optimiser)
+    planner = replace(base.planner, horizon=50, iterations=1)
+    return replace(base, model=model, data=data, optimiser=optimiser, planner=planner)
 
 
 ROWS: dict[str, tuple[Config, int]] = {

@@ -58,6 +58,11 @@ class GoalCost:
             cux=X.new_zeros(()).expand(*U.shape, X.shape[-1]),
         )
 
+    def targets(self, B: int) -> tuple[Tensor, Tensor]:
+        """Return the goal ``[B, n]`` and the reference ``[B, m]`` of each of ``B`` problems."""
+        goal, reference = self.goal, self.reference
+        return goal.expand(B, goal.shape[-1]), reference.expand(B, reference.shape[-1])
+
     def select(self, rows: Tensor) -> GoalCost:
         """Return the cost of the problems ``rows [R] int64`` alone."""
         goal, reference = (

@@ -53,7 +53,7 @@ def solve(
     states = plans[0] if X is None else _whole(X).reshape(B * K, T + 1, n)
     problem = (
         _numbers(code),
-        tuple(map(_whole, (*_targets(cost, B), cost.Q, cost.R, cost.Qf))),
+        tuple(map(_whole, (*cost.targets(B), cost.Q, cost.R, cost.Qf))),
         (_whole(low), _whole(high)),
         options,
         _whole(alpha),
@@ -85,12 +85,6 @@ def roll_out(code: Compiled, x0: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
     X = np.empty((len(controls), T + 1, n), code.parameters.dtype)
     kernels_system.roll_out(_numbers(code), _whole(x0), controls, X)
     return torch.from_numpy(X).reshape(*lead, T + 1, n), U
-
-
-def _targets(cost: GoalCost, B: int) -> tuple[Tensor, Tensor]:
-    """Return a goal ``[B, n]`` and a reference ``[B, m]`` of each problem."""
-    goal, reference = cost.goal, cost.reference
-    return goal.expand(B, goal.shape[-1]), reference.expand(B, reference.shape[-1])
 
 
 def _share(count: int, work: Callable[[int, int], None]) -> None:

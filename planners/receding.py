@@ -8,6 +8,12 @@ later call starts from the last plan, shifted by one step. The optimiser lineari
 absorbs the difference; one or two iterations then suffice (the real-time iteration of Diehl et al.
 2005). Rolled out without feedback, the plan of an unstable system would fall apart. A warm start is
 kept even if it cannot be improved.
+
+iLQG does not leave a local minimum. Where the system does not do what was planned, a plan can end
+up with one more swing though the system could be caught at its goal. So every later call has a
+second starting point: to stay at the goal from now on. The feedback around it is that of the
+linear-quadratic regulator at the goal, and its roll-out from the measured state says whether that
+regulator catches the system. The cheaper of both plans is returned.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ import torch
 from torch import Tensor
 
 from planners.base import Cost, Dynamics, Plan
+from planners.costs import GoalCost
 from planners.draws import noise_scale, rest, smooth_noise, within
 from planners.ilqg import ILQG, ILQGOptions
 from planners.rollouts import finite_cost, roll_out
@@ -112,8 +119,16 @@ class RecedingHorizon(WarmStarted):
         return tries[J.sort(stable=True).indices[: self.options.restarts]]
 
     def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
-        """Iterate from the warm start."""
-        return self._next.solve(self.dynamics, cost, x0, U, self.low, self.high, X[:, None])
+        """Iterate from the warm start and, where the cost has a goal, from staying there.
+
+        What never had a plan, whose ``X`` is not finite, is left to a start from scratch.
+        """
+        U, X = U[:, None], X[:, None]
+        if isinstance(cost, GoalCost):
+            goal, reference = cost.targets(len(x0))
+            stay = goal[:, None, None].where(X.isfinite(), X)
+            U, X = torch.cat((U, reference[:, None, None].expand_as(U)), 1), torch.cat((X, stay), 1)
+        return self._next.solve(self.dynamics, cost, x0, U, self.low, self.high, X)
 
 
 def smooth_controls(

@@ -360,6 +360,21 @@ def test_a_warm_start_that_cannot_be_improved_is_kept() -> None:
     assert control.lost.tolist() == [0] * 5
 
 
+def test_what_is_moved_to_its_goal_is_caught_though_another_swing_was_planned() -> None:
+    x0, cost = hanging(1), swing_up_cost()
+    control = controller()
+    swing = control.plan(x0, cost)
+    moved = torch.tensor([[0.1]], dtype=F64)
+    x = torch.cat((moved.cos(), moved.sin(), 0 * moved), 1)
+    U, X = shift(Pendulum(), swing)
+    once = ILQG(ILQGOptions(max_iterations=1))
+    high = torch.tensor([2], dtype=F64)
+    swung = once.solve(Pendulum(), cost, x, U[:, None], -high, high, X[:, None])
+    caught = control.plan(x, cost)
+    assert caught.cost < 0.1 * swung.cost
+    torch.testing.assert_close(caught.states[:, -1], cost.goal[None], atol=0.02, rtol=0)
+
+
 def test_a_lost_warm_start_begins_again_and_is_counted() -> None:
     """The plan of problem 1 is spoilt between two calls; that of problem 0 goes on."""
     cost = GoalCost(torch.tensor([0.9], dtype=F64), torch.ones(1), torch.full((1,), 10.0))

@@ -50,10 +50,10 @@ class PlannerConfig:
 
     name: Annotated[str, tyro.conf.arg(name="planner", prefix_name=False)] = "ilqg"
     """Which planner: ilqg, cem or mppi (see planners.PLANNERS)."""
-    horizon: int = option(50, 1, 1000)
+    horizon: int = option(60, 1, 1000)
     """Steps planned ahead."""
-    iterations: int = option(1, 1, 1000)
-    """iLQG iterations at each control step; the plan before is the start."""
+    iterations: int = option(2, 1, 1000)
+    """iLQG iterations at each control step, from the plan before and from staying at the goal."""
     first_iterations: int = option(50, 1, 10_000)
     """iLQG iterations at the first step of an episode."""
     restarts: int = option(8, 1, 1000)
