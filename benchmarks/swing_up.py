@@ -69,7 +69,7 @@ def _restarts() -> Config:
     optimiser = replace(
         base.optimiser, steps=3000, steps_per_round=400, learning_rate=3e-3, learning_rate_own=1e-3
     )
-    planner = replace(base.planner, horizon=50, iterations=1)
+    planner = replace(base.planner, horizon=50, iterations=1, catch=False)
     return replace(base, model=model, data=data, optimiser=optimiser, planner=planner)
 
 

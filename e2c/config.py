@@ -47,6 +47,11 @@ class DataConfig:
     """Own episodes in a round."""
     own_length: int | None = option(100, 1, 1e5)
     """Steps of each own episode, at most; None for as long as the task's."""
+    own_horizon: int | None = option(50, 1, 1000)
+    """Steps that the agent plans ahead in own episodes; None for planner.horizon. By a shorter plan
+    it comes to the goal by more ways and sees more; planner.catch is off for the same reason."""
+    own_iterations: int | None = option(1, 1, 1000)
+    """iLQG iterations at each step of own episodes; None for planner.iterations."""
     exploration: float = option(0.15, 0, 1000)
     """Standard deviation of the noise on the agent's own controls, as a share of the limits."""
     own_share: float = option(0.5, 0, 1)

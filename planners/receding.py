@@ -51,6 +51,8 @@ class RecedingOptions:
     """Standard deviations of random controls, as shares of half the range of the limits: of the
     gentlest and of the wildest try. The latter, cut off at the limits, is nearly bang-bang. Where
     there is one try for each starting point, all are gentle."""
+    catch: bool = True
+    """Whether later calls start from staying at the goal too, where the cost has one."""
     knots: int = 8
     """Random controls are drawn at this many points in time, at least 1; linear in between."""
     optimiser: ILQGOptions = field(default_factory=ILQGOptions)
@@ -119,12 +121,12 @@ class RecedingHorizon(WarmStarted):
         return tries[J.sort(stable=True).indices[: self.options.restarts]]
 
     def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
-        """Iterate from the warm start and, where the cost has a goal, from staying there.
+        """Iterate from the warm start and, as the options say, from staying at the goal.
 
         What never had a plan, whose ``X`` is not finite, is left to a start from scratch.
         """
         U, X = U[:, None], X[:, None]
-        if isinstance(cost, GoalCost):
+        if self.options.catch and isinstance(cost, GoalCost):
             goal, reference = cost.targets(len(x0))
             stay = goal[:, None, None].where(X.isfinite(), X)
             U, X = torch.cat((U, reference[:, None, None].expand_as(U)), 1), torch.cat((X, stay), 1)

@@ -53,7 +53,9 @@ class PlannerConfig:
     horizon: int = option(60, 1, 1000)
     """Steps planned ahead."""
     iterations: int = option(2, 1, 1000)
-    """iLQG iterations at each control step, from the plan before and from staying at the goal."""
+    """iLQG iterations at each control step; the plan before is the start."""
+    catch: bool = True
+    """Whether iLQG has a second start at each control step: to stay at the goal from now on."""
     first_iterations: int = option(50, 1, 10_000)
     """iLQG iterations at the first step of an episode."""
     restarts: int = option(8, 1, 1000)
@@ -84,6 +86,7 @@ def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig)
         iterations=options.iterations,
         restarts=options.restarts,
         tries=options.tries,
+        catch=options.catch,
     )
     return find_planner(options.name)(
         dynamics,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def play(
     goal: Frames | None = None,
     explore: bool = False,
 ) -> Episodes:
-    """Let the agent play the episodes of a round, with noise on its controls.
+    """Let the agent play the episodes of a round, as an `explorer`, with noise on its controls.
 
     Args:
         agent: as it is now.
@@ -75,7 +76,7 @@ def play(
     rng = np.random.default_rng([seed, number])
     world = make_world_of(agent.spec, options.episodes_per_round)
     steps = own_steps(options, agent.spec)
-    controller: Controller = noisy(agent, options.exploration, rng)
+    controller: Controller = noisy(explorer(agent, options), options.exploration, rng)
     if explore:
         controller = random_controls(world, rng, steps, suited("auto", restarts=False))
     goals = None if goal is None else np.repeat(goal[None], options.episodes_per_round, 0)
@@ -85,6 +86,13 @@ def play(
     return with_source(
         episodes, {"seed": seed, "round": number, "controller": who, "restarts": False}
     )
+
+
+def explorer(agent: Agent, options: DataConfig) -> Agent:
+    """Return an agent with the same model that plans as own episodes are played."""
+    own = {"horizon": options.own_horizon, "iterations": options.own_iterations}
+    chosen: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+    return Agent(agent.model, agent.spec, replace(agent.options, catch=False, **chosen))
 
 
 @torch.inference_mode()
