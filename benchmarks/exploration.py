@@ -167,11 +167,11 @@ def seen(states: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def shown_after(played: Episodes, goal: NDArray[np.uint8]) -> int | None:
     """Return after how many transitions an observation first looked like the goal ``[C, H, W]``."""
-    hits = np.flatnonzero(unlikenesses(played, goal) < SEEN)
-    if len(hits) == 0:
+    hits = np.flatnonzero(unlikenesses(played, goal) < SEEN).tolist()
+    if not hits:
         return None
-    before = sum(played.moment_rows(e).stop <= hits[0] for e in range(len(played)))
-    return int(hits[0]) - before
+    ended = sum(played.moment_rows(e).stop <= hits[0] for e in range(len(played)))
+    return int(hits[0] - ended)
 
 
 def table(results: Mapping[str, Result]) -> str:
