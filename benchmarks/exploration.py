@@ -4,11 +4,12 @@ python -m benchmarks.exploration                 # seeds 0 to 4
 python -m benchmarks.exploration --seeds 100 101
 python -m benchmarks.exploration --committed     # print the table of the repository
 
-All begin with the same 400 transitions of white noise on the headline task, in ordinary episodes,
-which show little more than the hanging rod. Then 1,200 more are played: by noise of a colour, or by
-the explorer of `e2c.control.exploration`, whose model is trained on what there is so far. Told are
-the share of the states seen and when an observation first looked like the goal. States are read to
-score only. A seed leaves one JSON file in ``exploration``.
+The first 400 transitions on the headline task are played by white noise, which shows little more
+than the hanging rod, or by a telegraph signal. Then 1,200 more are played: by noise of a colour, or
+by the explorer of `e2c.control.exploration`, whose model is trained on what there is so far. All
+begin with the same 400 transitions of their kind, and all episodes are ordinary. Told are the share
+of the states seen, and when an observation first looked like the goal. States are read to score
+only. A seed leaves one JSON file in ``exploration``.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ WAYS: Mapping[str, tuple[str, str, int]] = {
     "telegraph, 100 steps": ("white", "telegraph", OWN),
     GAIN: ("white", GAIN, OWN),
     "telegraph from the first": ("telegraph", "telegraph", EPISODE),
+    "telegraph, then information gain": ("telegraph", GAIN, OWN),
 }
 """What plays first, what plays then, and the steps of its episodes."""
 
