@@ -21,7 +21,6 @@ from benchmarks.exploration import (
     table,
 )
 from e2c.control.exploration import know
-from e2c.control.exploration import know as real
 from e2c.data.episodes import join
 
 
