@@ -171,6 +171,6 @@ assert up["white noise"] < 0.05
 # %% [markdown]
 # The explorer swings the rod up, and white noise never does. A telegraph signal is full force that
 # changes its sign now and then. It knows nothing, needs no training, and is a strong rival: after
-# 300 transitions it is not far behind, and with one of two other seeds it was level.
+# 300 transitions it is not far behind.
 # `python -m benchmarks.exploration` lets both go on to 1,600 transitions, on nine seeds; see
 # the [results](../results.md#exploration).
