@@ -21,6 +21,7 @@ from benchmarks import readme
 from benchmarks.any_pixels import AnyPixels
 from benchmarks.cells import complain
 from benchmarks.demo import Demo
+from benchmarks.exploration import Exploration
 from benchmarks.faults import Faults
 from benchmarks.goals import Goals
 from benchmarks.growth import Growth
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "demo": Demo,
     "swing_up": SwingUp,
     "noise": NoiseShows,
+    "exploration": Exploration,
     "optimum": Optimum,
     "robustness": Robustness,
     "any_pixels": AnyPixels,

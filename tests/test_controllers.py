@@ -16,6 +16,7 @@ from tiny import ENV, MODEL
 
 from e2c.control.agent import Agent, PlannerConfig
 from e2c.control.base import Controller, make_world, rollout
+from e2c.control.exploration import Explorer, ExplorerOptions, know
 from e2c.control.oracle import Oracle
 from e2c.control.simple import Coloured, Noisy, Random, Replay, Zero
 from e2c.data.episodes import Episodes
@@ -45,6 +46,13 @@ def untrained_agent(world: World) -> Agent:
     return Agent(model, spec, OPTIONS)
 
 
+def untrained_explorer(world: World) -> Explorer:
+    """An explorer whose model has learned nothing."""
+    agent = untrained_agent(world)
+    layer = know(agent.model, [recorded(world)])
+    return Explorer(agent.model, agent.spec, layer, ExplorerOptions(horizon=5, samples=7))
+
+
 def recorded(world: World) -> Episodes:
     return rollout(world, Random(world, rng(1)), T, rng(2))
 
@@ -56,10 +64,11 @@ CONTROLLERS: dict[str, Callable[[World], Controller]] = {
     "replay": lambda world: Replay(recorded(world)),
     "noisy": lambda world: Noisy(Zero(world), np.full(control_space(world).shape, 9.0), rng(1)),
     "agent": untrained_agent,
+    "explorer": untrained_explorer,
     "oracle": lambda world: Oracle(world, OPTIONS),
 }
-DRAWING = {"random", "coloured", "noisy"}
-"""Those that go on drawing when another episode begins."""
+CHANGING = {"random", "coloured", "noisy", "explorer"}
+"""Those that act in another way in the next episode: they go on drawing, or have learned."""
 WORLDS: dict[str, Callable[[int], World]] = {"ours": lambda B: make_world(ENV, B), "foreign": dots}
 """One control of a world that tells everything; two, with limits that differ, of one in colour."""
 CASES = [(name, world) for world in WORLDS for name in CONTROLLERS]
@@ -103,7 +112,7 @@ def test_a_reset_begins_anew_whatever_came_before(name: str) -> None:
     world = make_world(ENV, 3)
     controller = CONTROLLERS[name](world)
     one, again = (rollout(world, controller, T, rng(2)).actions for _ in range(2))
-    assert np.array_equal(one, again) == (name not in DRAWING)
+    assert np.array_equal(one, again) == (name not in CHANGING)
 
 
 @pytest.mark.parametrize(("name", "where"), CASES)

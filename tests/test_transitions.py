@@ -148,6 +148,23 @@ def test_a_shifted_transition_leads_further_and_the_learned_one_stays(kind: str)
     torch.testing.assert_close(model.step(z, u), before)
 
 
+@pytest.mark.parametrize("lead", [(), (B,), (B, 2), (1,)])
+@pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_transition_is_linear_in_its_last_weights(
+    lead: tuple[int, ...], n: int, m: int, kind: str
+) -> None:
+    model, z, u = another(kind, n, m), draw(*lead, n), draw(*lead, m, seed=1)
+    before, phi = model.step(z, u), model.features(z, u)
+    W = torch.cat(model.last_weights(), -1)
+    assert W.shape == (n, phi.shape[-1])
+    dW = draw(*W.shape, seed=2)
+    moved = model.moved(dW)
+    torch.testing.assert_close(moved.step(z, u), before + phi @ dW.mT)
+    torch.testing.assert_close(torch.cat(moved.last_weights(), -1), W + dW)
+    torch.testing.assert_close(model.step(z, u), before)
+
+
 def test_the_true_jacobian_is_not_A() -> None:
     model, z, u = transition(), draw(B, 3), draw(B, 2)
     assert (model.jacobian(z, u)[0] - model(z, u).A).abs().max() > 0.1

@@ -31,6 +31,11 @@ class LatentDynamics:
         self.transition = self.learned.shifted(drift.to(self.learned.control_scale))
         self._compiled: Compiled | None = None
 
+    def correct(self, dW: Tensor) -> None:
+        """Let the last weights be greater by ``dW [n, d]`` than was learned."""
+        self.transition = self.learned.moved(dW.to(self.learned.control_scale))
+        self._compiled = None
+
     def step(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the next latent state ``[..., n]`` of ``x [..., n]`` under ``u [..., m]``."""
         return self.transition.step(x, u)

@@ -77,7 +77,12 @@ def box_of(frames: NDArray[np.uint8], looks: Looks) -> tuple[int, int, int, int]
 
 
 def unlikeness(episodes: Episodes, picture: NDArray[np.uint8]) -> float:
-    """Return how unlike a picture the observation is that is most like it.
+    """Return how unlike a picture the observation is that is most like it; see `unlikenesses`."""
+    return float(unlikenesses(episodes, picture).min())
+
+
+def unlikenesses(episodes: Episodes, picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return how unlike a picture each observation is, ``[sum(T_e + 1)]``.
 
     It is their squared distance over that of an observation from the mean one, on average: 0 where
     they are the same, about 2 where what moves is nowhere in the same place.
@@ -86,12 +91,12 @@ def unlikeness(episodes: Episodes, picture: NDArray[np.uint8]) -> float:
         episodes: recorded.
         picture: ``[C, H, W]``, like one of their observations, as networks see them.
     """
-    mean, nearest, spread = mean_of(episodes.plane_pieces()), np.inf, 0.0
+    mean, away, spread = mean_of(episodes.plane_pieces()), list[NDArray[np.float32]](), 0.0
     for piece in episodes.plane_pieces():
         seen = piece.astype(np.float32)
-        nearest = min(nearest, float(np.square(seen - picture).sum((1, 2, 3)).min()))
+        away.append(np.square(seen - picture).sum((1, 2, 3)))
         spread += float(np.square(seen - mean).sum())
-    return nearest / max(spread / len(episodes.first_frames), 1.0)
+    return np.concatenate(away).astype(np.float64) / max(spread / len(episodes.first_frames), 1.0)
 
 
 def _least(peak: float) -> float:

@@ -115,6 +115,26 @@ class Transition(nn.Module, ABC):
     def constant(self) -> Tensor:
         """Return the parameters ``[n]`` that are added to every next state, as a view."""
 
+    @abstractmethod
+    def features(self, z: Tensor, u: Tensor) -> Tensor:
+        """Return ``phi(z, u) [..., d]``: f is linear in the `last_weights`, and this its slope."""
+
+    @abstractmethod
+    def last_weights(self) -> list[Tensor]:
+        """Return the parameters W, as views whose columns are those of ``[n, d]`` in order.
+
+        With ``W + dW``, f becomes ``f(z, u) + dW phi(z, u)``.
+        """
+
+    @torch.no_grad()
+    def moved(self, dW: Tensor) -> Self:
+        """Return a copy whose `last_weights` are greater by ``dW [n, d]``."""
+        other = copy.deepcopy(self)
+        views = other.last_weights()
+        for view, part in zip(views, dW.split([view.shape[1] for view in views], -1), strict=True):
+            view.add_(part)
+        return other
+
     @torch.no_grad()
     def shifted(self, drift: Tensor) -> Self:
         """Return a copy in which every step leads ``drift [n]`` further: ``f(z, u) + drift``."""
@@ -199,7 +219,19 @@ class LocallyLinear(Transition):
 
     def constant(self) -> Tensor:
         """Return the part ``[n]`` of the last bias that is o(z)'s."""
-        return _last_bias(self.net)[2 * self.n : 3 * self.n]
+        return _last(self.net).bias[2 * self.n : 3 * self.n]
+
+    def features(self, z: Tensor, u: Tensor) -> Tensor:
+        """See `Transition.features`: the last hidden layer and 1; the same times each control."""
+        h = _hidden(self.net, z)
+        factor = torch.cat((torch.ones_like(u[..., :1]), u / self.control_scale), -1)
+        return (factor.unsqueeze(-1) * h.unsqueeze(-2)).flatten(-2)
+
+    def last_weights(self) -> list[Tensor]:
+        """See `Transition.last_weights`: those of o(z), then those of each column of B(z)."""
+        last, n = _last(self.net), self.n
+        rows = [slice(2 * n, 3 * n), *(slice(3 * n + j, None, self.m) for j in range(self.m))]
+        return [part for row in rows for part in (last.weight[row], last.bias[row, None])]
 
     def _parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Cut the network's output into ``v, r, o [..., n]`` and ``B [..., n, m]``."""
@@ -253,7 +285,16 @@ class NonLinear(Transition):
 
     def constant(self) -> Tensor:
         """Return the last bias ``[n]``."""
-        return _last_bias(self.net)
+        return _last(self.net).bias
+
+    def features(self, z: Tensor, u: Tensor) -> Tensor:
+        """See `Transition.features`: the last hidden layer and 1."""
+        return _hidden(self.net, self._inputs(z, u))
+
+    def last_weights(self) -> list[Tensor]:
+        """See `Transition.last_weights`: those of the last layer, and its bias."""
+        last = _last(self.net)
+        return [last.weight, last.bias[:, None]]
 
     def _expand(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``g [..., n]``, ``df/dz`` and ``df/du``."""
@@ -293,9 +334,24 @@ class GlobalLinear(Transition):
         """Return o ``[n]``."""
         return self.o
 
+    def features(self, z: Tensor, u: Tensor) -> Tensor:
+        """See `Transition.features`: state, control and 1."""
+        return torch.cat((z, u / self.control_scale, torch.ones_like(z[..., :1])), -1)
 
-def _last_bias(net: nn.Sequential) -> Tensor:
-    """Return the bias of the last layer of an `mlp`."""
+    def last_weights(self) -> list[Tensor]:
+        """See `Transition.last_weights`: A, B and o."""
+        return [self.A, self.B, self.o[:, None]]
+
+
+def _last(net: nn.Sequential) -> nn.Linear:
+    """Return the last layer of an `mlp`."""
     last = net[-1]
     assert isinstance(last, nn.Linear)
-    return last.bias
+    return last
+
+
+def _hidden(net: nn.Sequential, x: Tensor) -> Tensor:
+    """Return the last hidden layer of an `mlp` for ``x [..., k]``, and 1 behind it."""
+    for layer in [*net][:-1]:
+        x = layer(x)
+    return torch.cat((x, torch.ones_like(x[..., :1])), -1)
