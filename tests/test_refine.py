@@ -212,6 +212,26 @@ def test_the_error_of_the_global_model_is_what_it_misses(first: Episodes) -> Non
     torch.testing.assert_close(refined.noise, missed / first.transitions)
 
 
+def test_errors_of_both_models_in_an_episode(first: Episodes) -> None:
+    refined, rng = refinement(first), np.random.default_rng(0)
+    episodes = refined.play(2, rng)
+    with pytest.raises(E2CError, match="no local models yet"):
+        refined.step_errors(episodes)
+    refined.learn(episodes)
+    assert refined.local is not None
+    found, mean = refined.step_errors(episodes), refined.local.mean
+    agent = refined.agent
+    for row, episode in enumerate(episodes.split()):
+        z = agent.model.encode(episode.planes()).mean.detach()
+        u = torch.from_numpy(episode.actions)
+        for t in range(6):
+            with torch.no_grad():
+                told = refined.global_model.step(z[t : t + 1], u[t : t + 1])[0]
+            torch.testing.assert_close(found.of_global[row, t].float(), z[t + 1] - told)
+            local = mean.A[t] @ z[t].double() + mean.B[t] @ u[t].double() + mean.o[t]
+            torch.testing.assert_close(found.of_local[row, t], z[t + 1].double() - local)
+
+
 def test_episodes_of_another_length_are_refused(first: Episodes) -> None:
     with pytest.raises(E2CError, match=r"6 steps .* \[10, 10\]"):
         refinement(first).learn(first)

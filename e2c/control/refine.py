@@ -50,6 +50,19 @@ class RefineOptions:
     policy stands in its last steps too."""
 
 
+@dataclass(frozen=True)
+class StepErrors:
+    """What models miss in each step of R episodes of T steps: next code less prediction.
+
+    Attributes:
+        of_global: ``[R, T, n]``, of the global model.
+        of_local: ``[R, T, n]``, of the local models.
+    """
+
+    of_global: Tensor
+    of_local: Tensor
+
+
 class Refinement:
     """A policy for episodes of T steps, and what it was refined with.
 
@@ -108,13 +121,7 @@ class Refinement:
         Raises:
             E2CError: when an episode has not T steps, as where the world ended it.
         """
-        if (episodes.lengths != self.steps).any():
-            raise E2CError(
-                f"Local models of {self.steps} steps are fitted to episodes of as many; got "
-                f"episodes of {episodes.lengths.tolist()}: give a number of steps that the world "
-                "does not end."
-            )
-        seen = [self._seen(episode) for episode in episodes.split()]
+        seen = self._of_length(episodes)
         kept = self.options.memory
         self.z = torch.cat((self.z, *(z[None] for z, _ in seen)))[-kept:]
         self.u = torch.cat((self.u, *(u[None] for _, u in seen)))[-kept:]
@@ -125,6 +132,32 @@ class Refinement:
         found = improve(self.policy, self.local, self.cost, self.z[:, 0], self.controls, bound)
         self.policy = found.policy
         return found
+
+    def step_errors(self, episodes: Episodes) -> StepErrors:
+        """Return what both models miss; in episodes that were not learned yet, a test of the fit.
+
+        Raises:
+            E2CError: when there are no local models yet, or an episode has not T steps.
+        """
+        if self.local is None:
+            raise E2CError(
+                "There are no local models yet, whose errors were asked for: learn from episodes "
+                "first."
+            )
+        seen = self._of_length(episodes)
+        z, u = (torch.stack(parts) for parts in zip(*seen, strict=True))
+        of_global = torch.stack([self._errors(*each) for each in seen])
+        return StepErrors(of_global, z[:, 1:] - self.local.mean.step(z[:, :-1], u))
+
+    def _of_length(self, episodes: Episodes) -> list[tuple[Tensor, Tensor]]:
+        """Return codes and controls of episodes, each of T steps."""
+        if (episodes.lengths != self.steps).any():
+            raise E2CError(
+                f"Local models of {self.steps} steps are fitted to episodes of as many; got "
+                f"episodes of {episodes.lengths.tolist()}: give a number of steps that the world "
+                "does not end."
+            )
+        return [self._seen(episode) for episode in episodes.split()]
 
     @torch.no_grad()
     def _seen(self, episode: Episodes) -> tuple[Tensor, Tensor]:
