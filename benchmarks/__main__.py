@@ -27,6 +27,7 @@ from benchmarks.goals import Goals
 from benchmarks.growth import Growth
 from benchmarks.kills import Kills
 from benchmarks.large import Large
+from benchmarks.local import Local
 from benchmarks.mujoco_camera import MujocoCamera
 from benchmarks.mutations import Mutations
 from benchmarks.noise import NoiseShows
@@ -59,6 +60,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "speed": Speed,
     "peers": Peers,
     "growth": Growth,
+    "local": Local,
     "kills": Kills,
     "sweeps": Sweeps,
     "mutations": Mutations,

@@ -1,0 +1,237 @@
+"""The bounded step of a time-varying linear policy, what acts by it, and how it is refined."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import CONFIG, ENV, SPEC, generator, images, tiny_model
+from torch import Tensor
+
+from e2c.control.agent import Agent
+from e2c.control.base import make_world, problem_spec
+from e2c.control.local import Controls, Improvement, LinearPolicy, LocalController, improve
+from e2c.control.refine import Refinement, RefineOptions
+from e2c.data.episodes import Episodes
+from e2c.door import collect
+from e2c.errors import E2CError
+from e2c.models.local import LocalDynamics, LocalPrior, fit_local
+from e2c.models.transitions import LocalLinearisation
+from planners import GoalCost
+
+T, n, m = 7, 3, 2
+FREE = Controls(*(torch.full((m,), x, dtype=torch.float64) for x in (-1e9, 1e9, 0.2)))
+COST = GoalCost(torch.ones(n).double(), torch.ones(n), torch.full((m,), 0.1), 5 * torch.ones(n))
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def truth(seed: int = 0) -> LocalDynamics:
+    """A system that is neither time-invariant nor without noise."""
+    A = 0.8 * torch.eye(n) + 0.1 * normal(T, n, n, seed=seed)
+    mean = LocalLinearisation(A, normal(T, n, m, seed=seed + 1), 0.1 * normal(T, n, seed=seed + 2))
+    return LocalDynamics(mean, 1e-3 * torch.eye(n).double().expand(T, n, n))
+
+
+def policy() -> LinearPolicy:
+    K = -0.1 * normal(T, m, n, seed=9)
+    return LinearPolicy(normal(T + 1, n, seed=7), 0.1 * normal(T, m, seed=8), K)
+
+
+STARTS = 0.1 * normal(5, n, seed=6)
+
+
+def step(bound: float, controls: Controls = FREE, old: LinearPolicy | None = None) -> Improvement:
+    return improve(old or policy(), truth(), COST, STARTS, controls, bound)
+
+
+def best_cost(dynamics: LocalDynamics) -> float:
+    """The least cost of a trajectory from the mean start: one least-squares problem in all U."""
+
+    def path(U: Tensor) -> Tensor:
+        x = [STARTS.mean(0)]
+        for t in range(T):
+            local = dynamics.mean
+            x.append(local.A[t] @ x[-1] + local.B[t] @ U[t] + local.o[t])
+        return torch.stack(x)
+
+    def total(flat: Tensor) -> Tensor:
+        U = flat.reshape(T, m)
+        return COST.total(path(U)[None], U[None])[0]
+
+    zero = torch.zeros(T * m, dtype=torch.float64)
+    gradient = torch.func.grad(total)(zero)
+    best = torch.linalg.solve(torch.func.hessian(total)(zero), -gradient)
+    return float(total(best))
+
+
+def played(acting: LinearPolicy, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Episodes of the system in which a policy explores, from the mean start."""
+    dynamics = truth()
+    u, z = [], [STARTS.mean(0) + 0.1 * normal(count, n, seed=seed)]
+    for t in range(T):
+        u.append(acting.act(t, z[-1]) + FREE.noise * normal(count, m, seed=seed + 1 + t))
+        local = dynamics.mean
+        mean = z[-1] @ local.A[t].mT + u[-1] @ local.B[t].mT + local.o[t]
+        z.append(mean + 1e-3**0.5 * normal(count, n, seed=seed + 100 + t))
+    return torch.stack(z, 1), torch.stack(u, 1)
+
+
+def test_without_a_bound_the_step_leads_to_the_optimum() -> None:
+    found = step(np.inf)
+    assert found.cost_after == pytest.approx(best_cost(truth()), rel=1e-5)
+    assert found.cost_after < found.cost_before
+
+
+def test_a_larger_bound_allows_a_larger_step() -> None:
+    found = [step(bound) for bound in (0.01, 1.0, 100.0)]
+    for one, bound in zip(found, (0.01, 1.0, 100.0), strict=True):
+        assert 0 < one.kl <= bound
+    costs = [found[0].cost_before, *(one.cost_after for one in found)]
+    assert costs == sorted(costs, reverse=True)
+    assert found[0].eta > found[1].eta > found[2].eta
+
+
+def test_without_room_the_policy_stays() -> None:
+    old = policy()
+    found = step(0.0, old=old)
+    assert found.policy is old
+    assert (found.kl, found.eta) == (0.0, np.inf)
+    assert found.cost_after == found.cost_before
+
+
+def test_the_divergence_is_that_of_the_trajectories() -> None:
+    """The mean of log p_new(u|z) - log p_old(u|z) over episodes of the new policy."""
+    old = policy()
+    z0 = 0.1 * normal(5, n, seed=6)
+    found = improve(old, truth(), COST, z0, FREE, 3.0)
+    spread = (z0 - z0.mean(0)).mT @ (z0 - z0.mean(0)) / len(z0)
+    count, new, sums = 40_000, found.policy, torch.zeros(40_000).double()
+    z = z0.mean(0) + normal(count, n, seed=20) @ torch.linalg.cholesky(spread).mT
+    for t in range(T):
+        u = new.act(t, z) + FREE.noise * normal(count, m, seed=30 + t)
+        for sign, law in ((-0.5, new), (0.5, old)):
+            sums += sign * ((u - law.act(t, z)) / FREE.noise).square().sum(-1)
+        local = truth().mean
+        z = z @ local.A[t].mT + u @ local.B[t].mT + local.o[t]
+        z = z + 1e-3**0.5 * normal(count, n, seed=50 + t)
+    assert found.kl == pytest.approx(float(sums.mean()), rel=0.02)
+
+
+@pytest.mark.parametrize("bound", [0.5, np.inf])
+def test_limits_hold_and_controls_there_get_no_feedback(bound: float) -> None:
+    low, high = torch.tensor([-0.1, -0.3]).double(), torch.tensor([0.2, 0.1]).double()
+    found = step(bound, Controls(low, high, FREE.noise)).policy
+    assert torch.equal(found.U.clamp(low, high), found.U)
+    if bound == np.inf:
+        at_limit = (found.U - low) * (found.U - high) == 0
+        assert at_limit.any()
+        assert not found.K[at_limit].any()
+        assert found.K.any()
+
+
+def test_rounds_of_fits_and_steps_approach_the_optimum_in_spite_of_a_wrong_prior() -> None:
+    wrong = truth(60).mean
+    prior = LocalPrior(wrong, 0.1 * torch.eye(n).double(), torch.ones(n + m).double(), 0.1)
+    acting, costs = policy(), []
+    for number in range(6):
+        z, u = played(acting, 12, 1000 * number)
+        costs.append(float(COST.total(z, u).mean()))
+        acting = improve(acting, fit_local(z, u, prior), COST, z[:, 0], FREE, 10.0).policy
+    best = best_cost(truth())
+    assert costs[0] > 2 * costs[-1]
+    assert costs[-1] < best + 0.2 * (costs[0] - best)
+
+
+@pytest.mark.parametrize("B", [5, 1])
+def test_the_controller_acts_by_the_law_of_its_step_within_the_limits(B: int) -> None:
+    model, steps = tiny_model(), 3
+    frames, N = images(B), model.transition.n
+    law = LinearPolicy(
+        normal(steps + 1, N, seed=1), normal(steps, m, seed=2), 3 * normal(steps, m, N, seed=3)
+    )
+    acting = LocalController(model, SPEC, law)
+    z = model.encode(frames).mean.detach().double()
+    low, high = np.array(SPEC.control_low), np.array(SPEC.control_high)
+    for _ in range(2):
+        acting.reset(None)
+        for t in (0, 1, 2, 2):
+            wanted = np.clip((law.U[t] + (z - law.X[t]) @ law.K[t].mT).numpy(), low, high)
+            np.testing.assert_allclose(acting.act(frames), wanted)
+
+
+def test_where_nothing_is_seen_the_policy_s_own_state_stands_in() -> None:
+    model = tiny_model()
+    N = model.transition.n
+    law = LinearPolicy(
+        normal(2, N, seed=1), torch.tensor([[0.5, -0.2]]).double(), normal(1, m, N, seed=3)
+    )
+    frames = images(3)
+    seen = LocalController(model, SPEC, law).act(frames)
+    frames[1] = 0
+    found = LocalController(model, SPEC, law).act(frames)
+    np.testing.assert_array_equal(found[1], law.U[0].numpy())
+    np.testing.assert_array_equal(found[[0, 2]], seen[[0, 2]])
+
+
+@pytest.fixture(scope="module")
+def first() -> Episodes:
+    return collect(ENV, 20, 10, seed=1)
+
+
+def refinement(first: Episodes, steps: int = 6) -> Refinement:
+    spec = problem_spec(make_world(ENV))
+    agent = Agent(tiny_model(CONFIG.model, spec), spec, CONFIG.planner)
+    return Refinement(agent, first, steps, RefineOptions(memory=3))
+
+
+def test_a_policy_is_refined_on_its_own_episodes(first: Episodes) -> None:
+    refined = refinement(first)
+    begun, rng = refined.policy, np.random.default_rng(0)
+    assert begun.U.abs().max() <= 2.0
+    for number in (1, 2):
+        episodes = refined.play(2, rng)
+        assert episodes.lengths.tolist() == [6, 6]
+        found = refined.learn(episodes)
+        assert found.kl <= 2.0 * 6
+        assert len(refined.z) == min(3, 2 * number)
+    assert refined.policy is found.policy
+    assert refined.local is not None
+    assert refined.local.mean.A.shape == (6, *refined.noise.shape)
+
+
+def test_the_error_of_the_global_model_is_what_it_misses(first: Episodes) -> None:
+    refined = refinement(first)
+    model, n = refined.agent.model, refined.agent.model.transition.n
+    missed = torch.zeros(n, n).double()
+    with torch.no_grad():
+        for episode in first.split():
+            z, u = model.encode(episode.planes()).mean, torch.from_numpy(episode.actions)
+            error = (z[1:] - refined.global_model.step(z[:-1], u)).double()
+            missed += error.mT @ error
+    torch.testing.assert_close(refined.noise, missed / first.transitions)
+
+
+def test_errors_of_both_models_in_an_episode(first: Episodes) -> None:
+    refined, rng = refinement(first), np.random.default_rng(0)
+    episodes = refined.play(2, rng)
+    with pytest.raises(E2CError, match="no local models yet"):
+        refined.step_errors(episodes)
+    refined.learn(episodes)
+    assert refined.local is not None
+    found, mean = refined.step_errors(episodes), refined.local.mean
+    agent = refined.agent
+    for row, episode in enumerate(episodes.split()):
+        z = agent.model.encode(episode.planes()).mean.detach()
+        u = torch.from_numpy(episode.actions)
+        for t in range(6):
+            with torch.no_grad():
+                told = refined.global_model.step(z[t : t + 1], u[t : t + 1])[0]
+            torch.testing.assert_close(found.of_global[row, t].float(), z[t + 1] - told)
+            local = mean.A[t] @ z[t].double() + mean.B[t] @ u[t].double() + mean.o[t]
+            torch.testing.assert_close(found.of_local[row, t], z[t + 1].double() - local)
+
+
+def test_episodes_of_another_length_are_refused(first: Episodes) -> None:
+    with pytest.raises(E2CError, match=r"6 steps .* \[10, 10\]"):
+        refinement(first).learn(first)
