@@ -43,6 +43,8 @@ from planners import ILQGOptions
 
 T = TypeVar("T")
 
+AHEAD = 50
+"""Horizon of the step that is timed with one iteration."""
 WARM_UP = 20
 """Control steps and training steps that are left out of the figures."""
 
@@ -72,7 +74,7 @@ class Speed(Benchmark):
         agent = load_agent(run)
         return {
             "control_step": control_step(agent, self.episodes),
-            "control_step_horizon_40": control_step(shorter(agent, 40), self.episodes),
+            "control_step_once": control_step(once(agent), self.episodes),
             f"control_step_batch_{self.batch}": control_step_of_batch(agent, self.batch),
             "collect": collection(agent.spec.env),
             "train": training(self.training_steps),
@@ -104,9 +106,10 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def shorter(agent: Agent, horizon: int) -> Agent:
-    """Return the agent with another planning horizon."""
-    return Agent(agent.model, agent.spec, replace(agent.options, horizon=horizon))
+def once(agent: Agent) -> Agent:
+    """Return the agent with one iteration a step, `AHEAD` steps ahead, from the last plan alone."""
+    options = replace(agent.options, horizon=AHEAD, iterations=1, catch=False)
+    return Agent(agent.model, agent.spec, options)
 
 
 def control_step(agent: Agent, episodes: int) -> dict[str, Any]:
@@ -128,8 +131,8 @@ def control_step(agent: Agent, episodes: int) -> dict[str, Any]:
 def floor(agent: Agent) -> dict[str, float]:
     """Tell how long a step's arithmetic takes at the rate of a product of matrices.
 
-    Counted are the encoder, a roll-out of every step size and a linearisation along the plan, each
-    of whose states has a tangent for each latent dimension.
+    Counted are the encoder and, for each start and iteration, a roll-out of every step size and a
+    linearisation along the plan, each of whose states has a tangent for each latent dimension.
     """
     side, model, options = 256, agent.model, agent.options
     matrix = torch.randn(side, side)
@@ -138,7 +141,8 @@ def floor(agent: Agent) -> dict[str, float]:
     networks = model.encoder, model.transition
     encoder, transition = (sum(p.numel() for p in net.parameters()) for net in networks)
     passes = 1 + ILQGOptions().step_sizes + 1 + agent.dynamics.state_dim
-    work = 2 * (encoder + options.iterations * options.horizon * passes * transition)
+    plans = options.iterations * (2 if options.catch else 1)
+    work = 2 * (encoder + plans * options.horizon * passes * transition)
     return {"matmul_gflops": rate / 1e9, "floor_ms": 1e3 * work / rate}
 
 
