@@ -173,13 +173,13 @@ class Train:
         asked = {self.out / f"seed_{mine.seed}": mine for mine in recipes} or {self.out: recipe}
         for out, mine in list(asked.items()):
             if runs.finished(out) and not runs.differences(out, mine):
-                _tell(f"{out}: this run has ended; next: {_evaluation_of(out)}")
+                _tell(f"{out}: this run has ended; next: {_next(out, mine)}")
                 del asked[out]
         for run in train_side_by_side(list(asked.values()), list(asked), self.wandb):
             _tell(
                 f"{run.folder}: trained on {run.transitions} transitions in "
                 f"{run.seconds['total']:.0f} s, told in {run.folder / runs.REPORT}; "
-                f"next: {_evaluation_of(run.folder)}"
+                f"next: {_next(run.folder, run.recipe)}"
             )
             _tell(run.novelty.warning if run.novelty else None, sys.stderr)
 
@@ -377,12 +377,13 @@ def _with(config: Config, method: str | None) -> Config:
     return config if method is None else with_method(config, method)
 
 
-def _evaluation_of(folder: Path) -> str:
-    """Return the command that evaluates a run, as whoever is asking starts commands."""
+def _next(folder: Path, recipe: Recipe) -> str:
+    """Say what to do with a run: the command that evaluates it, as the user starts commands."""
+    if recipe.config.env == recorded.RECORDING:
+        return f"e2c.load_agent({str(folder)!r}) acts on your camera's frames."
     script = Path(sys.argv[0]).with_name("evaluate.py")
-    door = ["python", "evaluate.py"] if Path(sys.argv[0]).name == "train.py" else ["e2c-evaluate"]
-    if door[0] == "python" and script.parent.resolve() != Path.cwd():
-        door[1] = str(script)
+    there = "evaluate.py" if script.parent.resolve() == Path.cwd() else str(script)
+    door = ["python", there] if Path(sys.argv[0]).name == "train.py" else ["e2c-evaluate"]
     return shlex.join([*door, str(folder)])
 
 
