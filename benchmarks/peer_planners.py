@@ -60,11 +60,17 @@ class Problem:
 
 
 def ours(name: str) -> Callable[[Problem], Plans]:
-    """Return what builds the planner that `PLANNERS` calls ``name``, with its own defaults."""
+    """Return what builds the planner that `PLANNERS` calls ``name``, with its own defaults.
+
+    iLQG goes on from its last plan alone, as its peers do.
+    """
+    options = RecedingOptions(catch=False) if name == "ilqg" else None
 
     def build(problem: Problem) -> Plans:
         p, generator = problem, torch.Generator().manual_seed(0)
-        planner = PLANNERS[name](p.dynamics, p.low, p.high, horizon=p.horizon, generator=generator)
+        planner = PLANNERS[name](
+            p.dynamics, p.low, p.high, horizon=p.horizon, options=options, generator=generator
+        )
         return lambda x: planner.plan(x[None], p.cost).controls[0]
 
     return build

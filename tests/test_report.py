@@ -228,7 +228,7 @@ def test_settings_that_were_changed_are_marked(tmp_path: Path) -> None:
     assert len(page(make_run(tmp_path / "same")).with_class("changed")) == 1  # how they look
     changed = page(make_run(tmp_path / "run", change))
     assert len(changed.with_class("changed")) == 3
-    assert "planner.horizon 37 default 50" in changed.text
+    assert "planner.horizon 37 default 60" in changed.text
     assert "model.width unknown here default –" in changed.text
 
 
