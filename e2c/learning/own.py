@@ -63,7 +63,7 @@ def play(
     goal: Frames | None = None,
     explore: bool = False,
 ) -> Episodes:
-    """Let the agent play the episodes of a round, as an `explorer`, with noise on its controls.
+    """Let the agent play the episodes of a round, as a `player`, with noise on its controls.
 
     Args:
         agent: as it is now.
@@ -76,7 +76,7 @@ def play(
     rng = np.random.default_rng([seed, number])
     world = make_world_of(agent.spec, options.episodes_per_round)
     steps = own_steps(options, agent.spec)
-    controller: Controller = noisy(explorer(agent, options), options.exploration, rng)
+    controller: Controller = noisy(player(agent, options), options.exploration, rng)
     if explore:
         controller = random_controls(world, rng, steps, suited("auto", restarts=False))
     goals = None if goal is None else np.repeat(goal[None], options.episodes_per_round, 0)
@@ -88,7 +88,7 @@ def play(
     )
 
 
-def explorer(agent: Agent, options: DataConfig) -> Agent:
+def player(agent: Agent, options: DataConfig) -> Agent:
     """Return an agent with the same model that plans as own episodes are played."""
     own = {"horizon": options.own_horizon, "iterations": options.own_iterations}
     chosen: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
