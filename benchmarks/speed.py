@@ -131,8 +131,9 @@ def control_step(agent: Agent, episodes: int) -> dict[str, Any]:
 def floor(agent: Agent) -> dict[str, float]:
     """Tell how long a step's arithmetic takes at the rate of a product of matrices.
 
-    Counted are the encoder and, for each start and iteration, a roll-out of every step size and a
-    linearisation along the plan, each of whose states has a tangent for each latent dimension.
+    Counted are the encoder and, for one iteration, a roll-out of every step size and a
+    linearisation along the plan, each of whose states has a tangent for each latent dimension. Most
+    steps need no more.
     """
     side, model, options = 256, agent.model, agent.options
     matrix = torch.randn(side, side)
@@ -141,8 +142,7 @@ def floor(agent: Agent) -> dict[str, float]:
     networks = model.encoder, model.transition
     encoder, transition = (sum(p.numel() for p in net.parameters()) for net in networks)
     passes = 1 + ILQGOptions().step_sizes + 1 + agent.dynamics.state_dim
-    plans = options.iterations * (2 if options.catch else 1)
-    work = 2 * (encoder + plans * options.horizon * passes * transition)
+    work = 2 * (encoder + options.horizon * passes * transition)
     return {"matmul_gflops": rate / 1e9, "floor_ms": 1e3 * work / rate}
 
 

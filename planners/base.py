@@ -156,9 +156,18 @@ class Plan:
     def with_found(self, rows: Tensor, other: Plan) -> Plan:
         """Return this plan with the finite plans of ``other`` put in; ``rows [R]`` says where."""
         found = other.cost.isfinite()
+        return self._with(rows[found], other, found)
+
+    def with_cheaper(self, rows: Tensor, other: Plan) -> Plan:
+        """Return this plan with what is cheaper in ``other`` put in; ``rows [R]`` says where."""
+        cheaper = other.cost < self.cost[rows]
+        return self._with(rows[cheaper], other, cheaper)
+
+    def _with(self, rows: Tensor, other: Plan, which: Tensor) -> Plan:
+        """Return this plan with the plans ``which [R] bool`` of ``other`` at ``rows``."""
         return Plan(
             **{
-                name: mine.index_copy(0, rows[found], getattr(other, name)[found])
+                name: mine.index_copy(0, rows, getattr(other, name)[which])
                 for name, mine in vars(self).items()
             }
         )

@@ -64,6 +64,7 @@ class Options(NamedTuple):
     acceptance: float
     full_step: float
     tolerance: float
+    real_time: bool
     regularisation: float
     regularisation_min: float
     regularisation_max: float

@@ -63,6 +63,11 @@ class GoalCost:
         goal, reference = self.goal, self.reference
         return goal.expand(B, goal.shape[-1]), reference.expand(B, reference.shape[-1])
 
+    def distances(self, X: Tensor) -> Tensor:
+        """Return ``(x-g)ᵀ Q (x-g)`` of ``X [B, ..., T+1, n]``: ``[B, ..., T+1]``."""
+        dx = X - _along(self.goal, X)
+        return ((dx @ self.Q) * dx).sum(-1)
+
     def select(self, rows: Tensor) -> GoalCost:
         """Return the cost of the problems ``rows [R] int64`` alone."""
         goal, reference = (

@@ -47,6 +47,9 @@ class ILQGOptions:
     reduction; else the cheapest of all is taken."""
     tolerance: float = 1e-7
     """Converged when the (expected or actual) reduction falls below this times ``1 + |cost|``."""
+    real_time: bool = False
+    """Whether a warm start may end with its first iteration, although that linearises around states
+    which began elsewhere: in a control loop the next call comes soon."""
     regularisation: float = 0.0
     """Starting value of lambda, added to the diagonal of Quu; 0 is the full Newton step."""
     regularisation_min: float = 1e-6
@@ -191,11 +194,11 @@ class ILQG:
         The first trial has step size zero. It is the trajectory as it was; if that did not start
         at ``x0``, it is rolled out from ``x0`` under the new feedback.
 
-        A candidate has converged when the expected reduction is small. It ends only if its
-        trajectory was rolled out from ``x0`` before (its cost is known). Otherwise the next
-        iteration linearises around the new trajectory with the same lambda.
+        A candidate has converged when the expected reduction is small. Unless it is in real time,
+        it ends only if its trajectory was rolled out from ``x0`` before (its cost is known).
+        Otherwise the next iteration linearises around the new trajectory with the same lambda.
         """
-        known = search.cost.isfinite()
+        may_end = search.cost.isfinite() | self.options.real_time
         alpha, J = self._alpha.to(Js), Js[..., 0]
         expected = -alpha * (law.slope[..., None] + alpha * law.curvature[..., None])
         accepted = (expected > 0) & (J[..., None] - Js > self.options.acceptance * expected)
@@ -215,7 +218,7 @@ class ILQG:
         return ended._replace(
             moved=improved & ~converged,
             stuck=~improved & ~converged,
-            done=search.done | (converged & known),
+            done=search.done | (converged & may_end),
         )
 
     def _regularise(self, search: _Search) -> _Search:

@@ -341,7 +341,7 @@ def _take(r: Array, p: Array, g: int, plans: Array) -> None:
         _end(search, NOT_FINITE)
         if search.begun:
             return
-    known, improved = math.isfinite(search.cost), search.best > 0
+    may_end, improved = math.isfinite(search.cost) or o.real_time, search.best > 0
     search.cost = search.lowest if improved else search.cost_before
     _copy(r, g, plans[2][search.index])
     if search.begun:
@@ -349,6 +349,6 @@ def _take(r: Array, p: Array, g: int, plans: Array) -> None:
         converged = stationary(p, search) or (improved and small)
         search.moved, search.stuck = improved and not converged, not improved and not converged
         search.status = CONVERGED if converged else ITERATION_LIMIT if improved else NO_IMPROVEMENT
-        search.ended = converged and known
+        search.ended = converged and may_end
     search.begun = True
     search.ended |= search.iterations >= o.max_iterations

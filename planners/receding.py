@@ -10,10 +10,10 @@ absorbs the difference; one or two iterations then suffice (the real-time iterat
 kept even if it cannot be improved.
 
 iLQG does not leave a local minimum. Where the system does not do what was planned, a plan can end
-up with one more swing though the system could be caught at its goal. So every later call has a
-second starting point: to stay at the goal from now on. The feedback around it is that of the
-linear-quadratic regulator at the goal, and its roll-out from the measured state says whether that
-regulator catches the system. The cheaper of both plans is returned.
+up with one more swing though the system could be caught at its goal. So where a plan leads away
+from the goal, there is a second starting point: to stay at the goal from now on. The feedback
+around it is that of the linear-quadratic regulator at the goal, and its roll-out from the measured
+state says whether that regulator catches the system. The cheaper of both plans is returned.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ from planners.ilqg import ILQG, ILQGOptions
 from planners.rollouts import finite_cost, roll_out
 from planners.warm import WarmStarted, require_positive
 
+AWAY = 2.0
+"""A plan leads away from the goal whose distance from it, by the cost, is ever more than this times
+what it is now."""
+
 
 @dataclass(frozen=True)
 class RecedingOptions:
@@ -42,7 +46,10 @@ class RecedingOptions:
     scout_iterations: int = 10
     """How many of them every starting point gets; the best goes on alone."""
     iterations: int = 1
-    """Iterations of every later call."""
+    """Iterations of every later call, at most."""
+    tolerance: float = 1e-4
+    """A later call ends when an iteration lowers the cost by less than this times ``1 + |cost|``.
+    Where the system does what was planned, one iteration is enough."""
     restarts: int = 8
     """Starting points ``K`` that a start from scratch optimises, at least 1."""
     tries: int = 1
@@ -52,11 +59,12 @@ class RecedingOptions:
     gentlest and of the wildest try. The latter, cut off at the limits, is nearly bang-bang. Where
     there is one try for each starting point, all are gentle."""
     catch: bool = True
-    """Whether later calls start from staying at the goal too, where the cost has one."""
+    """Whether later calls start from staying at the goal too, where the cost has one and the plan
+    leads further from it than `AWAY`."""
     knots: int = 8
     """Random controls are drawn at this many points in time, at least 1; linear in between."""
     optimiser: ILQGOptions = field(default_factory=ILQGOptions)
-    """Options of iLQG; its ``max_iterations`` is set by the planner, call by call."""
+    """Options of iLQG; iterations and, in later calls, the tolerance are set by the planner."""
 
     def __post_init__(self) -> None:
         require_positive(self, "horizon", "restarts", "tries", "knots")
@@ -94,7 +102,8 @@ class RecedingHorizon(WarmStarted):
         scout = min(self.options.scout_iterations, first)
         self._scout = ILQG(replace(ilqg, max_iterations=scout))
         self._polish = ILQG(replace(ilqg, max_iterations=first - scout))
-        self._next = ILQG(replace(ilqg, max_iterations=self.options.iterations))
+        later = replace(ilqg, tolerance=self.options.tolerance, real_time=True)
+        self._next = ILQG(replace(later, max_iterations=self.options.iterations))
         self._tries = smooth_controls(self.options, low, high, generator)
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
@@ -121,16 +130,24 @@ class RecedingHorizon(WarmStarted):
         return tries[J.sort(stable=True).indices[: self.options.restarts]]
 
     def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
-        """Iterate from the warm start and, as the options say, from staying at the goal.
+        """Iterate from the warm start and, where that leads away, from staying at the goal."""
+        plan = self._solve_on(x0, cost, U, X)
+        if not (self.options.catch and isinstance(cost, GoalCost)):
+            return plan
+        distances = cost.distances(plan.states)
+        farthest = distances.amax(-1)
+        is_lost = plan.cost.isinf() & farthest.isfinite()
+        rows = (is_lost | (farthest > AWAY * distances[:, 0])).nonzero()[:, 0]
+        if len(rows) == 0:
+            return plan
+        asked = cost.select(rows)
+        goal, reference = asked.targets(len(rows))
+        stay = (reference[:, None].expand_as(U[rows]), goal[:, None].expand_as(X[rows]))
+        return plan.with_cheaper(rows, self._solve_on(x0[rows], asked, *stay))
 
-        What never had a plan, whose ``X`` is not finite, is left to a start from scratch.
-        """
-        U, X = U[:, None], X[:, None]
-        if self.options.catch and isinstance(cost, GoalCost):
-            goal, reference = cost.targets(len(x0))
-            stay = goal[:, None, None].where(X.isfinite(), X)
-            U, X = torch.cat((U, reference[:, None, None].expand_as(U)), 1), torch.cat((X, stay), 1)
-        return self._next.solve(self.dynamics, cost, x0, U, self.low, self.high, X)
+    def _solve_on(self, x0: Tensor, cost: Cost, U: Tensor, X: Tensor) -> Plan:
+        """Iterate from a warm start of each problem."""
+        return self._next.solve(self.dynamics, cost, x0, U, self.low, self.high, X[:, None])
 
 
 def smooth_controls(

@@ -209,6 +209,9 @@ def test_a_warm_start_from_a_moved_state_is_that_of_torch(n: int, m: int) -> Non
     for iterations in (0, 1, 4):
         both(dynamics, cost, x + 0.2, plan.controls[:, None], -high, high,
              X=plan.states[:, None], max_iterations=iterations)  # fmt: skip
+    at_once = both(dynamics, cost, x + 0.01, plan.controls[:, None], -high, high,
+                   X=plan.states[:, None], tolerance=1e-2, real_time=True)  # fmt: skip
+    assert at_once.iterations.tolist().count(1) > 0
 
 
 @pytest.mark.parametrize("step_sizes", [1, 6, 7, 8, 20])

@@ -12,14 +12,17 @@ from torch import Tensor
 
 from planners import (
     ILQG,
+    Cost,
+    Dynamics,
     GoalCost,
     ILQGOptions,
+    Plan,
     QuadraticCost,
     RecedingHorizon,
     RecedingOptions,
     Status,
 )
-from planners.receding import smooth_controls
+from planners.receding import AWAY, smooth_controls
 from planners.rollouts import roll_out
 from planners.warm import shift
 
@@ -186,6 +189,11 @@ def test_an_optimal_warm_start_that_was_moved_goes_on_after_one_iteration() -> N
     ]
     assert bool((plans[1].iterations > 1).all())
     assert bool((plans[1].cost < plans[0].cost).all())
+    at_once = ILQG(ILQGOptions(max_iterations=10, tolerance=0.1, real_time=True)).solve(
+        Pendulum(), cost, x0 + 1e-6, old.controls, -high, high, old.states[:, None]
+    )
+    assert at_once.iterations.tolist() == [1, 1]
+    assert at_once.status.tolist() == [Status.CONVERGED] * 2
 
 
 def test_a_candidate_that_is_not_finite_never_wins() -> None:
@@ -373,6 +381,28 @@ def test_what_is_moved_to_its_goal_is_caught_though_another_swing_was_planned() 
     caught = control.plan(x, cost)
     assert caught.cost < 0.1 * swung.cost
     torch.testing.assert_close(caught.states[:, -1], cost.goal[None], atol=0.02, rtol=0)
+    assert bool((cost.distances(swung.states).max() > AWAY * cost.distances(x)).all())
+
+
+def test_a_plan_that_leads_to_its_goal_is_not_given_a_second_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of three problems, the one alone is tried again that was moved to where it leads away."""
+    control, cost = controller(), swing_up_cost()
+    x = control.plan(hanging(3), cost).states[:, 1].clone()
+    x[1] = torch.tensor([math.cos(0.1), math.sin(0.1), 0], dtype=F64)
+    solved = list[int]()
+    solve = ILQG.solve
+
+    def counted(self: ILQG, dynamics: Dynamics, cost: Cost, x0: Tensor, *rest: Any) -> Plan:
+        solved.append(len(x0))
+        return solve(self, dynamics, cost, x0, *rest)
+
+    monkeypatch.setattr(ILQG, "solve", counted)
+    plan = control.plan(x, cost)
+    assert solved == [3, 1]
+    torch.testing.assert_close(plan.states[1, -1], cost.goal, atol=0.02, rtol=0)
+    torch.testing.assert_close(plan.states[:, 0], x)
 
 
 def test_a_lost_warm_start_begins_again_and_is_counted() -> None:

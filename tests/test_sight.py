@@ -20,7 +20,8 @@ SHAPE = (3, 12, 6)
 
 
 def faulty(x: torch.Tensor, frames: int = 3, seed: int = 0) -> torch.Tensor:
-    return FaultyCamera(x[0].numel(), CPU)(x, frames, generator(seed))
+    camera = FaultyCamera(x[0].numel(), CPU)
+    return camera(x, camera.draw(len(x), frames, generator(seed)))
 
 
 def test_a_faulty_camera_loses_frames_and_changes_most_others() -> None:
@@ -40,7 +41,7 @@ def test_frames_of_an_observation_share_their_light_and_their_patch() -> None:
     x = torch.full((500, *SHAPE), 0.5)
     camera = FaultyCamera(x[0].numel(), CPU)
     camera._tape = torch.zeros_like(camera._tape)
-    first, *others = camera(x, 3, generator()).unbind(1)
+    first, *others = camera(x, camera.draw(len(x), 3, generator())).unbind(1)
     lit = (first != 0).flatten(1).any(1)
     for other in others:
         both = lit & (other != 0).flatten(1).any(1)

@@ -38,18 +38,21 @@ class FaultyCamera:
         drawn = torch.randn(_TAPE + planes, generator=torch.Generator().manual_seed(0))
         self._tape = (drawn / 255).to(device).unfold(0, planes, 1)
 
-    def __call__(self, x: Tensor, frames: int, generator: torch.Generator) -> Tensor:
+    def draw(self, B: int, frames: int, generator: torch.Generator) -> Tensor:
+        """Draw the faults of B observations of so many frames each: ``[B, R]``, on the CPU."""
+        return torch.rand(B, _NUMBERS + frames, generator=generator)
+
+    def __call__(self, x: Tensor, faults: Tensor) -> Tensor:
         """Return observations ``x [B, C, H, W]`` in [0, 1] as the faulty camera shows them.
 
         Args:
             x: clean observations.
-            frames: F, in each of them.
-            generator: draws the faults, on the CPU.
+            faults: drawn for them, ``[B, R]``, on their device.
         """
-        B, C, H, W = x.shape
-        drawn = torch.rand(B, _NUMBERS + frames, generator=generator).to(x.device)
-        kept = (drawn[:, _NUMBERS:] >= BLACK).repeat_interleave(C // frames, 1)[..., None, None]
-        numbers = drawn[:, :_NUMBERS, None, None, None].unbind(1)
+        _, C, H, W = x.shape
+        black = faults[:, _NUMBERS:] < BLACK
+        kept = (~black).repeat_interleave(C // black.shape[1], 1)[..., None, None]
+        numbers = faults[:, :_NUMBERS, None, None, None].unbind(1)
         noise, tape, brightness, contrast, patch, row, column, grey = numbers
         light, gain = (
             largest * torch.where(u < SHARE, 2 * u / SHARE - 1, 0)

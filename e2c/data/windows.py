@@ -96,6 +96,19 @@ class Windows:
             self.device
         )
 
+    def observed(self, rows: Tensor) -> Tensor:
+        """Return the observations ``[..., C, H, W]`` in [0, 1] whose ``rows [..., F]`` are told.
+
+        They are on the device of the rows. A GPU reads them from `frames`, of which it keeps all.
+        """
+        on_cpu = rows.device.type == "cpu"
+        return (self._observed(rows) if on_cpu else observations(self._there, rows)).float() / 255
+
+    @functools.cached_property
+    def _there(self) -> Tensor:
+        """All frames on the device."""
+        return self.frames.to(self.device)
+
     def _observed(self, rows: Tensor) -> Tensor:
         """Return the observations ``[..., C, H, W]`` whose ``rows [..., F]`` of frames are told."""
         wanted, begin = rows.numpy(), 0

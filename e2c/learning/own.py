@@ -104,7 +104,7 @@ def stayed(model: LatentModel, episodes: Episodes) -> bool:
     """
     z = model.encode(episodes.planes()).mean
     first = z[[episodes.moment_rows(e).start for e in range(len(episodes))]]
-    lengths = torch.from_numpy(episodes.lengths + 1)
+    lengths = torch.from_numpy(episodes.lengths + 1).to(z.device)
     away = (z - first.repeat_interleave(lengths, 0)).square().sum(-1).mean()
     still = bool(away < STILL * model.latent_variance)
     return still and unlikeness(episodes, model.goal.cpu().numpy()) > SEEN
@@ -166,7 +166,8 @@ def distance_to_goal(model: LatentModel, episodes: Episodes) -> float:
         goals = np.repeat(model.goal.cpu().numpy()[None], len(episodes), 0)
     encoded = model.encode(goals).mean
     z = model.encode(episodes.planes()).mean
-    away = z - encoded.repeat_interleave(torch.from_numpy(episodes.lengths + 1), 0)
+    lengths = torch.from_numpy(episodes.lengths + 1).to(z.device)
+    away = z - encoded.repeat_interleave(lengths, 0)
     return float(away.square().sum(-1).mean() / model.latent_variance)
 
 

@@ -7,12 +7,15 @@ errors of successive observations hang together.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from e2c.data.camera import NOISE, FaultyCamera
 from e2c.data.windows import Windows
 from e2c.files.tracking import Progress
+from e2c.learning.graphs import Graphs, prepare, set_rate, step_where
 from e2c.models.base import LatentModel
 from e2c.models.sight import Sight
 
@@ -100,25 +103,33 @@ def _see_through_faults(
     It minimises ``- log N(mu(x); mean, variance + h)`` where h is what the model does not foresee
     at rest: to read more exactly than that is of no use.
     """
-    adam = torch.optim.Adam(sight.encoder.parameters(), lr=0.0, fused=True)
-    allowed, clean = sight.process.diagonal(), int(CLEAN * BATCH)
-    frames, camera = windows.frames_per_observation, None
+    place, frames = windows.device, windows.frames_per_observation
+    camera = FaultyCamera(windows.mean_observation.numel(), place)
+    adam: Any = torch.optim.Adam(sight.encoder.parameters(), lr=0.0, fused=True)
+    prepare(adam, place)
+    graphs, allowed, clean = Graphs(place), sight.process.diagonal(), int(CLEAN * BATCH)
+    rows = torch.zeros(BATCH, frames, dtype=torch.int64, device=place)
+    faults = camera.draw(BATCH - clean, frames, torch.Generator()).to(place)
+
+    def learn() -> None:
+        x = windows.observed(rows)
+        with torch.no_grad():
+            wanted = model.encoder(x).mean
+        q = sight(torch.cat((x[:clean], camera(x[clean:], faults))))
+        variance = q.variance + allowed
+        loss = ((q.mean - wanted).square() / variance + variance.log()).sum(-1).mean()
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(sight.encoder.parameters(), CLIP)
+        step_where(adam, loss.detach().isfinite())
+
     with Progress("see through faults", steps, "steps") as progress:
         for step in range(steps):
-            x = windows.sample(BATCH, (0,), generator)[0][:, 0]
-            with torch.no_grad():
-                wanted = model.encoder(x).mean
-            camera = camera or FaultyCamera(x[0].numel(), x.device)
-            q = sight(torch.cat((x[:clean], camera(x[clean:], frames, generator))))
-            variance = q.variance + allowed
-            loss = ((q.mean - wanted).square() / variance + variance.log()).sum(-1).mean()
-            adam.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(sight.encoder.parameters(), CLIP)
-            for group in adam.param_groups:
-                group["lr"] = _rate(step, steps)
-            if loss.isfinite():
-                adam.step()
+            drawn = windows.draw(BATCH, generator)
+            rows.copy_(windows.rows(drawn, (0,))[0][:, 0])
+            faults.copy_(camera.draw(BATCH - clean, frames, generator))
+            set_rate(adam, _rate(step, steps))
+            graphs.play("learn", learn)
             progress(step + 1)
 
 

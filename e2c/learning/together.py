@@ -18,7 +18,7 @@ from torch.func import functional_call, vmap
 
 from e2c.data.coarse import SHARP, Lens
 from e2c.data.windows import Windows, observations
-from e2c.learning.graphs import Graphs
+from e2c.learning.graphs import Graphs, prepare, set_rate, step_where
 from e2c.learning.schedule import Phase, Schedule
 from e2c.learning.trainer import Trainer, clip
 from e2c.models.draws import Ahead, Asked
@@ -169,9 +169,7 @@ class Stack:
     def _lend(self) -> None:
         """Let the weights of the models be parts of the stacked ones, which Adam then changes."""
         for e, trainer in enumerate(self.trainers):
-            group = trainer.adam.param_groups[0]
-            if self.device.type == "cuda":
-                group.update(capturable=True, lr=torch.zeros((), device=self.device))
+            prepare(trainer.adam, self.device)
             for name, parameter in trainer.model.named_parameters():
                 parameter.data = self.weights[name].data[e]
 
@@ -289,13 +287,8 @@ class Stack:
             gradient = self.weights[name].grad
             parameter.grad = None if gradient is None else gradient[e]
         norm = clip(trainer.model, trainer.options)
-        group = trainer.adam.param_groups[0]
-        if isinstance(group["lr"], Tensor):
-            group["lr"].copy_(rate)
-        else:
-            group["lr"] = rate.item()
-        trainer.adam.found_inf = 1.0 - ((loss + norm).isfinite() & (norm > 0)).float()
-        trainer.adam.step()
+        set_rate(trainer.adam, rate)
+        step_where(trainer.adam, (loss + norm).isfinite() & (norm > 0))
         return norm
 
     def _count(self, chunk: Chunk) -> Iterator[Rows]:
