@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -97,11 +98,12 @@ def newest_run() -> Path:
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads meanwhile."""
+    """Let torch and the planner use ``count`` threads meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        yield
+        with mock.patch.dict(os.environ, OMP_NUM_THREADS=str(count)):
+            yield
     finally:
         torch.set_num_threads(before)
 

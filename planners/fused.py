@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,9 @@ from planners import kernels, kernels_system
 from planners.base import Plan
 from planners.compiled import Compiled, Options, address
 from planners.costs import GoalCost
+
+EACH = 16
+"""A thread is given at least so many items, or starting it would take longer than they do."""
 
 
 def solve(
@@ -88,17 +92,28 @@ def roll_out(code: Compiled, x0: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _share(count: int, work: Callable[[int, int], None]) -> None:
-    """Do ``work(first, last)`` for ``count`` items, on as many threads as torch may use.
+    """Do ``work(first, last)`` for ``count`` items, on several threads where there are many.
 
     Items are computed alone, so their results do not depend on the number of threads.
     """
-    threads = min(torch.get_num_threads(), count)
+    threads = min(workers(), count // EACH)
     if threads <= 1:
         work(0, count)
         return
     bounds = [count * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, bounds, bounds[1:]))
+
+
+def workers() -> int:
+    """Return how many threads may plan: as many as OMP_NUM_THREADS says, or as there are cores.
+
+    It may be more than torch's, which wait for one another many times in a step.
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _numbers(code: Compiled) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,7 @@ from planners import (
     RecedingHorizon,
     RecedingOptions,
     Status,
+    fused,
 )
 from planners.compiled import LANES, Compiled, cached, code_of
 from planners.rollouts import roll_out
@@ -270,16 +272,26 @@ def test_one_problem_that_is_lost_leaves_its_neighbours_as_they_are(value: float
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_plan_is_to_the_bit_that_of_the_problem_alone(threads: int) -> None:
+def test_a_plan_is_to_the_bit_that_of_the_problem_alone(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dynamics, cost = latent(LocallyLinear, 3, 2, F32), goal(3, 2, F32, batch=False)
-    x, U, before = draw(B, 3, dtype=F32), draw(B, 3, T, 2, dtype=F32), torch.get_num_threads()
-    torch.set_num_threads(threads)
+    x, U = draw(B, 3, dtype=F32), draw(B, 3, T, 2, dtype=F32)
+    monkeypatch.setattr(fused, "EACH", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     together = ILQG().solve(dynamics, cost, x, U)
-    torch.set_num_threads(before)
     for b in range(B):
         alone = ILQG().solve(dynamics, cost, x[b : b + 1], U[b : b + 1])
         for name, field in vars(alone).items():
             assert torch.equal(field[0], getattr(together, name)[b])
+
+
+def test_as_many_threads_plan_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert fused.workers() == 3
+    for nothing in ("", "0", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
+        assert 1 <= fused.workers() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize("name", PLANNERS)
