@@ -48,8 +48,8 @@ class RecedingOptions:
     iterations: int = 1
     """Iterations of every later call, at most."""
     tolerance: float = 1e-4
-    """A later call ends when an iteration lowers the cost by less than this times ``1 + |cost|``.
-    Where the system does what was planned, one iteration is enough."""
+    """A later call of several iterations ends when one lowers the cost by less than this times
+    ``1 + |cost|``. Where the system does what was planned, the first does."""
     restarts: int = 8
     """Starting points ``K`` that a start from scratch optimises, at least 1."""
     tries: int = 1
@@ -102,8 +102,10 @@ class RecedingHorizon(WarmStarted):
         scout = min(self.options.scout_iterations, first)
         self._scout = ILQG(replace(ilqg, max_iterations=scout))
         self._polish = ILQG(replace(ilqg, max_iterations=first - scout))
-        later = replace(ilqg, tolerance=self.options.tolerance, real_time=True)
-        self._next = ILQG(replace(later, max_iterations=self.options.iterations))
+        later = replace(ilqg, max_iterations=self.options.iterations)
+        if self.options.iterations > 1:
+            later = replace(later, tolerance=self.options.tolerance, real_time=True)
+        self._next = ILQG(later)
         self._tries = smooth_controls(self.options, low, high, generator)
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
