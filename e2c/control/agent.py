@@ -37,7 +37,7 @@ NEAR = 0.05
 DRIFT = 5e-4
 """The most that a model may move in a step where it should stay at its goal, in the same unit, for
 that to be put right. A model that moves further does not know its goal yet."""
-INTEGRAL_RATE = 0.03
+INTEGRAL_RATE = 0.015
 """Share of the control beyond the holding one that is added for good at each step near a goal."""
 
 TROUBLES = (Status.NO_IMPROVEMENT, Status.NOT_FINITE, Status.NOT_POSITIVE_DEFINITE)
