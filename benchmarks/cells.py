@@ -42,6 +42,7 @@ class Seeds(Benchmark):
         options: Mapping[str, Any],
         measure: Callable[[str], Result],
         table: Callable[[dict[str, Result]], str],
+        passed: Sequence[str] = (),
     ) -> None:
         """Compute the cell that is asked for; or those that are missing, and tell of all.
 
@@ -51,6 +52,7 @@ class Seeds(Benchmark):
             options: that decide the figures of a cell, besides its name.
             measure: computes a cell, by its name.
             table: draws results, by the names of their cells: seeds, then the others.
+            passed: options that every cell is given.
         """
         name, failed = module.rpartition(".")[2], list[str]()
 
@@ -62,7 +64,8 @@ class Seeds(Benchmark):
             return
         if not self.committed:
             asked = {each: cell(each) for each in (*others, *map(str, self.seeds))}
-            failed = compute(module, missing(asked), self.jobs, "--results", str(self.folder))
+            places = ("--results", str(self.folder))
+            failed = compute(module, missing(asked), self.jobs, *places, *passed)
         stems = sorted(path.stem for path in (self.folder / name).glob("*.json"))
         stems.sort(key=lambda stem: (not stem.isdecimal(), int(stem) if stem.isdecimal() else 0))
         self.tell(name, table(self.found({stem: cell(stem) for stem in stems})))
