@@ -21,6 +21,8 @@ from benchmarks import readme
 from benchmarks.any_pixels import AnyPixels
 from benchmarks.cells import complain
 from benchmarks.demo import Demo
+from benchmarks.devices import Devices
+from benchmarks.dmc_pendulum import DmcPendulum
 from benchmarks.exploration import Exploration
 from benchmarks.faults import Faults
 from benchmarks.goals import Goals
@@ -53,11 +55,13 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "robustness": Robustness,
     "any_pixels": AnyPixels,
     "mujoco_camera": MujocoCamera,
+    "dmc_pendulum": DmcPendulum,
     "goals": Goals,
     "planners": Planners,
     "recordings": Recordings,
     "large": Large,
     "speed": Speed,
+    "devices": Devices,
     "peers": Peers,
     "growth": Growth,
     "local": Local,
@@ -70,7 +74,12 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
 }
 """Those with committed results, in the order in which they are measured."""
 RUN = "runs/remeasured_demo"
-WHOLE = {"swing_up": ("--rows", "all"), "demo": ("--out", RUN), "speed": ("--run", RUN)}
+WHOLE = {
+    "swing_up": ("--rows", "all"),
+    "demo": ("--out", RUN),
+    "speed": ("--run", RUN),
+    "devices": ("--device", "cuda"),
+}
 """Options with which a benchmark measures all that the documentation shows."""
 CODE = ("e2c", "envs", "planners")
 

@@ -43,7 +43,7 @@ class Demo(Benchmark):
 
     def __call__(self) -> None:
         """Measure or read, tell."""
-        found = self.result("demo" if self.device == "cpu" else "demo_cuda", self.measured)
+        found = self.result("demo" if self.device == "cpu" else "demo/cuda", self.measured)
         print(json.dumps(found, indent=1))
 
     def measured(self) -> Result:
