@@ -10,11 +10,9 @@ from tiny import MODEL, ONE_CONTROL, SPEC, batch_of, generator, images, noise_da
 from torch import Tensor
 from torch.distributions import Bernoulli, MultivariateNormal, kl_divergence
 
-from e2c.learning.schedule import OptimiserConfig, Phase
-from e2c.learning.trainer import Trainer
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.draws import Generators
-from e2c.models.objectives import Batch, ObjectiveConfig, draw_times, sample_path
+from e2c.models.objectives import Batch, ObjectiveConfig, draw_times
 from e2c.models.options import ModelConfig
 
 B = 5
@@ -187,28 +185,3 @@ def test_extreme_logits_leave_the_loss_finite() -> None:
         model.get_parameter("decoder.heads.0.0.bias").fill_(1e4)
     terms = terms_of(model, batch_of(x.round(), u, [0, 1]), 0)
     assert total(model, terms, 1.0).isfinite()
-
-
-@pytest.mark.parametrize("start_noise", [0.0, 0.3, 1.0])
-def test_a_roll_out_begins_as_near_to_the_mean_as_asked(start_noise: float) -> None:
-    """The first state is the sample, which the image is drawn from; the others follow the start."""
-    model, times = lively(), torch.tensor([0, 1, 3])
-    x, u = windows(3, 3)
-    q = model.encoder(x)
-    path, latent_kl = sample_path(model.transition, q, u, times, Generators(0), start_noise)
-    z = q[:, 0].sample(Generators(0))
-    assert torch.equal(path[:, 0], z)
-    state = q[:, 0].mean + start_noise * (z - q[:, 0].mean)
-    for t in range(3):
-        state = model.transition.step(state, u[:, t])
-        if t != 1:
-            torch.testing.assert_close(path[:, 1 if t == 0 else 2], state)
-    assert latent_kl.shape == (B, 2)
-
-
-def test_after_own_rounds_roll_outs_begin_as_is_asked_for_them() -> None:
-    objective = ObjectiveConfig(start_noise=0.7, start_noise_own=0.2)
-    trainer = Trainer(tiny_model(), objective, OptimiserConfig(), seed=0)
-    for is_first, expected in ((True, 0.7), (False, 0.2), (True, 0.7)):
-        trainer.begin(Phase(3, 1e-3, is_first))
-        assert trainer.objective.start_noise == expected

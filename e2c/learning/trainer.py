@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -89,8 +89,7 @@ class Trainer:
                 f"{type(model).__name__} is defined on roll-outs of one step; got "
                 f"{objective.horizon}; set objective.horizon and objective.targets to 1."
             )
-        self.model, self.options = model, optimiser
-        self.objective = self._asked = objective
+        self.model, self.objective, self.options = model, objective, optimiser
         self.device = model.goal.device
         self.generators = Generators(seed)
         self.adam: Any = torch.optim.Adam(
@@ -133,8 +132,6 @@ class Trainer:
     def begin(self, phase: Phase) -> Schedule:
         """Begin a phase, or go on with it, and return its schedule."""
         self.kept, self.skipped_in_a_row = self.state(), 0
-        noise = self._asked.start_noise if phase.ramp else self._asked.start_noise_own
-        self.objective = replace(self._asked, start_noise=noise)
         return Schedule(phase, self.options, self.objective)
 
     @property

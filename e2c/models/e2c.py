@@ -24,8 +24,7 @@ class E2C(LatentModel[ObjectiveConfig]):
 
     With more steps, the sample and the belief of ``z_t`` are carried on through ``A(zbar)``,
     ``B(zbar)``, ``o(zbar)`` along the sampled path. The observations in between are not used.
-    Prediction and latent KL are averages over the times compared. The path may begin nearer to the
-    mean than the sample does (`ObjectiveConfig.start_noise`).
+    Prediction and latent KL are averages over the times compared.
     """
 
     decoder: Decoder
@@ -46,8 +45,7 @@ class E2C(LatentModel[ObjectiveConfig]):
         """
         x, u, times = batch
         q = self.encoder(x)
-        noise = objective.start_noise
-        path, latent_kl = sample_path(self.transition, q, u, times, draws, noise)
+        path, latent_kl = sample_path(self.transition, q, u, times, draws)
         nll = self.decoder.negative_log_likelihood(path, x, draws)
         return {
             "reconstruction": nll[:, 0].mean(),

@@ -6,7 +6,6 @@ import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from e2c.models.draws import Draws
@@ -29,11 +28,6 @@ class ObjectiveConfig:
     """lambda at the start: small while the latent space unfolds."""
     ramp: float = option(0.5, 0, 1)
     """Share of the first phase over which lambda grows, geometrically."""
-    start_noise: float = option(1.0, 0, 1)
-    """Noise on the states that roll-outs begin at, as a share of the encoder's standard deviation;
-    with 1 they begin at samples, as published. In the first phase it helps to unfold."""
-    start_noise_own: float = option(0.0, 0, 1)
-    """The same after own rounds. Noise makes learned dynamics less steep than the true ones."""
 
 
 class Batch(NamedTuple):
@@ -60,7 +54,6 @@ def sample_path(
     u: Tensor,
     times: Tensor,
     draws: Draws,
-    start_noise: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Sample a latent path and carry the belief along it, open loop.
 
@@ -70,15 +63,12 @@ def sample_path(
         u: ``[B, T, m]``, the controls.
         times: ``[S] int64``: 0 first, ascending, at most T.
         draws: draws ``z_t``.
-        start_noise: the states after it follow from ``mu_t + start_noise (z_t - mu_t)``.
 
     Returns:
-        The path at ``times``, ``[B, S, n]``, whose first state is ``z_t``, and the latent KL at
-        all but the first, ``[B, S - 1]``.
+        The path at ``times``, ``[B, S, n]``, and the latent KL at all but the first,
+        ``[B, S - 1]``.
     """
     z, belief = q[:, 0].sample(draws), FactoredGaussian.from_diagonal(q[:, 0])
-    path, beliefs = transition.carry(torch.lerp(q[:, 0].mean, z, start_noise), belief, u)
+    path, beliefs = transition.carry(z, belief, u)
     path, beliefs = path.index_select(1, times), beliefs.index_select(1, times[1:])
-    if start_noise < 1:
-        path = torch.cat((z[:, None], path[:, 1:]), 1)
     return path, kl_to_diagonal(beliefs, q[:, 1:])
