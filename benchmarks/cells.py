@@ -53,6 +53,9 @@ class Seeds(Benchmark):
             measure: computes a cell, by its name.
             table: draws results, by the names of their cells: seeds, then the others.
             passed: options that every cell is given.
+
+        Raises:
+            E2CError: for a cell that there is not, or after one that failed.
         """
         name, failed = module.rpartition(".")[2], list[str]()
 
@@ -60,6 +63,9 @@ class Seeds(Benchmark):
             return Cell(self.folder / name / f"{each}.json", {"cell": each, **options})
 
         if self.cell:
+            if not self.cell.isdecimal() and self.cell not in others:
+                known = ", ".join(("a seed", *others))
+                raise E2CError(f"There is no cell {self.cell!r}; choose {known}.")
             cell(self.cell).keep(measure(self.cell))
             return
         if not self.committed:

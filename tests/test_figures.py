@@ -187,3 +187,12 @@ def test_what_is_measured_again_goes_into_one_folder_with_the_seeds_asked_for(
         ],
         ["benchmarks.goals", "--results", str(places)],
     ]
+
+
+@pytest.mark.parametrize("name", ["any_pixels", "mujoco_camera", "dmc_pendulum", "local"])
+def test_a_cell_that_there_is_not_is_refused(name: str, tmp_path: Path) -> None:
+    kind: Any = BENCHMARKS[name]
+    benchmark = kind(cell="nobody", results=tmp_path)
+    with pytest.raises(E2CError, match=r"There is no cell 'nobody'; choose a seed"):
+        benchmark()
+    assert list(tmp_path.iterdir()) == []
