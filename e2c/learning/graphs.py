@@ -46,7 +46,7 @@ class Graphs:
         graph.replay()
 
 
-def prepare(adam: Any, device: torch.device) -> None:
+def hold_rate(adam: Any, device: torch.device) -> None:
     """Let a GPU hold the step size of Adam, so that a graph reads it; elsewhere it is a number."""
     if device.type == "cuda":
         adam.param_groups[0].update(capturable=True, lr=torch.zeros((), device=device))

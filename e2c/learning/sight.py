@@ -15,7 +15,7 @@ from torch import Tensor
 from e2c.data.camera import NOISE, FaultyCamera
 from e2c.data.windows import Windows
 from e2c.files.tracking import Progress
-from e2c.learning.graphs import Graphs, prepare, set_rate, step_where
+from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
 from e2c.models.base import LatentModel
 from e2c.models.sight import Sight
 
@@ -106,7 +106,7 @@ def _see_through_faults(
     place, frames = windows.device, windows.frames_per_observation
     camera = FaultyCamera(windows.mean_observation.numel(), place)
     adam: Any = torch.optim.Adam(sight.encoder.parameters(), lr=0.0, fused=True)
-    prepare(adam, place)
+    hold_rate(adam, place)
     graphs, allowed, clean = Graphs(place), sight.process.diagonal(), int(CLEAN * BATCH)
     rows = torch.zeros(BATCH, frames, dtype=torch.int64, device=place)
     faults = camera.draw(BATCH - clean, frames, torch.Generator()).to(place)

@@ -18,7 +18,7 @@ from torch.func import functional_call, vmap
 
 from e2c.data.coarse import SHARP, Lens
 from e2c.data.windows import Windows, observations
-from e2c.learning.graphs import Graphs, prepare, set_rate, step_where
+from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
 from e2c.learning.schedule import Phase, Schedule
 from e2c.learning.trainer import Trainer, clip
 from e2c.models.draws import Ahead, Asked
@@ -169,7 +169,7 @@ class Stack:
     def _lend(self) -> None:
         """Let the weights of the models be parts of the stacked ones, which Adam then changes."""
         for e, trainer in enumerate(self.trainers):
-            prepare(trainer.adam, self.device)
+            hold_rate(trainer.adam, self.device)
             for name, parameter in trainer.model.named_parameters():
                 parameter.data = self.weights[name].data[e]
 
