@@ -5,8 +5,8 @@ python -m benchmarks.dmc_pendulum --seeds 100        # another
 python -m benchmarks.dmc_pendulum --committed        # print what the repository holds
 
 Every seed is a training run from nothing, from ordinary resets and a picture of the goal, and
-leaves one JSON file in ``dmc_pendulum``. It uses at most 20,000 frames of the simulator. States are
-read to score, in episodes that were not trained on. Needs ``e2c[dmc]`` and EGL or OSMesa.
+leaves one JSON file in ``dmc_pendulum``. A run sees at most 20,000 frames of the simulator. States
+are read to score, in episodes that were not trained on. Needs ``e2c[dmc]`` and EGL or OSMesa.
 """
 
 from __future__ import annotations
