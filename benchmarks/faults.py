@@ -58,7 +58,7 @@ SMALL = Config(
         lattices=4,
     ),
     objective=ObjectiveConfig(horizon=3, targets=2),
-    optimiser=OptimiserConfig(steps=150, batch_size=8, sight_steps=0),
+    optimiser=OptimiserConfig(steps=150, batch_size=8, dynamics_steps=0, sight_steps=0),
     data=DataConfig(transitions=400, episode_length=10, rounds=0),
     planner=PlannerConfig(horizon=12, first_iterations=8, restarts=3),
     evaluation=EvaluationConfig(episodes=0),

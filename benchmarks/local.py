@@ -62,7 +62,7 @@ def _config() -> Config:
     return replace(
         base,
         data=replace(base.data, rounds=0, own_length=STEPS),
-        optimiser=replace(base.optimiser, sight_steps=0),
+        optimiser=replace(base.optimiser, dynamics_steps=0, sight_steps=0),
         evaluation=EvaluationConfig(0),
     )
 

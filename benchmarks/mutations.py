@@ -78,7 +78,7 @@ RECIPE = Recipe(
         ),
         objective=ObjectiveConfig(horizon=3, targets=2),
         optimiser=OptimiserConfig(
-            steps=4, steps_per_round=3, batch_size=5, blur=0.0, sight_steps=0
+            steps=4, steps_per_round=3, batch_size=5, blur=0.0, dynamics_steps=0, sight_steps=0
         ),
         data=DataConfig(20, noise="uniform", episode_length=5, rounds=1, episodes_per_round=2),
         planner=PlannerConfig(horizon=3, first_iterations=2, restarts=2),

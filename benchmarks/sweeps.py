@@ -41,6 +41,7 @@ SMALL = [
     *("--data.transitions", "200", "--optimiser.steps", "100", "--data.rounds", "1"),
     *("--optimiser.steps-per-round", "50", "--optimiser.sight-steps", "0"),
     *("--data.episodes-per-round", "1", "--evaluation.episodes", "0"),
+    *("--optimiser.dynamics-steps", "0"),
 ]
 """A grid of one cell of seconds."""
 

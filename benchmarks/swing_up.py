@@ -67,7 +67,12 @@ def _restarts() -> Config:
     data = DataConfig(5000, restarts=True, rounds=5, episodes_per_round=5, own_length=None)
     model = replace(base.model, encoder="mlp", encoder_hidden=(128, 128))
     optimiser = replace(
-        base.optimiser, steps=3000, steps_per_round=400, learning_rate=3e-3, learning_rate_own=1e-3
+        base.optimiser,
+        steps=3000,
+        steps_per_round=400,
+        learning_rate=3e-3,
+        learning_rate_own=1e-3,
+        dynamics_steps=0,
     )
     planner = replace(base.planner, horizon=50, iterations=1, catch=False)
     return replace(base, model=model, data=data, optimiser=optimiser, planner=planner)

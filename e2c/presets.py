@@ -25,7 +25,7 @@ _MLP = {"encoder": "mlp", "encoder_hidden": (128, 128)}
 """The encoder that all but the headline task's default was tuned with."""
 _LARGE = {"encoder": "mlp", "encoder_hidden": (256, 256), "decoder_hidden": (256, 256)}
 """Networks for more than a pendulum."""
-_SLOW = {"steps": 4000, "steps_per_round": 500, "sight_steps": 0}
+_SLOW = {"steps": 4000, "steps_per_round": 500, "dynamics_steps": 0, "sight_steps": 0}
 """How all but the headline task's default was tuned and measured."""
 _RESTARTS = {
     "transitions": 5000,

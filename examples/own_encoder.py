@@ -43,7 +43,7 @@ if __name__ == "__main__":
     e2c.train(
         "runs/own_encoder",
         model={"encoder": "spatial_softmax"},
-        optimiser={"steps": 40, "sight_steps": 20},
+        optimiser={"steps": 40, "dynamics_steps": 20, "sight_steps": 20},
         data={"transitions": 500, "rounds": 0},
         evaluation={"episodes": 0},
     )

@@ -55,5 +55,5 @@ if __name__ == "__main__":
         env=f"{Path(__file__).stem}:Rail-v0",
         goal=Rail().render(),  # the cart in the middle
         data={"transitions": 500, "rounds": 1, "episodes_per_round": 2},
-        optimiser={"steps": 60, "steps_per_round": 20, "sight_steps": 20},
+        optimiser={"steps": 60, "steps_per_round": 20, "dynamics_steps": 20, "sight_steps": 20},
     )

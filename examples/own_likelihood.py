@@ -36,7 +36,7 @@ if __name__ == "__main__":
     e2c.train(
         "runs/own_likelihood",
         model={"likelihood": "laplace"},
-        optimiser={"steps": 40, "sight_steps": 20},
+        optimiser={"steps": 40, "dynamics_steps": 20, "sight_steps": 20},
         data={"transitions": 500, "rounds": 0},
         evaluation={"episodes": 0},
     )

@@ -66,7 +66,7 @@ if __name__ == "__main__":
         "runs/own_objective",
         model={"method": "joint"},
         objective={"norm_weight": 0.05},
-        optimiser={"steps": 40, "sight_steps": 20},
+        optimiser={"steps": 40, "dynamics_steps": 20, "sight_steps": 20},
         data={"transitions": 500, "rounds": 0},
         evaluation={"episodes": 0},
     )

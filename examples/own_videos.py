@@ -42,7 +42,7 @@ if __name__ == "__main__":
         "runs/own_videos",
         goal=HERE / "goal.png",
         recordings=[HERE / "data.npz"],
-        optimiser={"steps": 60, "sight_steps": 20},
+        optimiser={"steps": 60, "dynamics_steps": 20, "sight_steps": 20},
     )
     frames = [camera.frame(picture) for picture in np.full((2, 300, 300, 3), 30, np.uint8)]
     print("torque:", agent.act(np.stack(frames)))

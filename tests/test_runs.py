@@ -131,8 +131,8 @@ def test_the_model_whose_own_episodes_were_nearest_to_the_goal_is_kept(chosen: P
         assert told == pytest.approx(distance.item(), rel=1e-5)
     assert kept["after_round"] == int(np.argmin(kept["distances_to_goal"])) < 2, "choose a seed"
     found, wanted = checkpoint.load(chosen)[0], models[kept["after_round"]]
-    for name, value in wanted.state_dict().items():
-        assert torch.equal(found.state_dict()[name], value)
+    for name, value in wanted.encoder.state_dict().items():
+        assert torch.equal(found.encoder.state_dict()[name], value)
     summary = json.loads((chosen / runs.SUMMARY).read_text())
     assert summary["transitions"] == sum(d.transitions for d in played) + 50
 

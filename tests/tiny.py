@@ -60,6 +60,7 @@ CONFIG = Config(
         learning_rate=3e-3,
         learning_rate_own=1e-3,
         blur=0.0,
+        dynamics_steps=3,
         sight_steps=3,
     ),
     data=DataConfig(
@@ -84,7 +85,7 @@ TYPED = [
     *("--optimiser.learning-rate", "3e-3", "--optimiser.learning-rate-own", "1e-3"),
     *("--optimiser.sight-steps", "3", "--data.transitions", "48", "--data.restarts", "True"),
     *("--data.noise", "uniform", "--data.own-length", "None"),
-    *("--data.episode-length", "5", "--data.rounds", "1"),
+    *("--data.episode-length", "5", "--data.rounds", "1", "--optimiser.dynamics-steps", "3"),
     *("--data.episodes-per-round", "2", "--planner.horizon", "5"),
     *("--planner.first-iterations", "2", "--planner.restarts", "2"),
     *("--evaluation.episodes", "0", "--seed", "3"),

@@ -30,6 +30,7 @@ from e2c.learning import own
 from e2c.learning.begin import Run, begin
 from e2c.learning.collapse import collapse, sentence
 from e2c.learning.collect import find_task, without_environment
+from e2c.learning.dynamics import learn_dynamics
 from e2c.learning.probe import aimed
 from e2c.learning.schedule import Phase
 from e2c.learning.sight import learn_sight
@@ -243,7 +244,9 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     """Write the model, evaluate it, and tell of everything; then the run has ended."""
     from e2c.learning import drawings  # see `e2c.report.style`
 
-    state = run.trainer.state()  # the sight is no part of it
+    state = run.trainer.state()  # what is learned from here on is no part of it
+    if run.config.optimiser.dynamics_steps:
+        _learn_dynamics(run)
     if run.config.optimiser.sight_steps:
         _learn_sight(run)
     checkpoint.save(run.folder / checkpoint.NAME, run.model, run.config, run.spec)
@@ -266,6 +269,15 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     write_report([run.folder], run.folder / runs.REPORT)
     runs.end(run.folder)
     run.tracker.close({key: summary[key] for key in ("transitions", "steps", "seconds")})
+
+
+def _learn_dynamics(run: Run) -> None:
+    """Learn the dynamics on, while the latent space stays as it is."""
+    config = run.config
+    with run.timed("dynamics"):
+        horizon, share = config.objective.horizon, config.data.own_share
+        windows = Windows(run.data, horizon, share, run.trainer.device, run.see)
+        learn_dynamics(run.model, windows, config.optimiser.dynamics_steps, run.recipe.seed)
 
 
 def _learn_sight(run: Run) -> None:

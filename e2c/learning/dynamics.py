@@ -1,0 +1,130 @@
+"""Learning the dynamics on, at the end of a run: the latent space stays as it is.
+
+Joint training begins its roll-outs at samples ``z ~ q(z|x)``. Near the goal the noise of a sample
+is larger than the motion in a step, and a fit to noisy inputs is less steep than the truth: the
+model falls more slowly than the pendulum does. Here roll-outs begin at the means ``mu``, and only
+the transition f is changed.
+
+The encodings lie on a surface that has fewer dimensions than the space. No roll-out that begins on
+it tells f what to do beside it. So f is also told that noise e that leads off the surface does not
+lead on. With the horizon T of joint training, a roll-out from ``mu_t`` has the loss::
+
+    1/T sum_k |f^k(mu_t, u) - mu_{t+k}|^2 + |f(mu_t + e, u_t) - f(mu_t, u_t)|^2
+
+Distances are in units of the encoder's standard deviations, as in the latent KL. Neighbours tell
+what is off the surface: with C the covariance of the nearest encodings around one, noise is scaled
+by ``c (C + c I)^-1``, where c is a small share of C's trace.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from e2c.data.windows import Windows
+from e2c.files.tracking import Progress
+from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
+from e2c.models.base import LatentModel
+from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian
+
+BATCH = 64
+"""Roll-outs in a batch."""
+RATE = 1e-3
+"""Adam's step size at first; it falls to none along a cosine."""
+CLIP = 100.0
+"""The norm of the gradient is cut to this."""
+NEIGHBOURS, AMONG = 16, 2500
+"""The surface is found from so many nearest encodings, among so many at most."""
+FLAT = 0.03
+"""What lies off the surface, as a share of the variance of the neighbours."""
+LEAST = 1e-12
+"""The summed variance of neighbours is taken to be at least this."""
+PIECE = 1000
+"""Observations that are encoded at a time."""
+_PARTS = ("mean", "log_variance")
+
+
+def learn_dynamics(model: LatentModel, windows: Windows, steps: int, seed: int) -> None:
+    """Learn a model's transition on, in place.
+
+    Args:
+        model: trained.
+        windows: of its data.
+        steps: of Adam.
+        seed: of batches and noise.
+    """
+    generator, place = torch.Generator().manual_seed(seed), windows.device
+    with torch.no_grad():
+        first, q = encode(model, windows)
+        chosen = torch.randperm(len(first), generator=generator)[:AMONG]
+        off = off_surface(q.mean, q.mean[chosen.to(place)])
+    precision = q.log_variance.neg().exp()
+    precision = precision / precision.mean()
+    times, transition = torch.arange(windows.horizon + 1), model.transition
+    adam: Any = torch.optim.Adam(transition.parameters(), lr=0.0, fused=True)
+    hold_rate(adam, place)
+    graphs, noise = Graphs(place), torch.zeros(BATCH, q.mean.shape[1], device=place)
+    places = torch.zeros(int(first[-1]) + 1, dtype=torch.int64, device=place)
+    places[first] = torch.arange(len(first), device=place)
+    rows = torch.zeros(BATCH, len(times), dtype=torch.int64, device=place)
+    u = torch.zeros(BATCH, windows.horizon, transition.m, device=place)
+
+    def learn() -> None:
+        at = places[rows]
+        begin, weight = q[at[:, 0]], precision[at[:, 1:]]
+        path, _ = transition.carry(begin.mean, FactoredGaussian.from_diagonal(begin), u)
+        aside = begin.mean + (off[at[:, 0]] @ (begin.std * noise).unsqueeze(-1)).squeeze(-1)
+        astray = transition.step(aside, u[:, 0]) - path[:, 1].detach()
+        loss = ((path[:, 1:] - q.mean[at[:, 1:]]).square() * weight).sum(-1).mean()
+        loss = loss + (astray.square() * weight[:, 0]).sum(-1).mean()
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(transition.parameters(), CLIP)
+        step_where(adam, loss.detach().isfinite())
+
+    with Progress("dynamics", steps, "steps") as progress:
+        for step in range(steps):
+            frame, action = windows.draw(BATCH, generator).unbind(-1)
+            rows.copy_(frame[:, None] + times)
+            u.copy_(windows.actions[action[:, None] + times[:-1]])
+            noise.copy_(torch.randn(noise.shape, generator=generator))
+            set_rate(adam, 0.5 * RATE * (1 + np.cos(np.pi * step / steps)))
+            graphs.play("learn", learn)
+            progress(step + 1)
+
+
+def encode(model: LatentModel, windows: Windows) -> tuple[Tensor, DiagonalGaussian]:
+    """Encode all observations of the windows.
+
+    Returns:
+        The rows ``[N]`` of the frames that they begin with, ascending; the encodings ``[N, n]``.
+    """
+    first = (windows.all[:, :1] + torch.arange(windows.horizon + 1)).unique()
+    frames = first[:, None] + torch.arange(windows.frames_per_observation)
+    pieces = (piece.to(windows.device) for piece in frames.split(PIECE))
+    found = [model.encoder(windows.observed(piece)) for piece in pieces]
+    mean, log_variance = (torch.cat([getattr(q, name) for q in found]) for name in _PARTS)
+    return first.to(windows.device), DiagonalGaussian(mean, log_variance)
+
+
+def off_surface(z: Tensor, among: Tensor) -> Tensor:
+    """Return what scales noise so that it leads off the surface that encodings lie on.
+
+    Args:
+        z: encodings, ``[N, n]``.
+        among: those that their neighbours are looked for among, ``[M, n]``.
+
+    Returns:
+        ``c (C + c I)^-1``, ``[N, n, n]``.
+    """
+    count, found = min(NEIGHBOURS, len(among)), []
+    for piece in z.split(PIECE):
+        nearest = torch.cdist(piece, among).topk(count, largest=False).indices
+        away = among[nearest] - piece.unsqueeze(1)
+        C = away.mT @ away / count
+        c = FLAT * C.diagonal(dim1=-2, dim2=-1).sum(-1).clamp(min=LEAST)[:, None, None]
+        found.append(c * torch.linalg.inv(C + c * torch.eye(z.shape[1]).to(z)))
+    return torch.cat(found)

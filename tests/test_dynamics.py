@@ -1,0 +1,98 @@
+"""Learning the dynamics on: what it changes, what it learns, and what lies off a surface."""
+
+import copy
+
+import pytest
+import torch
+from tiny import generator, noise_data, tiny_model
+
+from e2c.data.windows import Windows
+from e2c.learning import dynamics as learning
+from e2c.learning.dynamics import encode, learn_dynamics, off_surface
+from e2c.models.base import LatentModel
+from e2c.models.draws import Generators
+
+CPU = torch.device("cpu")
+HORIZON = 4
+
+
+def trained() -> tuple[LatentModel, Windows]:
+    """A model whose encodings differ, as those of a trained one do."""
+    model, windows = (
+        tiny_model(),
+        Windows([noise_data((9, 4)), noise_data((7,))], HORIZON, 0.5, CPU),
+    )
+    with torch.no_grad():
+        list(model.encoder.parameters())[-2].mul_(20)
+    return model, windows
+
+
+def error(model: LatentModel, windows: Windows) -> float:
+    """The mean squared error of roll-outs from means."""
+    times = range(HORIZON + 1)
+    x, u = windows.sample(200, times, generator(3))
+    with torch.no_grad():
+        z = model.encoder(x).mean
+        return (model.roll_out(z[:, 0], u) - z).square().mean().item()
+
+
+def test_only_the_transition_learns_and_it_learns_to_follow_the_means() -> None:
+    model, windows = trained()
+    before, started = copy.deepcopy(model.state_dict()), error(model, windows)
+    learn_dynamics(model, windows, 300, seed=0)
+    changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
+    assert changed == {f"transition.{name}" for name, _ in model.transition.named_parameters()}
+    assert error(model, windows) < 0.3 * started
+
+
+def test_noise_off_the_surface_dies_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is told nothing of such noise leads it on further."""
+    monkeypatch.setattr(learning, "NEIGHBOURS", 6)
+    led_on = []
+    for told in (False, True):
+        model, windows = trained()
+        with torch.no_grad():
+            _, q = encode(model, windows)
+            e = off_surface(q.mean, q.mean) @ q.sample(Generators(1)).sub(q.mean).unsqueeze(-1)
+        scale = off_surface if told else lambda z, _: z.new_zeros(*z.shape, z.shape[1])
+        monkeypatch.setattr(learning, "off_surface", scale)
+        learn_dynamics(model, windows, 300, seed=0)
+        u = torch.zeros(len(e), 2)
+        with torch.no_grad():
+            ahead = model.transition.step(q.mean + e[..., 0], u) - model.transition.step(q.mean, u)
+        led_on.append(ahead.norm(dim=-1).mean().item())
+    assert led_on[1] < 0.6 * led_on[0]
+
+
+def test_the_same_seed_gives_the_same_dynamics() -> None:
+    found = []
+    for seed in (1, 1, 2):
+        model, windows = trained()
+        learn_dynamics(model, windows, 3, seed)
+        found.append(torch.cat([p.flatten() for p in model.transition.parameters()]))
+    assert found[0].equal(found[1])
+    assert not found[0].equal(found[2])
+
+
+def test_every_observation_of_the_windows_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "PIECE", 3)
+    data = [noise_data((9, 4)), noise_data((7,))]
+    model, _ = trained()
+    first, q = encode(model, Windows(data, HORIZON, 0.5, CPU))
+    whole = torch.cat([model.encode(part.planes()).mean for part in data])
+    torch.testing.assert_close(q.mean, whole)
+    assert (first[1:] > first[:-1]).all()
+
+
+def test_off_a_plane_noise_stays_and_in_it_it_dies() -> None:
+    plane = torch.linalg.qr(torch.randn(5, 5, generator=generator()))[0]
+    points = torch.randn(400, 2, generator=generator()) @ plane[:, :2].T
+    scale = off_surface(points[:50], points)
+    assert torch.allclose(scale @ plane[:, 2:], plane[:, 2:].expand(50, 5, 3), atol=1e-3)
+    assert (scale @ plane[:, :2]).norm(dim=1).median() < 0.15
+
+
+def test_where_there_is_no_surface_little_noise_is_left() -> None:
+    points = torch.randn(400, 5, generator=generator())
+    assert torch.linalg.matrix_norm(off_surface(points, points), 2).median() < 0.6
+    assert torch.allclose(off_surface(torch.ones(3, 5), torch.ones(3, 5)), torch.eye(5))
