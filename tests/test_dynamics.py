@@ -10,7 +10,7 @@ from e2c.data.windows import Windows
 from e2c.learning import dynamics as learning
 from e2c.learning.dynamics import encode, learn_dynamics, off_surface
 from e2c.models.base import LatentModel
-from e2c.models.draws import Generators
+from e2c.models.gaussians import DiagonalGaussian
 
 CPU = torch.device("cpu")
 HORIZON = 4
@@ -45,23 +45,28 @@ def test_only_the_transition_learns_and_it_learns_to_follow_the_means() -> None:
     assert error(model, windows) < 0.3 * started
 
 
-def test_noise_off_the_surface_dies_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that is told nothing of such noise leads it on further."""
-    monkeypatch.setattr(learning, "NEIGHBOURS", 6)
-    led_on = []
-    for told in (False, True):
-        model, windows = trained()
+def test_what_leads_off_the_surface_does_not_lead_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encodings on a circle in a space of four dimensions; two of these lead off its plane."""
+    monkeypatch.setattr(learning, "FLAT", 0.3)
+    model, windows = tiny_model(), Windows([noise_data((60,))], HORIZON, 0.0, CPU)
+    first, _ = encode(model, windows)
+    angle = 0.3 * torch.arange(len(first))
+    none = torch.zeros_like(angle)
+    z = 2 * torch.stack((angle.cos(), none, angle.sin(), none), -1)
+    q = DiagonalGaussian(z, torch.full_like(z, -1.0))
+    monkeypatch.setattr(learning, "encode", lambda *_: (first, q))
+
+    def led_on() -> tuple[float, float]:
         with torch.no_grad():
-            _, q = encode(model, windows)
-            e = off_surface(q.mean, q.mean) @ q.sample(Generators(1)).sub(q.mean).unsqueeze(-1)
-        scale = off_surface if told else lambda z, _: z.new_zeros(*z.shape, z.shape[1])
-        monkeypatch.setattr(learning, "off_surface", scale)
-        learn_dynamics(model, windows, 300, seed=0)
-        u = torch.zeros(len(e), 2)
-        with torch.no_grad():
-            ahead = model.transition.step(q.mean + e[..., 0], u) - model.transition.step(q.mean, u)
-        led_on.append(ahead.norm(dim=-1).mean().item())
-    assert led_on[1] < 0.6 * led_on[0]
+            J, _ = model.transition.jacobian(z, torch.zeros(len(z), 2))
+        along = torch.stack((-angle.sin(), none, angle.cos(), none), -1)
+        return (J @ along[..., None]).norm(dim=1).mean().item(), J[:, :, [1, 3]].norm().item()
+
+    _, before = led_on()
+    learn_dynamics(model, windows, 1000, seed=0)
+    along, off = led_on()
+    assert off < 0.6 * before
+    assert along == pytest.approx(1.0, abs=0.1)
 
 
 def test_the_same_seed_gives_the_same_dynamics() -> None:
