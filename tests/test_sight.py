@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import CONFIG, MODEL, SPEC, generator, images, noise_data, tiny_model
 
+from e2c.data import camera
 from e2c.data.camera import BLACK, FaultyCamera
 from e2c.data.windows import Windows
 from e2c.learning import sight as learning
@@ -36,17 +37,39 @@ def test_a_faulty_camera_loses_frames_and_changes_most_others() -> None:
     assert (x == 0.5).all(), "what is clean stays clean"
 
 
-def test_frames_of_an_observation_share_their_light_and_their_patch() -> None:
-    """Where there is no noise, equal frames look equal unless one is lost."""
-    x = torch.full((500, *SHAPE), 0.5)
+def without_noise(x: torch.Tensor) -> torch.Tensor:
     camera = FaultyCamera(x[0].numel(), CPU)
     camera._tape = torch.zeros_like(camera._tape)
-    first, *others = camera(x, camera.draw(len(x), 3, generator())).unbind(1)
+    return camera(x, camera.draw(len(x), 3, generator()))
+
+
+def test_frames_of_an_observation_share_their_light_and_their_patch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where there is no noise and the patch rests, equal frames look equal unless one is lost."""
+    monkeypatch.setattr(camera, "SPEED", 0.0)
+    first, *others = without_noise(torch.full((500, *SHAPE), 0.5)).unbind(1)
     lit = (first != 0).flatten(1).any(1)
     for other in others:
         both = lit & (other != 0).flatten(1).any(1)
         assert torch.equal(first[both], other[both])
     assert len(first.flatten(1).unique(dim=0)) > 200
+
+
+def test_the_patch_moves_evenly_from_frame_to_frame() -> None:
+    """Black frames of one row of pixels, with nothing but a patch that is 250 pixels wide."""
+    x = torch.zeros(300, 3, 1, 1000)
+    faulty = FaultyCamera(x[0].numel(), CPU)
+    faults = faulty.draw(len(x), 3, generator())
+    noise, _, brightness, contrast, patch, row, column, grey, down, across = range(10)
+    faults[:, [noise, brightness, contrast, 10, 11, 12]] = 1.0
+    faults[:, [patch, row]], faults[:, [grey, down]] = 0.0, 0.5
+    faults[:, column] = 0.2 + 0.6 * faults[:, column]
+    lit = faulty(x, faults)[:, :, 0] > 0
+    assert torch.allclose(lit.sum(-1).float(), torch.tensor(250.0), atol=1)
+    step = (lit * torch.arange(1000.0)).sum(-1).div(lit.sum(-1)).diff(dim=1)
+    told = 1000 * camera.SPEED * (2 * faults[:, across] - 1)
+    assert torch.allclose(step, told[:, None].expand(-1, 2), atol=1.01)
 
 
 def test_faults_are_drawn_by_the_generator() -> None:

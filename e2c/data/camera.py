@@ -13,10 +13,12 @@ BRIGHTNESS, CONTRAST = 25.0, 0.25
 """The largest change of brightness [grey levels of 255], and of contrast, a share; either way."""
 PATCH = 0.25
 """Side of the patch that hides what is behind it, as a share of a frame's height and width."""
+SPEED = 0.04
+"""How far that patch moves from frame to frame at most, down and across, as a share of a side."""
 BLACK = 0.05
 """Share of the frames that are black."""
 
-_NUMBERS = 8
+_NUMBERS = 10
 """Random numbers of an observation, and one more for each of its frames."""
 _TAPE = 2**20
 """Numbers on the tape of noise."""
@@ -25,9 +27,10 @@ _TAPE = 2**20
 class FaultyCamera:
     """Changes brightness and contrast, hides a patch, adds noise, and loses frames.
 
-    All frames of an observation share their brightness, contrast and patch; noise is drawn for
-    each pixel, and a frame is lost alone. Noise is cut out of one long tape at random places, which
-    is cheaper than drawing it. Where silhouettes are learned from, it is them that are changed.
+    All frames of an observation share their brightness, their contrast and a patch, which moves;
+    noise is drawn for each pixel, and a frame is lost alone. Noise is cut out of one long tape at
+    random places, which is cheaper than drawing it. Where silhouettes are learned from, it is them
+    that are changed.
 
     Args:
         planes: numbers of an observation, ``C H W``.
@@ -50,22 +53,30 @@ class FaultyCamera:
             faults: drawn for them, ``[B, R]``, on their device.
         """
         _, C, H, W = x.shape
+        frames = faults.shape[1] - _NUMBERS
         black = faults[:, _NUMBERS:] < BLACK
-        kept = (~black).repeat_interleave(C // black.shape[1], 1)[..., None, None]
+        kept = (~black).repeat_interleave(C // frames, 1)[..., None, None]
         numbers = faults[:, :_NUMBERS, None, None, None].unbind(1)
-        noise, tape, brightness, contrast, patch, row, column, grey = numbers
+        noise, tape, brightness, contrast, patch, row, column, grey, down, across = numbers
         light, gain = (
             largest * torch.where(u < SHARE, 2 * u / SHARE - 1, 0)
             for largest, u in ((BRIGHTNESS / 255, brightness), (CONTRAST, contrast))
         )
         level = NOISE * torch.where(noise < SHARE, noise / SHARE, 0)
-        hidden = (patch < SHARE) * _near(row, H)[..., None] * _near(column, W)[..., None, :]
+        age = torch.arange(frames, device=x.device).repeat_interleave(C // frames)[:, None, None]
+        rows, columns = (
+            at + SPEED * (2 * u - 1) * age for at, u in ((row, down), (column, across))
+        )
+        hidden = (patch < SHARE) * _near(rows, H).mT * _near(columns, W)
         grain = self._tape[(tape.flatten() * len(self._tape)).long()].view(x.shape)
         shown = torch.lerp(x, grey, hidden).mul_(kept * (1 + gain)).add_(kept * light)
         return shown.addcmul_(grain, kept * level).clamp_(0, 1)
 
 
 def _near(place: Tensor, size: int) -> Tensor:
-    """Return 1 for the pixels ``[B, 1, size]`` of a side that a patch at ``place [B]`` hides."""
+    """Return 1 for the pixels of a side that a patch at ``place [B, C, 1, 1]`` hides.
+
+    The result is ``[B, C, 1, size]``.
+    """
     pixels = torch.arange(size, device=place.device, dtype=place.dtype)
-    return ((pixels - place.view(-1, 1, 1) * size).abs() < PATCH / 2 * size).to(place)
+    return ((pixels - place * size).abs() < PATCH / 2 * size).to(place)
