@@ -8,7 +8,9 @@ from tiny import generator, noise_data, tiny_model
 
 from e2c.data.windows import Windows
 from e2c.learning import dynamics as learning
-from e2c.learning.dynamics import encode, learn_dynamics, off_surface
+from e2c.learning import encodings as encodings_module
+from e2c.learning.dynamics import learn_dynamics, off_surface
+from e2c.learning.encodings import Encodings
 from e2c.models.base import LatentModel
 from e2c.models.gaussians import DiagonalGaussian
 
@@ -49,12 +51,12 @@ def test_what_leads_off_the_surface_does_not_lead_on(monkeypatch: pytest.MonkeyP
     """Encodings on a circle in a space of four dimensions; two of these lead off its plane."""
     monkeypatch.setattr(learning, "FLAT", 0.3)
     model, windows = tiny_model(), Windows([noise_data((60,))], HORIZON, 0.0, CPU)
-    first, _ = encode(model, windows)
-    angle = 0.3 * torch.arange(len(first))
+    encodings = Encodings(model, windows)
+    angle = 0.3 * torch.arange(len(encodings.q.mean))
     none = torch.zeros_like(angle)
     z = 2 * torch.stack((angle.cos(), none, angle.sin(), none), -1)
-    q = DiagonalGaussian(z, torch.full_like(z, -1.0))
-    monkeypatch.setattr(learning, "encode", lambda *_: (first, q))
+    encodings.q = DiagonalGaussian(z, torch.full_like(z, -1.0))
+    monkeypatch.setattr(learning, "Encodings", lambda *_: encodings)
 
     def led_on() -> tuple[float, float]:
         with torch.no_grad():
@@ -80,13 +82,16 @@ def test_the_same_seed_gives_the_same_dynamics() -> None:
 
 
 def test_every_observation_of_the_windows_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "PIECE", 3)
+    monkeypatch.setattr(encodings_module, "PIECE", 3)
     data = [noise_data((9, 4)), noise_data((7,))]
     model, _ = trained()
-    first, q = encode(model, Windows(data, HORIZON, 0.5, CPU))
+    windows = Windows(data, HORIZON, 0.5, CPU)
+    encodings = Encodings(model, windows)
     whole = torch.cat([model.encode(part.planes()).mean for part in data])
-    torch.testing.assert_close(q.mean, whole)
-    assert (first[1:] > first[:-1]).all()
+    torch.testing.assert_close(encodings.q.mean, whole)
+    x, _ = windows.sample(20, (0, 3), generator(1))
+    first = windows.rows(windows.draw(20, generator(1)), (0, 3))[0][..., 0]
+    torch.testing.assert_close(encodings.q[encodings.at(first)].mean, model.encoder(x).mean)
 
 
 def test_off_a_plane_noise_stays_and_in_it_it_dies() -> None:

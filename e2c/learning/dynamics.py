@@ -26,9 +26,10 @@ from torch import Tensor
 
 from e2c.data.windows import Windows
 from e2c.files.tracking import Progress
+from e2c.learning.encodings import Encodings
 from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
 from e2c.models.base import LatentModel
-from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian
+from e2c.models.gaussians import FactoredGaussian
 
 BATCH = 64
 """Roll-outs in a batch."""
@@ -43,8 +44,7 @@ FLAT = 0.03
 LEAST = 1e-12
 """The summed variance of neighbours is taken to be at least this."""
 PIECE = 1000
-"""Observations that are encoded at a time."""
-_PARTS = ("mean", "log_variance")
+"""Encodings whose neighbours are found at a time."""
 
 
 def learn_dynamics(model: LatentModel, windows: Windows, steps: int, seed: int) -> None:
@@ -57,23 +57,21 @@ def learn_dynamics(model: LatentModel, windows: Windows, steps: int, seed: int) 
         seed: of batches and noise.
     """
     generator, place = torch.Generator().manual_seed(seed), windows.device
-    with torch.no_grad():
-        first, q = encode(model, windows)
-        chosen = torch.randperm(len(first), generator=generator)[:AMONG]
-        off = off_surface(q.mean, q.mean[chosen.to(place)])
+    encodings = Encodings(model, windows)
+    q = encodings.q
+    chosen = torch.randperm(len(q.mean), generator=generator)[:AMONG]
+    off = off_surface(q.mean, q.mean[chosen.to(place)])
     precision = q.log_variance.neg().exp()
     precision = precision / precision.mean()
     times, transition = torch.arange(windows.horizon + 1), model.transition
     adam: Any = torch.optim.Adam(transition.parameters(), lr=0.0, fused=True)
     hold_rate(adam, place)
     graphs, noise = Graphs(place), torch.zeros(BATCH, q.mean.shape[1], device=place)
-    places = torch.zeros(int(first[-1]) + 1, dtype=torch.int64, device=place)
-    places[first] = torch.arange(len(first), device=place)
     rows = torch.zeros(BATCH, len(times), dtype=torch.int64, device=place)
     u = torch.zeros(BATCH, windows.horizon, transition.m, device=place)
 
     def learn() -> None:
-        at = places[rows]
+        at = encodings.at(rows)
         begin, weight = q[at[:, 0]], precision[at[:, 1:]]
         path, _ = transition.carry(begin.mean, FactoredGaussian.from_diagonal(begin), u)
         aside = begin.mean + (off[at[:, 0]] @ (begin.std * noise).unsqueeze(-1)).squeeze(-1)
@@ -94,20 +92,6 @@ def learn_dynamics(model: LatentModel, windows: Windows, steps: int, seed: int) 
             set_rate(adam, 0.5 * RATE * (1 + np.cos(np.pi * step / steps)))
             graphs.play("learn", learn)
             progress(step + 1)
-
-
-def encode(model: LatentModel, windows: Windows) -> tuple[Tensor, DiagonalGaussian]:
-    """Encode all observations of the windows.
-
-    Returns:
-        The rows ``[N]`` of the frames that they begin with, ascending; the encodings ``[N, n]``.
-    """
-    first = (windows.all[:, :1] + torch.arange(windows.horizon + 1)).unique()
-    frames = first[:, None] + torch.arange(windows.frames_per_observation)
-    pieces = (piece.to(windows.device) for piece in frames.split(PIECE))
-    found = [model.encoder(windows.observed(piece)) for piece in pieces]
-    mean, log_variance = (torch.cat([getattr(q, name) for q in found]) for name in _PARTS)
-    return first.to(windows.device), DiagonalGaussian(mean, log_variance)
 
 
 def off_surface(z: Tensor, among: Tensor) -> Tensor:

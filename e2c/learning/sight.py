@@ -15,6 +15,7 @@ from torch import Tensor
 from e2c.data.camera import NOISE, FaultyCamera
 from e2c.data.windows import Windows
 from e2c.files.tracking import Progress
+from e2c.learning.encodings import Encodings
 from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
 from e2c.models.base import LatentModel
 from e2c.models.sight import Sight
@@ -108,13 +109,13 @@ def _see_through_faults(
     adam: Any = torch.optim.Adam(sight.encoder.parameters(), lr=0.0, fused=True)
     hold_rate(adam, place)
     graphs, allowed, clean = Graphs(place), sight.process.diagonal(), int(CLEAN * BATCH)
+    encodings = Encodings(model, windows)
     rows = torch.zeros(BATCH, frames, dtype=torch.int64, device=place)
     faults = camera.draw(BATCH - clean, frames, torch.Generator()).to(place)
 
     def learn() -> None:
         x = windows.observed(rows)
-        with torch.no_grad():
-            wanted = model.encoder(x).mean
+        wanted = encodings.q.mean[encodings.at(rows[:, 0])]
         q = sight(torch.cat((x[:clean], camera(x[clean:], faults))))
         variance = q.variance + allowed
         loss = ((q.mean - wanted).square() / variance + variance.log()).sum(-1).mean()

@@ -59,7 +59,9 @@ class Sight(nn.Module):
     def forward(self, x: Tensor) -> DiagonalGaussian:
         """Read observations ``x [..., C, H, W]`` in [0, 1]."""
         pixels = x.flatten(-3)
-        std, mean = torch.std_mean(pixels, -1, keepdim=True)
-        adapted = torch.addcmul(self.light[0], pixels - mean, self.light[1] / std.clamp(min=DARK))
+        apart = pixels - pixels.mean(-1, keepdim=True)
+        freedom = max(pixels.shape[-1] - 1, 1)
+        std = torch.linalg.vector_norm(apart, dim=-1, keepdim=True) / freedom**0.5
+        adapted = torch.addcmul(self.light[0], apart, self.light[1] / std.clamp(min=DARK))
         q: DiagonalGaussian = self.encoder(adapted.view(x.shape))
         return q
