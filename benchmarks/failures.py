@@ -143,17 +143,19 @@ class Struck:
         """Let the sweep end, disturbed by failures that are taken off the list as they happen."""
         self.driver, commands, fresh = self.sweep.start(self.out), 1, False
         started = last = time.perf_counter()
-        while self._pause() != 0 and time.perf_counter() - last < PATIENCE:
-            if self.driver.poll() is not None:
-                if not fresh:
-                    break  # nothing disturbed it
-                self.driver, commands, fresh = self.sweep.start(self.out), commands + 1, False
-            elif left and getattr(self, f"_{left[-1]}")():
-                last, fresh = time.perf_counter(), True
-                self.failures.append({"kind": left.pop(), "after_seconds": last - started})
-        status = self.driver.poll()
-        self.driver.kill()
-        self.driver.wait()
+        try:
+            while self._pause() != 0 and time.perf_counter() - last < PATIENCE:
+                if self.driver.poll() is not None:
+                    if not fresh:
+                        break  # nothing disturbed it
+                    self.driver, commands, fresh = self.sweep.start(self.out), commands + 1, False
+                elif left and getattr(self, f"_{left[-1]}")():
+                    last, fresh = time.perf_counter(), True
+                    self.failures.append({"kind": left.pop(), "after_seconds": last - started})
+            status = self.driver.poll()
+        finally:
+            self.driver.kill()
+            self.driver.wait()
         return {"failures": self.failures, "commands": commands, "status": status}
 
     def compared(self, expected: dict[Path, Result]) -> dict[str, int]:

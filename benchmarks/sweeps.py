@@ -145,7 +145,12 @@ class Small:
         Raises:
             E2CError: when it failed.
         """
-        if self.start(out).wait():
+        driver = self.start(out)
+        try:
+            status = driver.wait()
+        finally:
+            driver.kill()
+        if status:
             raise E2CError("The undisturbed sweep failed; run it alone for its message.")
 
     def found(self, out: Path) -> dict[Path, Result]:
