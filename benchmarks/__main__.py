@@ -41,7 +41,6 @@ from benchmarks.recordings import Recordings
 from benchmarks.robustness import Robustness
 from benchmarks.speed import Speed
 from benchmarks.store import COMMITTED, ROOT, Benchmark
-from benchmarks.sweeps import Sweeps
 from benchmarks.swing_up import SwingUp
 from benchmarks.tables import Tables
 from e2c.errors import E2CError, run_command
@@ -66,7 +65,6 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "growth": Growth,
     "local": Local,
     "kills": Kills,
-    "sweeps": Sweeps,
     "mutations": Mutations,
     "faults": Faults,
     "overhead": Overhead,

@@ -1,14 +1,13 @@
-"""What an engine costs, and whether a sweep that is disturbed ends as one that is not.
+"""What an engine costs, whether it computes the same cells, and what a second node brings.
 
 python -m benchmarks.sweeps                              # processes
-python -m benchmarks.sweeps --engine ray --injected 2
+python -m benchmarks.sweeps --engines processes ray      # Ray too, on nodes of one core each
 
-A small sweep is computed undisturbed, which is the reference; and its runs by the command for a
-single run, which is what the engine is set against, both with ``--jobs`` at a time. Processor time
-is compared, since the machine may do other work meanwhile; that of Ray's own processes is not in
-it, and there the seconds tell. Then the sweep is begun again in new folders and disturbed at random
-moments: a worker is killed, or the driver, which is then started again. The cells are compared file
-by file, byte by byte, but for times.
+A sweep of short cells is timed; then its runs, by the command for a single run, as many at a time.
+The overhead of an engine is how much longer the sweep takes, from command to report; Ray's nodes
+are there before. The machine must be quiet: where it is not, processor time tells more, but that of
+Ray's own processes is not known. The cells are compared with the runs file by file, byte by byte,
+but for times. With Ray the sweep is timed on one node too.
 """
 
 from __future__ import annotations
@@ -16,22 +15,21 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import tyro
 
+from benchmarks.cluster import Cluster, cluster
 from benchmarks.kills import untimed
-from benchmarks.store import ROOT, Benchmark, Result
+from benchmarks.store import ROOT, Benchmark, Cell, Result, missing
 from e2c.errors import E2CError, run_command
 from e2c.files import runs
 
@@ -44,72 +42,69 @@ SMALL = [
     *("--optimiser.dynamics-steps", "0"),
 ]
 """A grid of one cell of seconds."""
+EngineName = Literal["processes", "ray"]
+ENGINES = ("processes", "ray")
 
 
 @dataclass(frozen=True)
 class Sweeps(Benchmark):
-    """Time a sweep beside its runs alone, disturb it, and compare."""
+    """Time a sweep beside its runs alone, and compare what they leave."""
 
-    cells: int = 4
-    """Cells of the sweep: so many seeds."""
-    injected: int = 4
-    """Sweeps that are disturbed: a worker and a driver are killed in turn."""
-    engine: Literal["processes", "ray"] = "processes"
+    engines: tuple[EngineName, ...] = ("processes",)
     """Who computes the cells."""
+    cells: int = 20
+    """Cells of the sweep: so many seeds."""
     jobs: int = 2
-    """Cells at the same time."""
-    seed: int = 0
-    """Of the moments."""
+    """Cells at the same time: processes, or Ray nodes of one core."""
 
     def __call__(self) -> None:
-        """Measure or read, tell.
+        """Measure the engines that are missing, or read; tell.
 
         Raises:
-            E2CError: when a cell of a disturbed sweep is lost, or ended otherwise.
+            E2CError: when a cell of a sweep is not the run alone.
         """
-        found = self.result("sweeps", self.measured)
-        print(table(found))
-        if found["lost"] or found["otherwise"]:
-            raise E2CError("A disturbed sweep ended otherwise; see its counts above.")
+        engines: Sequence[str] = ENGINES if self.committed else self.engines
+        asked = {engine: self._cell(engine) for engine in engines}
+        if not self.committed:
+            for name in missing(asked):
+                asked[name].keep(self._measured(name))
+        found = self.found(asked)
+        self.tell("sweeps", table(found))
+        if any(each["otherwise"] for each in found.values()):
+            raise E2CError("A cell of a sweep is not the run alone; see the counts above.")
 
-    def measured(self) -> Result:
-        """Compute the reference, time it, disturb copies of it."""
+    def _cell(self, engine: str) -> Cell:
+        options = {"engine": engine, "cells": self.cells, "jobs": self.jobs}
+        return Cell(self.folder / "sweeps" / f"{engine}.json", options)
+
+    def _measured(self, engine: str) -> Result:
+        """Time the sweep and its runs, compare; with Ray, time it on one node."""
         with tempfile.TemporaryDirectory() as name:
             place = Path(name)
-            calm = spent(lambda: self._calm(place / "calm"))
-            cells = sorted(path.parent for path in (place / "calm").rglob(runs.CONFIG))
-            alone = spent(lambda: self._alone(cells, place / "alone"))
-            expected = {cell.relative_to(place / "calm"): untimed(cell) for cell in cells}
-            found = [
-                self._disturbed(number, place / str(number), calm["seconds"], expected)
-                for number in range(self.injected)
-            ]
-        return {
-            **{"engine": self.engine, "cells": len(cells), "sweep": calm, "alone": alone},
-            **{"overhead": calm["cpu_seconds"] / alone["cpu_seconds"] - 1, "disturbed": found},
-            **{key: sum(each[key] for each in found) for key in ("lost", "otherwise")},
-        }
+            with nodes(engine, self.jobs) as ray:
+                sweep = Small(self.cells, self.jobs, ray)
+                together = spent(lambda: sweep.compute(place / "sweep"))
+            cells = sweep.found(place / "sweep")
+            alone = spent(lambda: self._alone(place / "sweep", list(cells), place / "alone"))
+            runs_alone = {cell: untimed(place / "alone" / cell) for cell in cells}
+            found = {
+                **{"engine": engine, "cells": len(cells), "sweep": together, "alone": alone},
+                "overhead": together["seconds"] / alone["seconds"] - 1,
+                "cpu_overhead": together["cpu_seconds"] / alone["cpu_seconds"] - 1,
+                "otherwise": sum(cells[cell] != runs_alone[cell] for cell in cells),
+            }
+            if ray is None:
+                return found
+            with nodes(engine, 1) as ray:
+                one = spent(lambda: Small(self.cells, 1, ray).compute(place / "one"))
+        ratio = one["seconds"] / together["seconds"]
+        return {**found, "cpu_overhead": None, "one_node": one, "against_one_node": ratio}
 
-    def _calm(self, out: Path) -> None:
-        """Let a sweep end undisturbed."""
-        if self._start(out).wait():
-            raise E2CError("The undisturbed sweep failed; run it alone for its message.")
-
-    def _start(self, out: Path) -> subprocess.Popen[bytes]:
-        engine = ["--engine", self.engine]
-        jobs = ["--jobs", str(self.jobs)] if self.engine == "processes" else []
-        grid = [*SMALL, "--seed", f"0:{self.cells}", "--out", str(out)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(
-            [*DRIVER, *grid, *engine, *jobs], cwd=ROOT, env=environment, stdout=quiet, stderr=quiet
-        )
-
-    def _alone(self, cells: list[Path], out: Path) -> None:
-        """Train the same runs by the command for one."""
+    def _alone(self, sweep: Path, cells: list[Path], out: Path) -> None:
+        """Train the runs of a sweep by the command for one."""
 
         def train(cell: Path) -> None:
-            config, folder = str(cell / runs.CONFIG), str(out / cell.name)
+            config, folder = str(sweep / cell / runs.CONFIG), str(out / cell)
             line = [sys.executable, "train.py", "--config", config, "--out", folder]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, check=True)
@@ -117,30 +112,57 @@ class Sweeps(Benchmark):
         with ThreadPoolExecutor(self.jobs) as pool:
             list(pool.map(train, cells))
 
-    def _disturbed(
-        self, number: int, out: Path, seconds: float, expected: dict[Path, Any]
-    ) -> dict[str, Any]:
-        """Kill a worker or the driver at a random moment, let the sweep end, and compare."""
-        victim = ("worker", "driver")[number % 2]
-        moment = float(np.random.default_rng([self.seed, number]).uniform(0.2, 0.9)) * seconds
-        driver = self._start(out)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            driver.wait(moment)
-        killed = driver.poll() is None
-        if victim == "worker":
-            while not (killed := kill_worker(out)) and driver.poll() is None:
-                time.sleep(0.05)
-        else:
+
+@dataclass(frozen=True)
+class Small:
+    """A sweep of short cells.
+
+    Attributes:
+        cells: so many seeds.
+        jobs: cells at the same time, by processes.
+        ray: whose nodes compute it, if it is not processes.
+    """
+
+    cells: int
+    jobs: int
+    ray: Cluster | None
+
+    def start(self, out: Path) -> subprocess.Popen[bytes]:
+        """Begin it, or go on with it."""
+        grid = [*SMALL, "--seed", f"0:{self.cells}", "--out", str(out)]
+        engine, environment = ["--jobs", str(self.jobs)], {**os.environ}
+        if self.ray:
+            engine = ["--engine", "ray", "--address", self.ray.address]
+            environment = self.ray.environment
+        environment = {**environment, "OMP_NUM_THREADS": "1"}
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(
+            [*DRIVER, *grid, *engine], cwd=ROOT, env=environment, stdout=quiet, stderr=quiet
+        )
+
+    def compute(self, out: Path) -> None:
+        """Let it end undisturbed.
+
+        Raises:
+            E2CError: when it failed.
+        """
+        driver = self.start(out)
+        try:
+            status = driver.wait()
+        finally:
             driver.kill()
-            driver.wait()
-            driver = self._start(out)
-        status = driver.wait()
-        found = {cell: untimed(out / cell) for cell in expected if runs.finished(out / cell)}
-        otherwise = sum(found[cell] != expected[cell] for cell in found)
-        return {
-            **{"victim": victim, "after_seconds": moment, "killed": killed, "status": status},
-            **{"lost": len(expected) - len(found), "otherwise": otherwise},
-        }
+        if status:
+            raise E2CError("The undisturbed sweep failed; run it alone for its message.")
+
+    def found(self, out: Path) -> dict[Path, Result]:
+        """Return what the cells that have ended left, apart from times."""
+        folders = sorted(path.parent for path in out.rglob(runs.CONFIG))
+        return {each.relative_to(out): untimed(each) for each in folders if runs.finished(each)}
+
+
+def nodes(engine: str, count: int) -> contextlib.AbstractContextManager[Cluster | None]:
+    """Start Ray nodes, if Ray is the engine."""
+    return cluster(count) if engine == "ray" else contextlib.nullcontext()
 
 
 def spent(work: Callable[[], None]) -> dict[str, float]:
@@ -152,34 +174,22 @@ def spent(work: Callable[[], None]) -> dict[str, float]:
     return {"seconds": time.perf_counter() - started, "cpu_seconds": cpu}
 
 
-def kill_worker(out: Path) -> bool:
-    """Kill the process that works on a cell of a sweep; say whether there was one."""
-    for lock in sorted(out.glob(f"*/*/{runs.LOCK}")):
-        number, folder = lock.read_text().strip(), str(lock.parent)
-        with contextlib.suppress(OSError):
-            if folder in Path(f"/proc/{number}/cmdline").read_text():  # nobody else has its number
-                os.kill(int(number), signal.SIGKILL)
-                return True
-    return False
-
-
-def table(found: Result) -> str:
+def table(found: dict[str, Result]) -> str:
     """Return the figures as Markdown."""
-    killed = sum(each["killed"] for each in found["disturbed"])
-    return "\n".join(
-        [
-            "| engine | cells | sweep: s, processor s | runs alone: s, processor s | overhead "
-            "| kills | lost | otherwise |",
-            "|---|---|---|---|---|---|---|---|",
-            f"| {found['engine']} | {found['cells']} | {_times(found['sweep'])} "
-            f"| {_times(found['alone'])} | {found['overhead']:.1%} | {killed} | {found['lost']} "
-            f"| {found['otherwise']} |",
-        ]
-    )
-
-
-def _times(taken: dict[str, float]) -> str:
-    return f"{taken['seconds']:.0f}, {taken['cpu_seconds']:.0f}"
+    lines = [
+        "| engine | cells | sweep | runs alone | overhead | of processor time "
+        "| cells unlike their runs | cells an hour | against one node |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, each in found.items():
+        sweep, alone, cpu = each["sweep"]["seconds"], each["alone"]["seconds"], each["cpu_overhead"]
+        ratio = f"{each['against_one_node']:.2f}" if "one_node" in each else ""
+        lines.append(
+            f"| {name} | {each['cells']} | {sweep:.0f} s | {alone:.0f} s | {each['overhead']:.1%} "
+            f"| {'' if cpu is None else f'{cpu:.1%}'} | {each['otherwise']} "
+            f"| {3600 * each['cells'] / sweep:.0f} | {ratio} |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

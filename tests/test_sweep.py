@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 import os
 import signal
@@ -337,18 +338,42 @@ with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="n
 @with_ray
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:9", "nowhere"])
 def test_an_address_that_does_not_answer_is_one_sentence(
-    address: str, monkeypatch: pytest.MonkeyPatch
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "PATIENCE", 2.0)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(E2CError, match=f"No Ray cluster answers at --address {address} "):
         Ray(address)
+
+
+@with_ray
+def test_the_cluster_of_this_machine_may_have_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(E2CError, match="No Ray cluster answers at --address auto "):
+        Ray("auto")
+
+
+@with_ray
+def test_a_cluster_that_asks_for_a_token_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Failed to connect") from RuntimeError("AuthenticationError: token")
+
+    monkeypatch.setattr(importlib.import_module("ray"), "init", refuse)
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    with pytest.raises(E2CError, match="it asks for a token: set RAY_AUTH_MODE=token"):
+        Ray("auto")
 
 
 @with_ray
 def test_ray_computes_the_same_cells_and_tells_the_same_reasons(tmp_path: Path) -> None:
     axes = parse(["--seed", "3"])
     (cell,) = cells_of(points(axes), tmp_path / "sweep", lambda point: UNSCORED)
-    begin(tmp_path / "sweep", axes, [cell])
+    with runs.locked(tmp_path / "sweep"):
+        begin(tmp_path / "sweep", axes, [cell])
     with pytest.raises(E2CError, match=r"A cell asks for 7 GPUs, and the cluster has 0; ask for"):
         list(Ray().run([cell.folder], Asked(gpus=7)))
     ended = dict(Ray().run([cell.folder, tmp_path / "nothing"], Asked()))

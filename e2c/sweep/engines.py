@@ -93,8 +93,7 @@ class Ray:
 
     def __post_init__(self) -> None:
         self.ray: Any = _imported()
-        place = self.address.rpartition("//")[2]
-        host, _, port = place.rpartition(":")
+        host, _, port = _known(self.address).rpartition("//")[2].rpartition(":")
         try:
             if host:
                 socket.create_connection((host, int(port)), PATIENCE).close()
@@ -104,10 +103,10 @@ class Ray:
         except (OSError, ValueError, RuntimeError) as error:
             reason = shown(str(error).split(". ")[0] or type(error).__name__)
             place = f"answers at --address {self.address}" if self.address else "started here"
-            raise E2CError(
-                f"No Ray cluster {place} ({reason}); start one with: ray start --head, or use "
-                "--engine processes."
-            ) from None
+            remedy = "start one with: ray start --head, or use --engine processes"
+            if "AuthenticationError" in str(error.__cause__):
+                remedy = "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to it"
+            raise E2CError(f"No Ray cluster {place} ({reason}); {remedy}.") from None
 
     def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
         """Yield the folder of each cell that has ended, and why it failed, or nothing."""
@@ -137,6 +136,15 @@ class Ray:
             return str(self.ray.get(reference))
         except self.ray.exceptions.RayError as error:
             return f"Ray lost it ({shown(str(error).strip().splitlines()[-1])})."
+
+
+def _known(address: str) -> str:
+    """Return where ``auto`` leads: Ray notes the last cluster of a machine, which may be gone."""
+    if address != "auto":
+        return address
+    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    noted = note.read_text("utf-8").strip() if note.exists() else ""
+    return os.environ.get("RAY_ADDRESS", noted)
 
 
 def _imported() -> Any:
