@@ -100,7 +100,7 @@ class Ray:
             self.ray.init(
                 address=self.address or "local", log_to_driver=False, logging_level="ERROR"
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises plain ones too, such as for a node that is slow
             reason = shown(str(error).split(". ")[0] or type(error).__name__)
             place = f"answers at --address {self.address}" if self.address else "started here"
             remedy = "start one with: ray start --head, or use --engine processes"
