@@ -6,11 +6,13 @@ An own encoder is a subclass of `Encoder` with one method, `Encoder.features`, a
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from e2c.errors import E2CError
@@ -66,8 +68,7 @@ def block_mean(images: Tensor, size: int) -> Tensor:
     torch's average pooling takes four times as long on a CPU.
     """
     corners = itertools.product(range(size), repeat=2)
-    total = sum(images[..., i::size, j::size] for i, j in corners)
-    assert isinstance(total, Tensor)
+    total = functools.reduce(torch.add, (images[..., i::size, j::size] for i, j in corners))
     return total / size**2
 
 
