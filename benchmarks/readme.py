@@ -37,6 +37,11 @@ def rows(results: Path = COMMITTED) -> Iterator[str]:
         f"| swing-up from {LEAST:,} transitions, {NUMBERS[len(models)]} seeds, {starts} starts "
         f"each | {_success(models)} | `python -m benchmarks.swing_up` |"
     )
+    disturbed = [found for cell in models for found in cell["perturbed"].values()]
+    yield (
+        "| the same models after a kick, with a mass or a length 10% off, with noise on the frames "
+        f"| {_success(disturbed)} | `python -m benchmarks.swing_up` |"
+    )
     yield from _budgets(results / "swing_up")
     yield (
         "| swing-up, share of steps in the goal: agent, oracle "
