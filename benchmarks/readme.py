@@ -103,7 +103,7 @@ def _budgets(folder: Path) -> Iterator[str]:
     told = ", ".join(f"{_mean(models, 'success_rate'):.0%}" for models in curve)
     budgets = ", ".join(f"{budget:,}" for budget in BUDGETS)
     yield (
-        f"| the same from {budgets} transitions, {NUMBERS[count]} seeds each | success {told} "
+        f"| swing-up from {budgets} transitions, {NUMBERS[count]} seeds each | success {told} "
         f"| `python -m benchmarks.swing_up --rows {' '.join(map(str, BUDGETS))}` |"
     )
 
