@@ -81,6 +81,13 @@ def address(function: Callable[..., None], dtype: np.dtype[Any]) -> int:
     return int(compiled.address)
 
 
+def numbers(code: Compiled) -> tuple[Any, ...]:
+    """Return what compiled code takes of a system: addresses, parameters, sizes and scratch."""
+    real = code.parameters.dtype
+    addresses = address(code.step, real), address(code.derivatives, real)
+    return *addresses, code.parameters, code.sizes, code.scratch
+
+
 def cached(compiler: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
     """Return numba's decorator ``compiler(*arguments, **options)``, with a cache on disk.
 

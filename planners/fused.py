@@ -14,7 +14,7 @@ from torch import Tensor
 
 from planners import kernels, kernels_system
 from planners.base import Plan
-from planners.compiled import Compiled, Options, address
+from planners.compiled import Compiled, Options, numbers
 from planners.costs import GoalCost
 
 EACH = 16
@@ -56,7 +56,7 @@ def solve(
     )
     states = plans[0] if X is None else _whole(X).reshape(B * K, T + 1, n)
     problem = (
-        _numbers(code),
+        numbers(code),
         tuple(map(_whole, (*cost.targets(B), cost.Q, cost.R, cost.Qf))),
         (_whole(low), _whole(high)),
         options,
@@ -74,7 +74,7 @@ def solve(
 def shift(code: Compiled, plan: Plan) -> tuple[Tensor, Tensor]:
     """Move a plan on by one step as `planners.warm.shift` does."""
     X, U = np.empty(plan.states.shape, code.parameters.dtype), np.empty_like(_whole(plan.controls))
-    kernels_system.shift(_numbers(code), _whole(plan.states), _whole(plan.controls), X, U)
+    kernels_system.shift(numbers(code), _whole(plan.states), _whole(plan.controls), X, U)
     return torch.from_numpy(U), torch.from_numpy(X)
 
 
@@ -87,7 +87,7 @@ def roll_out(code: Compiled, x0: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
     (*lead, T, m), n = U.shape, x0.shape[1]
     controls = _whole(U).reshape(-1, T, m)
     X = np.empty((len(controls), T + 1, n), code.parameters.dtype)
-    kernels_system.roll_out(_numbers(code), _whole(x0), controls, X)
+    kernels_system.roll_out(numbers(code), _whole(x0), controls, X)
     return torch.from_numpy(X).reshape(*lead, T + 1, n), U
 
 
@@ -114,13 +114,6 @@ def workers() -> int:
     if told.isdecimal() and int(told) > 0:
         return int(told)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _numbers(code: Compiled) -> tuple[Any, ...]:
-    """Return addresses, parameters, sizes and scratch."""
-    real = code.parameters.dtype
-    addresses = address(code.step, real), address(code.derivatives, real)
-    return *addresses, code.parameters, code.sizes, code.scratch
 
 
 def _whole(tensor: Tensor) -> NDArray[Any]:

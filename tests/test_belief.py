@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from simple_belief import SimpleBelief
 from torch import Tensor
 
 from e2c.control.belief import Belief, Figures
+from e2c.control.latent import COMPILED, LatentDynamics
 from e2c.models.gaussians import DiagonalGaussian
+from e2c.models.options import ModelConfig
+from e2c.models.transitions import Transition
+from planners.compiled import LANES
 
 N, M, B, T = 3, 2, 5, 7
 RNG = np.random.default_rng(0)
@@ -35,10 +40,12 @@ def belief(shared: np.ndarray = SHARED, speed: float = 0.0, batch: int = B) -> B
     return Belief(Linear(), figures, batch, torch.float64)
 
 
-def told(y: np.ndarray, deviation: np.ndarray) -> DiagonalGaussian:
+def told(
+    y: np.ndarray, deviation: np.ndarray, center: np.ndarray = MEAN, spread: np.ndarray = VARIANCE
+) -> DiagonalGaussian:
     """The posterior of a sight whose prior is the spread of the encodings, by Bayes' rule."""
-    variance = 1 / (1 / deviation**2 + 1 / VARIANCE)
-    mean = variance * (y / deviation**2 + MEAN / VARIANCE)
+    variance = 1 / (1 / deviation**2 + 1 / spread)
+    mean = variance * (y / deviation**2 + center / spread)
     return DiagonalGaussian(torch.from_numpy(mean), torch.from_numpy(np.log(variance)))
 
 
@@ -147,3 +154,113 @@ def test_normalised_innovations_are_those_of_a_filter_that_knows_its_world() -> 
     summary = found.summary()
     assert summary["nis"] == pytest.approx(1, abs=0.05)
     assert summary["gated"] == pytest.approx(0.001, abs=0.002)
+
+
+class Curved:
+    """``z' = 0.9 z + 0.3 tanh(W z + U u)``, which has no compiled code."""
+
+    def __init__(self, n: int, m: int, rng: np.random.Generator) -> None:
+        self.state_dim, self.control_dim = n, m
+        self.W, self.U = (torch.from_numpy(rng.standard_normal((n, k))) for k in (n, m))
+
+    def step(self, x: Tensor, u: Tensor) -> Tensor:
+        return 0.9 * x + 0.3 * torch.tanh(x @ self.W.T + u @ self.U.T)
+
+    def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        slope = 0.3 * (1 - torch.tanh(x @ self.W.T + u @ self.U.T).square())[..., None]
+        return 0.9 * torch.eye(self.state_dim, dtype=x.dtype) + slope * self.W, slope * self.U
+
+
+def some_figures(n: int, rng: np.random.Generator) -> Figures:
+    def covariance(scale: float) -> np.ndarray:
+        root = rng.standard_normal((n, n))
+        return scale * (root @ root.T / n + 0.3 * np.eye(n))
+
+    shared = 0.4 * rng.standard_normal((n, n)) / n**0.5
+    mean, variance = rng.standard_normal(n), rng.uniform(1, 9, n)
+    return Figures(covariance(0.05), 2.0, covariance(1.0), shared, mean, variance)
+
+
+def assert_as_the_simple_one(found: Belief, rng: np.random.Generator) -> None:
+    """Compare over 40 steps with blind frames, and with surprises at every ninth."""
+    (B, n), m = found.mean.shape, found.dynamics.control_dim
+    simple = SimpleBelief(found.dynamics, found.figures, B)
+    for t in range(40):
+        y = simple.mean + rng.standard_normal((B, n)) * (5.0 if t % 9 == 5 else 0.2)
+        deviation = np.exp(rng.uniform(-2, 5, (B, n)))
+        q = told(y, deviation, found.figures.mean, found.figures.variance)
+        seen, u = np.less(rng.random(B), 0.8), rng.standard_normal((B, m))
+        for one in (found, simple):
+            one.observe(q, seen)
+        assert np.array_equal(found.covariance, found.covariance.mT)
+        for one in (found, simple):
+            one.predict(u)
+        for name in ("mean", "covariance", "nis", "seen", "surprises"):
+            value, expected = getattr(found, name), getattr(simple, name)
+            np.testing.assert_allclose(value, expected, 1e-9, 1e-9 * np.abs(expected).max())
+    assert 0 < found.surprises.sum() < found.seen.sum()
+
+
+@pytest.mark.parametrize("n", [1, 3, 16])
+@pytest.mark.parametrize("batch", [1, B])
+def test_it_computes_what_the_simple_one_does(n: int, batch: int) -> None:
+    rng = np.random.default_rng(n)
+    found = Belief(Curved(n, M, rng), some_figures(n, rng), batch, torch.float64)
+    assert_as_the_simple_one(found, rng)
+
+
+def latent(kind: type[Transition], jacobian: str) -> LatentDynamics:
+    torch.manual_seed(0)
+    config = ModelConfig(latent_dim=N, transition_hidden=(11, 17))
+    transition = kind(config, torch.linspace(2.0, 0.5, M)).double().requires_grad_(False)
+    return LatentDynamics(transition, jacobian)
+
+
+@pytest.mark.parametrize("kind", COMPILED)
+@pytest.mark.parametrize("jacobian", ["true", "A"])
+def test_compiled_dynamics_are_those_in_torch(kind: type[Transition], jacobian: str) -> None:
+    rng = np.random.default_rng(3)
+    dynamics = latent(kind, jacobian)
+    found = Belief(dynamics, some_figures(N, rng), LANES + 3, torch.float64)
+    found._foresee = None  # type: ignore[method-assign, assignment]
+    assert_as_the_simple_one(found, rng)
+
+
+def test_what_the_dynamics_take_on_is_foreseen() -> None:
+    """A drift that is put right in an agent's dynamics is put right in its belief's."""
+    dynamics, rng = latent(next(iter(COMPILED)), "true"), np.random.default_rng(4)
+    found = [Belief(dynamics, some_figures(N, rng), 1, torch.float64) for _ in range(2)]
+    before = found[0].mean.copy()
+    found[0].predict(np.zeros((1, M)))
+    dynamics.shift(torch.tensor([1.0, 2.0, 3.0]))
+    found[1]._mean[:, :N] = before
+    found[1].predict(np.zeros((1, M)))
+    np.testing.assert_allclose(found[1].mean - found[0].mean, [[1.0, 2.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        ("mean", np.nan),
+        ("mean", np.inf),
+        ("mean", 1e200),
+        ("log_variance", np.nan),
+        ("log_variance", -np.inf),
+    ],
+)
+@pytest.mark.parametrize("blind", [True, False])
+def test_what_is_not_finite_is_not_observed(field: str, number: float, blind: bool) -> None:
+    u, y, deviation = observations()
+    found, simple = belief(), belief()
+    for one in (found, simple):
+        one.observe(told(y[0], deviation[0]), np.ones(B, bool))
+        one.predict(u[0])
+    q, elsewhere = told(y[1], deviation[1]), np.arange(B) != 2
+    simple.observe(q, elsewhere)
+    getattr(q, field)[2, 1] = number
+    found.observe(q, elsewhere | (not blind))
+    for one in (found, simple):
+        one.predict(u[1])
+    assert found.seen.tolist() == simple.seen.tolist()
+    np.testing.assert_array_equal(found.mean, simple.mean)
+    np.testing.assert_array_equal(found.covariance, simple.covariance)

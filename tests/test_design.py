@@ -34,6 +34,7 @@ BESIDES = {
     "e2c/sweep/command.py": {"tyro"},
     "e2c/control/agent.py": {"tyro"},
     "e2c/control/goals.py": {"cv2"},
+    "e2c/control/belief_kernels.py": {"numba"},
     "e2c/control/kernels.py": {"numba", "llvmlite"},
     "e2c/learning/drawings.py": {"matplotlib"},
     "e2c/files/tensors.py": {"safetensors"},

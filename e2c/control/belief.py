@@ -19,6 +19,8 @@ A frame is a *surprise* when its innovation r is too large for the predicted cov
 normalised square, the NIS, against chi-square). The world is then not what the model takes it for:
 after a kick, with another mass. Then ``r r^T`` is added to the predicted covariance, so that the
 camera is believed in the direction of the surprise.
+
+The arithmetic is compiled: `e2c.control.belief_kernels`.
 """
 
 from __future__ import annotations
@@ -28,16 +30,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.sight import Sight
 from planners import Dynamics
+from planners.compiled import code_of, numbers
 
 SURPRISE = 3.1
 """A surprise is beyond this many standard deviations of chi-square, on the scale on which that is
 nearly normal (Wilson & Hilferty 1931): one in a thousand."""
-LEAST = 1e-3
-"""Observations are taken to say at least this share of what is known without them."""
 
 Floats = NDArray[np.float64]
 
@@ -60,13 +62,20 @@ class Figures(NamedTuple):
         }
         return Figures(**read)
 
+    def checked(self) -> Figures:
+        """Return them as compiled code takes them, with symmetric covariances."""
+        return Figures(
+            _symmetric(self.process),
+            float(self.speed),
+            _symmetric(self.errors),
+            *(np.ascontiguousarray(a, np.float64) for a in (self.shared, self.mean, self.variance)),
+        )
+
 
 class Belief:
     """A Gaussian belief about the latent state of each of B episodes.
 
     Attributes:
-        mean: ``[B, n]``.
-        covariance: ``[B, n, n]``.
         nis: ``[B]``, the sum of the normalised squared innovations of all frames seen.
         seen: ``[B]``, how many these are; the first of an episode does not count.
         surprises: ``[B]``, how many of them were surprises.
@@ -85,57 +94,73 @@ class Belief:
         episodes: int,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.dynamics, self.figures, self.dtype = dynamics, figures, dtype
+        self.dynamics, self.figures = dynamics, figures.checked()
         B, n = episodes, len(figures.mean)
-        self.mean = np.tile(figures.mean, (B, 1))
-        self.covariance = np.tile(np.diag(figures.variance), (B, 1, 1))
-        self._w = np.zeros((B, n))  # the mean of the last w
-        self._ww = np.tile(figures.errors, (B, 1, 1))  # its covariance
-        self._zw = np.zeros((B, n, n))  # the covariance of state and w
+        self._mean = np.tile(np.append(figures.mean, np.zeros(n)), (B, 1))
+        """``[B, 2n]``, of the state and, below it, of the last w."""
+        self._covariance = np.zeros((B, 2 * n, 2 * n))
+        """``[B, 2n, 2n]``, of both."""
+        self._covariance[:, :n, :n] = np.diag(figures.variance)
+        self._covariance[:, n:, n:] = self.figures.errors
         self._limit = n * (1 - 2 / (9 * n) + SURPRISE * (2 / (9 * n)) ** 0.5) ** 3
         self._begun = False
+        self._like = torch.empty(0, dtype=dtype)
+        """No number, but the dtype of the states that the dynamics take."""
+        self._device = self._like.device
+        """Where the dynamics take states in torch: where observations come from."""
         self.nis, self.seen, self.surprises = np.zeros(B), np.zeros(B), np.zeros(B)
+
+    @property
+    def mean(self) -> Floats:
+        """``[B, n]``."""
+        return self._mean[:, : len(self.figures.mean)]
+
+    @property
+    def covariance(self) -> Floats:
+        """``[B, n, n]``."""
+        n = len(self.figures.mean)
+        return self._covariance[:, :n, :n]
 
     def predict(self, u: Floats) -> None:
         """Move on by a step under the controls ``u [B, m]``."""
-        z, control = (torch.from_numpy(a).to(self.dtype) for a in (self.mean, u))
-        A = self.dynamics.linearize(z, control)[0].double().numpy()
-        after = self.dynamics.step(z, control).double().numpy()
-        far = np.square(after - self.mean).sum(-1)[:, None, None]
-        self.mean, self._zw, self._begun = after, A @ self._zw, True
-        self.covariance = A @ self.covariance @ A.mT + (
-            self.figures.process * (1 + self.figures.speed * far)
+        from e2c.control import belief_kernels  # and with it numba, only where it is needed
+
+        code = code_of(self.dynamics, self._like)
+        if code is None:
+            after, A = self._foresee(u)
+        else:
+            after, A = belief_kernels.foresee(numbers(code), self._mean, u)
+        self._mean, self._covariance = belief_kernels.predict(
+            self.figures, after, A, self._mean, self._covariance
         )
+        self._begun = True
+
+    def _foresee(self, u: Floats) -> tuple[Floats, Floats]:
+        """Compute in torch what `e2c.control.belief_kernels.foresee` computes."""
+        dtype, device = self._like.dtype, self._device
+        z, control = (torch.from_numpy(a).to(device, dtype) for a in (self.mean, u))
+        after, A = self.dynamics.step(z, control), self.dynamics.linearize(z, control)[0]
+        return _floats(after), _floats(A)
 
     def observe(self, q: DiagonalGaussian, seen: NDArray[np.bool_]) -> None:
         """Correct the belief.
 
         Args:
             q: what the sight tells, ``[B, n]``.
-            seen: ``[B]``, which observations show anything; the others change nothing.
+            seen: ``[B]``, which observations show anything; the others change nothing. Those of
+                which nothing finite follows do not either.
         """
-        known = self.figures
-        told, variance = q.mean.double().numpy(), q.variance.double().numpy()
-        precision = np.maximum(1 / variance - 1 / known.variance, LEAST / known.variance)
-        y = (told / variance - known.mean / known.variance) / precision
-        D = 1 / np.sqrt(precision)
-        error = D[:, :, None] * known.errors * D[:, None, :]  # the new part of the errors
-        again = D[:, :, None] * known.shared  # and what w adds to them
-        r = y - self.mean - _apply(again, self._w)
-        zy = self.covariance + self._zw @ again.mT
-        S = zy + again @ self._zw.mT + again @ self._ww @ again.mT + error
-        nis = (r * np.linalg.solve(S, r[..., None])[..., 0]).sum(-1)
-        surprise = seen & (nis > self._limit) & self._begun
-        self._count(nis, seen, surprise)
-        wide = surprise[:, None, None] * r[:, :, None] * r[:, None, :]
-        wy = D[:, None, :] * known.errors
-        gains = np.concatenate((zy + wide, wy), 1) @ np.linalg.inv(S + wide)
-        gains *= seen[:, None, None]
-        n = self.mean.shape[1]
-        K, L = gains[:, :n], gains[:, n:]
-        self.covariance = _symmetric(self.covariance + wide - K @ (zy + wide).mT)
-        self.mean, self._w = self.mean + _apply(K, r), _apply(L, r)
-        self._zw, self._ww = -K @ wy.mT, _symmetric(known.errors - L @ wy.mT)
+        from e2c.control import belief_kernels
+
+        self._device = q.mean.device
+        self._mean, self._covariance = belief_kernels.observe(
+            self.figures,
+            (_floats(q.mean), _floats(q.variance)),
+            seen,
+            (self._limit, self._begun),
+            (self.nis, self.seen, self.surprises),
+            (self._mean, self._covariance),
+        )
 
     def summary(self) -> dict[str, float | None]:
         """Return the mean NIS over n and the share of surprises; None where nothing was seen."""
@@ -145,19 +170,13 @@ class Belief:
         nis = float(self.nis.sum() / (seen * self.mean.shape[1]))
         return {"nis": nis, "gated": float(self.surprises.sum() / seen)}
 
-    def _count(self, nis: Floats, seen: NDArray[np.bool_], surprise: NDArray[np.bool_]) -> None:
-        counted = seen & self._begun
-        self.nis += np.where(counted, nis, 0.0)
-        self.seen += counted
-        self.surprises += surprise
-
-
-def _apply(matrix: Floats, vector: Floats) -> Floats:
-    """``matrix [B, n, n] @ vector [B, n]``."""
-    product: Floats = (matrix @ vector[..., None])[..., 0]
-    return product
-
 
 def _symmetric(matrix: Floats) -> Floats:
-    """Return the symmetric part: the rest is rounding, which an unstable A would make grow."""
-    return 0.5 * (matrix + matrix.mT)
+    """Return the symmetric part of ``matrix [n, n]``, as an array in one piece."""
+    return np.ascontiguousarray(0.5 * (matrix + matrix.T), np.float64)
+
+
+def _floats(tensor: Tensor) -> Floats:
+    """Return numbers as an array in one piece, which compiled code takes."""
+    array: Floats = np.ascontiguousarray(tensor.cpu().numpy(), np.float64)
+    return array

@@ -52,8 +52,11 @@ class LatentDynamics:
 
         A subclass of one of these classes may step in another way, so it is not compiled.
         """
-        on_cpu = self.transition.control_scale.device.type == "cpu"
-        if self._compiled is None and on_cpu and type(self.transition) in COMPILED:
+        if (
+            self._compiled is None
+            and type(self.transition) in COMPILED
+            and self.transition.control_scale.device.type == "cpu"
+        ):
             compile_one = COMPILED[type(self.transition)]
             with torch.no_grad():
                 self._compiled = compile_one(self.transition, self.jacobian == "true")
