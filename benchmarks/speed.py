@@ -29,6 +29,7 @@ from benchmarks.store import Benchmark, Result
 from e2c.config import Config
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, Frames, make_world, make_world_of, problem_spec, rollout
+from e2c.control.belief import Belief
 from e2c.data.windows import Windows
 from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
@@ -76,6 +77,7 @@ class Speed(Benchmark):
         return {
             "control_step": control_step(agent, self.episodes),
             "control_step_once": control_step(once(agent), self.episodes),
+            "belief_share": belief_share(agent, self.episodes),
             f"control_step_batch_{self.batch}": control_step_of_batch(agent, self.batch),
             "collect": collection(agent.spec.env),
             "train": training(self.training_steps),
@@ -128,6 +130,16 @@ def control_step(agent: Agent, episodes: int) -> dict[str, Any]:
         "parts_ms": {name: float(np.median(taken[-count:])) for name, taken in parts.items()},
         **floor(agent),
     }
+
+
+def belief_share(agent: Agent, episodes: int) -> float | None:
+    """Tell what share of a control step goes into the belief; None without a sight."""
+    if agent.model.sight is None:
+        return None
+    options = replace(agent.options, belief=True)
+    step = control_step(Agent(agent.model, agent.spec, options), episodes)
+    parts: dict[str, float] = step["parts_ms"]
+    return (parts["predict"] + parts["observe"]) / float(step["median_ms"])
 
 
 def floor(agent: Agent) -> dict[str, float]:
@@ -211,6 +223,8 @@ def parts_timed(agent: Agent) -> Iterator[dict[str, list[float]]]:
         for name, owner, attribute in (
             ("encode", agent.model, "read"),
             ("plan", agent.planner, "plan"),
+            ("predict", Belief, "predict"),
+            ("observe", Belief, "observe"),
         ):
             function = timed(name, getattr(owner, attribute))
             stack.enter_context(mock.patch.object(owner, attribute, function))

@@ -30,6 +30,7 @@ def test_every_figure_is_measured_and_written(
     assert all(taken > 0 for taken in step["parts_ms"].values())
     assert set(step["parts_ms"]) == {"encode", "plan"}
     assert 0 < step["floor_ms"] < step["median_ms"]
+    assert 0 < figures["belief_share"] < 1
     assert figures["control_step_batch_2"]["episode_seconds"] > 0
     assert figures["collect"]["frames_per_second"] > 0
     assert figures["train"]["steps_per_second"] > 0
