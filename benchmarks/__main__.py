@@ -24,6 +24,7 @@ from benchmarks.demo import Demo
 from benchmarks.devices import Devices
 from benchmarks.dmc_pendulum import DmcPendulum
 from benchmarks.exploration import Exploration
+from benchmarks.failures import Failures
 from benchmarks.faults import Faults
 from benchmarks.goals import Goals
 from benchmarks.growth import Growth
@@ -41,6 +42,7 @@ from benchmarks.recordings import Recordings
 from benchmarks.robustness import Robustness
 from benchmarks.speed import Speed
 from benchmarks.store import COMMITTED, ROOT, Benchmark
+from benchmarks.sweeps import Sweeps
 from benchmarks.swing_up import SwingUp
 from benchmarks.tables import Tables
 from e2c.errors import E2CError, run_command
@@ -65,6 +67,8 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "growth": Growth,
     "local": Local,
     "kills": Kills,
+    "sweeps": Sweeps,
+    "failures": Failures,
     "mutations": Mutations,
     "faults": Faults,
     "overhead": Overhead,
@@ -77,6 +81,11 @@ WHOLE = {
     "demo": ("--out", RUN),
     "speed": ("--run", RUN),
     "devices": ("--device", "cuda"),
+    "sweeps": ("--engines", "processes", "ray"),
+    "failures": (
+        *("--engines", "processes", "ray", "--worker", "18", "--driver", "16"),
+        *("--node", "10", "--disk", "11"),
+    ),
 }
 """Options with which a benchmark measures all that the documentation shows."""
 CODE = ("e2c", "envs", "planners")

@@ -92,6 +92,7 @@ def reliability(results: Path = COMMITTED) -> Iterator[str]:
         f"| {broken['count']:,} inputs, {len(broken['faults'])} faults "
         "| `python -m benchmarks.mutations` |"
     )
+    yield f"| {_survived(results)} | `python -m benchmarks.failures` |"
     share = read(results / "overhead.json")["share"]
     yield f"| {share:.1%} of training time | `python -m benchmarks.overhead` |"
 
@@ -118,6 +119,16 @@ def _swing_up_oracle(results: Path) -> dict[str, Any]:
 
 def _identical(cases: list[dict[str, Any]]) -> int:
     return sum(case["identical"] for case in cases)
+
+
+def _survived(results: Path) -> str:
+    """Say how often sweeps were disturbed, and what became of their cells."""
+    engines = _all(results / "failures", "*")
+    failures = sum(sum(each["failures"].values()) for each in engines)
+    cells, lost, otherwise = (
+        sum(each[key] for each in engines) for key in ("cells", "lost", "otherwise")
+    )
+    return f"{failures} failures, {cells} cells: {lost} lost, {otherwise} differ"
 
 
 def _mean(cells: list[dict[str, Any]], score: str) -> float:

@@ -52,7 +52,7 @@ def test_the_table_of_reliability_is_what_its_results_say() -> None:
     "name",
     [
         *("swing_up", "exploration", "any_pixels", "mujoco_camera", "dmc_pendulum"),
-        *("robustness", "growth", "peers"),
+        *("robustness", "growth", "peers", "sweeps"),
     ],
 )
 def test_the_tables_of_the_documentation_are_those_of_the_results(
