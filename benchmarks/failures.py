@@ -26,7 +26,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ import numpy as np
 import tyro
 
 from benchmarks.cluster import Cluster
-from benchmarks.store import Benchmark, Cell, Result, missing
-from benchmarks.sweeps import ENGINES, EngineName, Small, nodes
+from benchmarks.store import Result
+from benchmarks.sweeps import Engines, Small, nodes
 from e2c.errors import E2CError, run_command
 from e2c.files import runs
 
@@ -47,13 +47,11 @@ PATIENCE = 900.0
 
 
 @dataclass(frozen=True)
-class Failures(Benchmark):
+class Failures(Engines):
     """Disturb sweeps, let them go on, compare."""
 
-    engines: tuple[EngineName, ...] = ("processes",)
-    """Who computes the cells; each is disturbed as often as the options below say."""
     worker: int = 2
-    """Workers to kill."""
+    """Workers to kill, with each engine."""
     driver: int = 2
     """Drivers to kill."""
     node: int = 0
@@ -62,37 +60,28 @@ class Failures(Benchmark):
     """Times that the disk is full."""
     cells: int = 4
     """Cells of a sweep."""
-    jobs: int = 2
-    """Cells at the same time: processes, or Ray nodes of one core."""
     seed: int = 0
     """Of the moments, and of the order of the failures."""
 
     def __call__(self) -> None:
-        """Measure the engines that are missing, or read; tell.
+        """Measure or read, tell.
 
         Raises:
             E2CError: when a cell of a disturbed sweep is lost, or ended otherwise.
         """
-        engines: Sequence[str] = ENGINES if self.committed else self.engines
-        asked = {engine: self._cell(engine) for engine in engines}
-        if not self.committed:
-            for name in missing(asked):
-                asked[name].keep(self._measured(name))
-        found = self.found(asked)
-        self.tell("failures", table(found))
+        found = self.measure_and_tell("failures", self._options_of, self._measured, table)
         if any(each["lost"] or each["otherwise"] for each in found.values()):
             raise E2CError("A disturbed sweep ended otherwise; see the counts above.")
 
-    def _cell(self, engine: str) -> Cell:
+    def _options_of(self, engine: str) -> Result:
         counts = {kind: getattr(self, kind) for kind in KINDS}
         counts["node"] *= engine == "ray"
         size = {"cells": self.cells, "jobs": self.jobs, "seed": self.seed}
-        options = {"engine": engine, **counts, **size}
-        return Cell(self.folder / "failures" / f"{engine}.json", options)
+        return {"engine": engine, **counts, **size}
 
     def _measured(self, engine: str) -> Result:
         """Compute the reference, then disturb sweeps until all failures have happened."""
-        options = self._cell(engine).options
+        options = self._options_of(engine)
         if options["node"] and self.jobs < 2:
             raise E2CError("A node can be lost where there is another; give --jobs 2 or more.")
         rng = np.random.default_rng(self.seed)

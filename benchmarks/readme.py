@@ -92,7 +92,7 @@ def reliability(results: Path = COMMITTED) -> Iterator[str]:
         f"| {broken['count']:,} inputs, {len(broken['faults'])} faults "
         "| `python -m benchmarks.mutations` |"
     )
-    yield f"| {_survived(results)} | `python -m benchmarks.failures` |"
+    yield f"| {_survived(results)} |"
     share = read(results / "overhead.json")["share"]
     yield f"| {share:.1%} of training time | `python -m benchmarks.overhead` |"
 
@@ -122,13 +122,16 @@ def _identical(cases: list[dict[str, Any]]) -> int:
 
 
 def _survived(results: Path) -> str:
-    """Say how often sweeps were disturbed, and what became of their cells."""
+    """Say how often sweeps were disturbed, what became of their cells, and by which command."""
     engines = _all(results / "failures", "*")
     failures = sum(sum(each["failures"].values()) for each in engines)
     cells, lost, otherwise = (
         sum(each[key] for each in engines) for key in ("cells", "lost", "otherwise")
     )
-    return f"{failures} failures, {cells} cells: {lost} lost, {otherwise} differ"
+    names = " ".join(each["engine"] for each in engines)
+    kinds = " ".join(f"--{kind} {count}" for kind, count in engines[-1]["failures"].items())
+    command = f"python -m benchmarks.failures --engines {names} {kinds}"
+    return f"{failures} failures, {cells} cells: {lost} lost, {otherwise} differ | `{command}`"
 
 
 def _mean(cells: list[dict[str, Any]], score: str) -> float:

@@ -19,11 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -47,35 +47,59 @@ ENGINES = ("processes", "ray")
 
 
 @dataclass(frozen=True)
-class Sweeps(Benchmark):
-    """Time a sweep beside its runs alone, and compare what they leave."""
+class Engines(Benchmark):
+    """A benchmark of one cell for each engine."""
 
     engines: tuple[EngineName, ...] = ("processes",)
-    """Who computes the cells."""
+    """Who computes the sweeps."""
+    jobs: int = 2
+    """Cells of a sweep at the same time: processes, or Ray nodes of one core."""
+
+    def measure_and_tell(
+        self,
+        name: str,
+        options: Callable[[str], Mapping[str, Any]],
+        measure: Callable[[str], Result],
+        table: Callable[[dict[str, Result]], str],
+    ) -> dict[str, Result]:
+        """Measure the engines that are missing, or read; tell; return what was found.
+
+        Args:
+            name: of the benchmark, and of the folder of its files.
+            options: that decide an engine's figures.
+            measure: measures an engine.
+            table: draws results, by engine.
+        """
+        engines: Sequence[str] = ENGINES if self.committed else self.engines
+        folder = self.folder / name
+        asked = {each: Cell(folder / f"{each}.json", options(each)) for each in engines}
+        if not self.committed:
+            for engine in missing(asked):
+                asked[engine].keep(measure(engine))
+        found = self.found(asked)
+        self.tell(name, table(found))
+        return found
+
+
+@dataclass(frozen=True)
+class Sweeps(Engines):
+    """Time a sweep beside its runs alone, and compare what they leave."""
+
     cells: int = 20
     """Cells of the sweep: so many seeds."""
-    jobs: int = 2
-    """Cells at the same time: processes, or Ray nodes of one core."""
 
     def __call__(self) -> None:
-        """Measure the engines that are missing, or read; tell.
+        """Measure or read, tell.
 
         Raises:
             E2CError: when a cell of a sweep is not the run alone.
         """
-        engines: Sequence[str] = ENGINES if self.committed else self.engines
-        asked = {engine: self._cell(engine) for engine in engines}
-        if not self.committed:
-            for name in missing(asked):
-                asked[name].keep(self._measured(name))
-        found = self.found(asked)
-        self.tell("sweeps", table(found))
+        found = self.measure_and_tell("sweeps", self._options_of, self._measured, table)
         if any(each["otherwise"] for each in found.values()):
             raise E2CError("A cell of a sweep is not the run alone; see the counts above.")
 
-    def _cell(self, engine: str) -> Cell:
-        options = {"engine": engine, "cells": self.cells, "jobs": self.jobs}
-        return Cell(self.folder / "sweeps" / f"{engine}.json", options)
+    def _options_of(self, engine: str) -> Result:
+        return {"engine": engine, "cells": self.cells, "jobs": self.jobs}
 
     def _measured(self, engine: str) -> Result:
         """Time the sweep and its runs, compare; with Ray, time it on one node."""

@@ -62,7 +62,7 @@ class Figures(NamedTuple):
         }
         return Figures(**read)
 
-    def checked(self) -> Figures:
+    def prepared(self) -> Figures:
         """Return them as compiled code takes them, with symmetric covariances."""
         return Figures(
             _symmetric(self.process),
@@ -94,7 +94,7 @@ class Belief:
         episodes: int,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.dynamics, self.figures = dynamics, figures.checked()
+        self.dynamics, self.figures = dynamics, figures.prepared()
         B, n = episodes, len(figures.mean)
         self._mean = np.tile(np.append(figures.mean, np.zeros(n)), (B, 1))
         """``[B, 2n]``, of the state and, below it, of the last w."""
@@ -112,12 +112,12 @@ class Belief:
 
     @property
     def mean(self) -> Floats:
-        """``[B, n]``."""
+        """The mean of the state, ``[B, n]``, in latent units."""
         return self._mean[:, : len(self.figures.mean)]
 
     @property
     def covariance(self) -> Floats:
-        """``[B, n, n]``."""
+        """The covariance of the state, ``[B, n, n]``."""
         n = len(self.figures.mean)
         return self._covariance[:, :n, :n]
 

@@ -11,23 +11,26 @@ lead on. With the horizon T of joint training, a roll-out from ``mu_t`` has the 
 
     1/T sum_k |f^k(mu_t, u) - mu_{t+k}|^2 + |f(mu_t + e, u_t) - f(mu_t, u_t)|^2
 
-Distances are in units of the encoder's standard deviations, as in the latent KL. Neighbours tell
-what is off the surface: with C the covariance of the nearest encodings around one, noise is scaled
-by ``c (C + c I)^-1``, where c is a small share of C's trace.
+Distances are in units of the encoder's standard deviations, as in the latent KL, and both terms are
+multiplied by the same constant. Neighbours tell what is off the surface: with C the covariance of
+the nearest encodings around one, noise is scaled by ``c (C + c I)^-1``, where c is a small share of
+C's trace.
+
+Source: ours. The fault is known as regression dilution (Fuller 1987, "Measurement error models");
+the second term is a contraction (Rifai et al. 2011, "Contractive auto-encoders"), but off the
+surface only.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from e2c.data.windows import Windows
-from e2c.files.tracking import Progress
+from e2c.learning.descent import descend
 from e2c.learning.encodings import Encodings
-from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
 from e2c.models.base import LatentModel
 from e2c.models.gaussians import FactoredGaussian
 
@@ -64,34 +67,27 @@ def learn_dynamics(model: LatentModel, windows: Windows, steps: int, seed: int) 
     precision = q.log_variance.neg().exp()
     precision = precision / precision.mean()
     times, transition = torch.arange(windows.horizon + 1), model.transition
-    adam: Any = torch.optim.Adam(transition.parameters(), lr=0.0, fused=True)
-    hold_rate(adam, place)
-    graphs, noise = Graphs(place), torch.zeros(BATCH, q.mean.shape[1], device=place)
+    noise = torch.zeros(BATCH, q.mean.shape[1], device=place)
     rows = torch.zeros(BATCH, len(times), dtype=torch.int64, device=place)
     u = torch.zeros(BATCH, windows.horizon, transition.m, device=place)
 
-    def learn() -> None:
+    def draw() -> None:
+        frame, action = windows.draw(BATCH, generator).unbind(-1)
+        rows.copy_(frame[:, None] + times)
+        u.copy_(windows.actions[action[:, None] + times[:-1]])
+        noise.copy_(torch.randn(noise.shape, generator=generator))
+
+    def loss() -> Tensor:
         at = encodings.at(rows)
         begin, weight = q[at[:, 0]], precision[at[:, 1:]]
         path, _ = transition.carry(begin.mean, FactoredGaussian.from_diagonal(begin), u)
         aside = begin.mean + (off[at[:, 0]] @ (begin.std * noise).unsqueeze(-1)).squeeze(-1)
         astray = transition.step(aside, u[:, 0]) - path[:, 1].detach()
-        loss = ((path[:, 1:] - q.mean[at[:, 1:]]).square() * weight).sum(-1).mean()
-        loss = loss + (astray.square() * weight[:, 0]).sum(-1).mean()
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(transition.parameters(), CLIP)
-        step_where(adam, loss.detach().isfinite())
+        missed = ((path[:, 1:] - q.mean[at[:, 1:]]).square() * weight).sum(-1).mean()
+        return missed + (astray.square() * weight[:, 0]).sum(-1).mean()
 
-    with Progress("dynamics", steps, "steps") as progress:
-        for step in range(steps):
-            frame, action = windows.draw(BATCH, generator).unbind(-1)
-            rows.copy_(frame[:, None] + times)
-            u.copy_(windows.actions[action[:, None] + times[:-1]])
-            noise.copy_(torch.randn(noise.shape, generator=generator))
-            set_rate(adam, 0.5 * RATE * (1 + np.cos(np.pi * step / steps)))
-            graphs.play("learn", learn)
-            progress(step + 1)
+    rates = [0.5 * RATE * (1 + math.cos(math.pi * step / steps)) for step in range(steps)]
+    descend("dynamics", transition.parameters(), loss, draw, rates, CLIP, place)
 
 
 def off_surface(z: Tensor, among: Tensor) -> Tensor:

@@ -7,16 +7,13 @@ errors of successive observations hang together.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from e2c.data.camera import NOISE, FaultyCamera
 from e2c.data.windows import Windows
-from e2c.files.tracking import Progress
+from e2c.learning.descent import descend
 from e2c.learning.encodings import Encodings
-from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
 from e2c.models.base import LatentModel
 from e2c.models.sight import Sight
 
@@ -106,32 +103,24 @@ def _see_through_faults(
     """
     place, frames = windows.device, windows.frames_per_observation
     camera = FaultyCamera(windows.mean_observation.numel(), place)
-    adam: Any = torch.optim.Adam(sight.encoder.parameters(), lr=0.0, fused=True)
-    hold_rate(adam, place)
-    graphs, allowed, clean = Graphs(place), sight.process.diagonal(), int(CLEAN * BATCH)
+    allowed, clean = sight.process.diagonal(), int(CLEAN * BATCH)
     encodings = Encodings(model, windows)
     rows = torch.zeros(BATCH, frames, dtype=torch.int64, device=place)
     faults = camera.draw(BATCH - clean, frames, torch.Generator()).to(place)
 
-    def learn() -> None:
+    def draw() -> None:
+        rows.copy_(windows.rows(windows.draw(BATCH, generator), (0,))[0][:, 0])
+        faults.copy_(camera.draw(BATCH - clean, frames, generator))
+
+    def loss() -> Tensor:
         x = windows.observed(rows)
         wanted = encodings.q.mean[encodings.at(rows[:, 0])]
         q = sight(torch.cat((x[:clean], camera(x[clean:], faults))))
         variance = q.variance + allowed
-        loss = ((q.mean - wanted).square() / variance + variance.log()).sum(-1).mean()
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(sight.encoder.parameters(), CLIP)
-        step_where(adam, loss.detach().isfinite())
+        return ((q.mean - wanted).square() / variance + variance.log()).sum(-1).mean()
 
-    with Progress("see through faults", steps, "steps") as progress:
-        for step in range(steps):
-            drawn = windows.draw(BATCH, generator)
-            rows.copy_(windows.rows(drawn, (0,))[0][:, 0])
-            faults.copy_(camera.draw(BATCH - clean, frames, generator))
-            set_rate(adam, _rate(step, steps))
-            graphs.play("learn", learn)
-            progress(step + 1)
+    rates = [_rate(step, steps) for step in range(steps)]
+    descend("see through faults", sight.encoder.parameters(), loss, draw, rates, CLIP, place)
 
 
 def _rate(step: int, steps: int) -> float:

@@ -1,0 +1,53 @@
+"""Learning a part of a model on while the rest stays as it is, at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from e2c.files.tracking import Progress
+from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
+
+
+def descend(
+    title: str,
+    parameters: Iterable[nn.Parameter],
+    loss: Callable[[], Tensor],
+    draw: Callable[[], None],
+    rates: Sequence[float],
+    clip: float,
+    place: torch.device,
+) -> None:
+    """Minimise a loss by Adam; a step whose loss is not finite is left out.
+
+    Args:
+        title: of its progress.
+        parameters: what is changed, in place.
+        loss: returns the loss of a batch, a scalar. A GPU captures it, so it reads the same tensors
+            every time.
+        draw: draws a batch into these tensors.
+        rates: Adam's step size in each step.
+        clip: the norm of the gradient is cut to this.
+        place: the device.
+    """
+    changed = list(parameters)
+    adam: Any = torch.optim.Adam(changed, lr=0.0, fused=True)
+    hold_rate(adam, place)
+    graphs = Graphs(place)
+
+    def learn() -> None:
+        value = loss()
+        adam.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(changed, clip)
+        step_where(adam, value.detach().isfinite())
+
+    with Progress(title, len(rates), "steps") as progress:
+        for step, rate in enumerate(rates):
+            draw()
+            set_rate(adam, rate)
+            graphs.play("learn", learn)
+            progress(step + 1)
