@@ -9,7 +9,6 @@ Of each benchmark it is told how many commits changed its code since its results
 from __future__ import annotations
 
 import dataclasses
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from benchmarks.planners import Planners
 from benchmarks.recordings import Recordings
 from benchmarks.robustness import Robustness
 from benchmarks.speed import Speed
-from benchmarks.store import COMMITTED, ROOT, Benchmark
+from benchmarks.store import COMMITTED, ROOT, Benchmark, read
 from benchmarks.sweeps import Sweeps
 from benchmarks.swing_up import SwingUp
 from benchmarks.tables import Tables
@@ -136,7 +135,7 @@ class All:
 def age(name: str) -> str:
     """Say of which commits a benchmark's committed results are, and how old these are."""
     paths = [*COMMITTED.glob(f"{name}.json"), *(COMMITTED / name).rglob("*.json")]
-    commits = {json.loads(path.read_text("utf-8"))["commit"] for path in paths}
+    commits = {read(path)["commit"] for path in paths}
     later = {commit: changes_since(commit, f"benchmarks/{name}.py") for commit in commits}
     if None in later.values():
         return f"{len(paths)} results, some of commits that are not in this repository"

@@ -4,13 +4,16 @@ Every benchmark measures: into ``runs/benchmarks``, which no repository holds, o
 ``--results``. With ``--committed`` it measures nothing, and prints what the repository holds.
 
 A result is a JSON file. It holds the figures, the options that decided them, the commit, the
-versions and the machine. A benchmark of several cells goes on where it was: a cell is measured once
-for its options, and again for others. What it has not measured itself, it tells.
+versions and the machine. Its long lists of numbers are arrays of an ``.npz`` file of the same name
+beside it (`benchmarks.compact`); `read` puts them back. A benchmark of several cells goes on where
+it was: a cell is measured once for its options, and again for others. What it has not measured
+itself, it tells.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compact import WORD, Arrays, apart, kinds, together
 from e2c.errors import E2CError
+from e2c.files import arrays
 from e2c.files.provenance import provenance
 from e2c.files.whole import write_json, write_whole
 
@@ -136,18 +141,54 @@ def missing(cells: Mapping[str, Cell]) -> list[str]:
 
 def keep(path: Path, options: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
     """Write a result, with what made it."""
-    write_json(path, {"options": options, **figures, **provenance()})
+    write(path, {"options": options, **figures, **provenance()})
+
+
+def write(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result. The file of its lists appears first: where a result is, its lists are.
+
+    Raises:
+        OSError: when the disk is full or the folder cannot be written.
+        ValueError: for a number that is not finite, or a key that `benchmarks.compact` needs.
+    """
+    rest, lists = apart(json.loads(json.dumps(result, allow_nan=False)))
+    beside = path.with_suffix(".npz")
+    if lists:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # an older result would be left with lists of this one
+        arrays.write(beside, lists, {})
+        rest = {WORD: _digest(beside), **rest}
+    write_json(path, rest)
+    if not lists:
+        beside.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Result:
     """Read a result.
 
     Raises:
-        E2CError: when there is none.
+        E2CError: when there is none, or the file of its lists is not there or not its own.
     """
     if not path.exists():
         raise E2CError(
             f"There is no result {path}; measure it: the same command without --committed."
         )
-    result: Result = json.loads(path.read_text("utf-8"))
+    rest: Result = json.loads(path.read_text("utf-8"))
+    digest = rest.pop(WORD, None)
+    result: Result = rest if digest is None else together(rest, _lists(path, digest, rest))
     return result
+
+
+def _lists(path: Path, digest: str, rest: Result) -> Arrays:
+    """Read the lists of a result, of whose file it tells the digest."""
+    beside = path.with_suffix(".npz")
+    remedy = f"restore it, or remove {path.name} and measure it again"
+    if not beside.is_file():
+        raise E2CError(f"{beside} is not there, and {path.name} has lists in it; {remedy}.")
+    if _digest(beside) != digest:
+        raise E2CError(f"{beside} is not the file that {path.name} was written with; {remedy}.")
+    return arrays.read(beside, kinds(rest), remedy)[1]
+
+
+def _digest(path: Path) -> str:
+    return f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import devices
 from benchmarks.devices import Devices
+from benchmarks.store import read
 from e2c.errors import E2CError
 
 
@@ -16,7 +17,7 @@ def test_every_figure_is_measured_and_written(
     monkeypatch.setattr(devices, "CHUNK", 2)
     Devices(seeds=(1, 3), plans=(1, 4), chunks=2, results=tmp_path)()
     told = json.loads(capsys.readouterr().out)
-    found = json.loads((tmp_path / "devices.json").read_text())
+    found = read(tmp_path / "devices.json")
     assert found == told
     assert found["commit"]
     assert found["training_step_ms"].keys() == {"1", "3"}

@@ -1,6 +1,5 @@
 """Goals at other angles: every controller is measured from the same starts, in radians."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from tiny import CONFIG, shorten_episodes
 
 from benchmarks import goals as benchmark
 from benchmarks.goals import Goals
+from benchmarks.store import read
 from e2c.config import Recipe
 from e2c.errors import E2CError
 from e2c.learning.run import train
@@ -23,7 +23,7 @@ def test_every_controller_is_measured_told_and_written(
     with pytest.raises(E2CError, match=r"--starts is 0 and there are 1 --angles; give at least"):
         Goals(angles=(0.3,), starts=0)()
     Goals(angles=(3.14, -0.3), starts=2, results=tmp_path)()
-    found = json.loads((tmp_path / "goals.json").read_text(encoding="utf-8"))
+    found = read(tmp_path / "goals.json")
     assert (found["env"], found["starts"], found["settled_steps"]) == (CONFIG.env, 2, 3)
     hanging, above = found["goals"]
     assert (hanging["angle"], above["angle"]) == (3.14, -0.3)

@@ -1,7 +1,6 @@
 """Slopes are true, cells are measured once and alone, and what grows too fast is named."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def synthetic(axis: str, size: int, power: float, committed: bool = True) -> Non
 def test_a_cell_holds_all_that_was_measured(axis: str, parts: list[str]) -> None:
     size = TINY[axis][1]
     Growth(cell=f"{axis}:{size}")()
-    found = json.loads((store.MEASURED / "growth" / axis / f"{size}.json").read_text("utf-8"))
+    found = store.read(store.MEASURED / "growth" / axis / f"{size}.json")
     assert (found["axis"], found["size"]) == (axis, size)
     assert list(found["seconds"]) == parts
     assert all(seconds > 0 for seconds in found["seconds"].values())

@@ -1,11 +1,11 @@
 """Random controls: which of them show the goal."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks.noise import NoiseShows
+from benchmarks.store import read
 from e2c.errors import E2CError
 
 
@@ -13,7 +13,7 @@ def test_full_force_that_seldom_changes_shows_most(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     NoiseShows(episodes=100, results=tmp_path)()
-    found = json.loads((tmp_path / "noise.json").read_text("utf-8"))
+    found = read(tmp_path / "noise.json")
     assert found["options"] == {"episodes": 100, "seed": 0}
     shown = {name: row["shows_goal"] for name, row in found["noise"].items()}
     assert max(shown, key=lambda name: shown[name]) == "telegraph"

@@ -1,6 +1,5 @@
 """The dynamic program: its steps, its values and its command."""
 
-import json
 from pathlib import Path
 
 import mujoco
@@ -9,6 +8,7 @@ import pytest
 
 from benchmarks import optimum as benchmark
 from benchmarks.optimum import Floats, Optimum, Pendulum, Program, SuitePendulum, back_up, play
+from benchmarks.store import read
 from e2c.control.agent import PlannerConfig
 from e2c.errors import E2CError
 
@@ -105,7 +105,7 @@ def test_both_pendulums_are_measured_told_and_written(
     monkeypatch.setattr(benchmark, "CASES", cases)
     monkeypatch.setattr(benchmark, "SETTLED", 3)
     Optimum(starts=5, resolutions=(20, 40), results=tmp_path)()
-    found = json.loads((tmp_path / "optimum.json").read_text(encoding="utf-8"))
+    found = read(tmp_path / "optimum.json")
     assert (found["starts"], found["settled_steps"]) == (5, 3)
     assert list(found["pendulums"]) == ["headline", "dm_control"]
     for row in found["pendulums"].values():

@@ -19,6 +19,7 @@ from benchmarks.cells import peak_memory
 from benchmarks.peer_planners import Problem
 from benchmarks.peers import WARM_UP, WORKS, Peers, Side, Work, compare
 from benchmarks.plain_e2c import PlainE2C
+from benchmarks.store import read
 from e2c.control.base import make_world, problem_spec
 from e2c.control.latent import LatentDynamics
 from e2c.errors import E2CError
@@ -125,7 +126,7 @@ def test_a_missing_peer_is_one_sentence_and_the_others_are_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Peers(repetitions=2, results=tmp_path)()
-    found = json.loads((tmp_path / "peers.json").read_text("utf-8"))
+    found = read(tmp_path / "peers.json")
     told = capsys.readouterr()
     assert told.err == (
         "not_there is not installed, so these are left out: lost, gone; "

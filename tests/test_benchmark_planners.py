@@ -1,6 +1,5 @@
 """Every planner is measured with one model, from the same starts."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from tiny import CONFIG, leave_figures_undrawn, shorten_episodes
 from benchmarks import planners as benchmark
 from benchmarks.planners import Planners
 from benchmarks.speed import WARM_UP
+from benchmarks.store import read
 from e2c.config import Recipe
 from e2c.errors import E2CError
 from e2c.learning.run import train
@@ -25,7 +25,7 @@ def test_every_planner_is_measured_told_and_written(
     with pytest.raises(E2CError, match=r"--starts is 0; it must be at least 1[.]"):
         Planners(starts=0)()
     Planners(starts=2, results=tmp_path)()
-    found = json.loads((tmp_path / "planners.json").read_text(encoding="utf-8"))
+    found = read(tmp_path / "planners.json")
     assert (found["env"], found["starts"]) == (CONFIG.env, 2)
     assert found["machine"]["torch_threads"] == 1
     assert found["planners"].keys() == PLANNERS.keys()

@@ -1,12 +1,12 @@
 """The speed benchmark runs, on a small run and few repetitions, and says what it measured."""
 
-import json
 from pathlib import Path
 
 import pytest
 from tiny import CONFIG, leave_figures_undrawn, shorten_episodes
 
 from benchmarks.speed import WARM_UP, Speed, newest_run
+from benchmarks.store import read
 from e2c.config import Recipe
 from e2c.errors import E2CError
 from e2c.learning.run import train
@@ -22,7 +22,7 @@ def test_every_figure_is_measured_and_written(
     leave_figures_undrawn(monkeypatch)
     train(Recipe(CONFIG), tmp_path / "runs" / "tiny")
     Speed(results=Path("out"), episodes=1, batch=2, training_steps=2)()
-    figures = json.loads(Path("out/speed.json").read_text(encoding="utf-8"))
+    figures = read(Path("out/speed.json"))
     assert figures["run"] == "runs/tiny"
     assert figures["machine"]["torch_threads"] == 1
     step = figures["control_step"]

@@ -22,6 +22,7 @@ from benchmarks.faults import (
     small_agent,
     train_struck,
 )
+from benchmarks.store import read
 from e2c.control.agent import Agent
 from e2c.errors import E2CError
 
@@ -100,7 +101,7 @@ def test_the_command_counts_writes_and_complains(
     found = [(Fault("a frame is black", 0, 1), good), (Fault("cost is inf", 0, 1), good)]
     monkeypatch.setattr(benchmarks.faults, "strike", lambda *counts: found)
     Faults(results=tmp_path / "out")()
-    written = json.loads((tmp_path / "out" / "faults.json").read_text())
+    written = read(tmp_path / "out" / "faults.json")
     assert (written["struck"], written["met"]) == (2, 2)
     assert "versions" in written
     assert "| a frame is black | 1 | 1 | blind 1,200 |" in capsys.readouterr().out

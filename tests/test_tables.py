@@ -1,7 +1,6 @@
 """The comparison goes on where it was, computes nothing twice, and tells what it found."""
 
 import dataclasses
-import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from e2c.errors import E2CError
 from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.evaluate import evaluate
 from e2c.files import runs
-from e2c.files.whole import write_json
 from e2c.learning import drawings, run
 from e2c.models.methods import METHODS
 from e2c.presets import PRESETS
@@ -85,8 +83,7 @@ def measure(monkeypatch: pytest.MonkeyPatch, computer: Computer, **options: Any)
 
 
 def content(cell: Cell) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path_of(cell).read_text())
-    return found
+    return store.read(path_of(cell))
 
 
 def path_of(cell: Cell) -> Path:
@@ -331,7 +328,7 @@ def synthetic(task: str, method: str, seed: int, share: float) -> None:
             "open_loop_error": [0.125 * (seed + 1) ** 2, 0.25, 0.5],
             "latent_map": {"points": np.hypot(states, 1).tolist(), "states": states.tolist()},
         }
-    write_json(Cell(task, method, seed).stored(store.COMMITTED).path, found)
+    store.write(Cell(task, method, seed).stored(store.COMMITTED).path, found)
 
 
 def rows(text: str) -> dict[str, dict[str, list[str]]]:
