@@ -21,7 +21,7 @@ from e2c.files.untrusted import one_line
 from e2c.learning.collect import find_task, without_environment
 from e2c.options import check_ranges, flag, option
 from e2c.report.sweep import write_sweep_report
-from e2c.sweep.engines import Asked, Engine, Processes, Ray
+from e2c.sweep.engines import Asked, Engine, Processes, Ray, Slurm
 from e2c.sweep.grid import Point, parse, points
 from e2c.sweep.run import Cell, begin, cells_of, compute, scores
 
@@ -40,15 +40,18 @@ class Sweep:
 
     out: Path
     """Folder of the sweep: a run folder for each cell, and report.html."""
-    engine: Literal["processes", "ray"] = "processes"
-    """Who computes the cells: processes of this machine, or Ray (e2c[ray])."""
+    engine: Literal["processes", "ray", "slurm"] = "processes"
+    """Who computes the cells: processes of this machine, Ray (e2c[ray]) or SLURM (e2c[slurm])."""
     address: str = ""
     """Ray cluster to join: HOST:PORT, or auto for the one of this machine; left out, one is
     started. Its nodes share the folder."""
     jobs: int | None = option(None, 1, 10_000)
     """Cells computed at the same time by processes; left out, one for each core."""
     gpus: float = option(0.0, 0, 64)
-    """GPUs of a cell with Ray: 0.5 where two cells share one."""
+    """GPUs of a cell, with Ray or SLURM; with Ray 0.5 where two cells share one."""
+    slurm: tuple[str, ...] = ()
+    """Options of the jobs of SLURM, by the names of submitit: time=60 partition=long. The time of a
+    cell in minutes is needed."""
     wandb: WandbMode = "off"
     """Report to wandb too, in a group of the folder's name."""
 
@@ -79,10 +82,14 @@ def _sweep() -> None:
 
 
 def _engine(sweep: Sweep) -> Engine:
+    if sweep.address and sweep.engine != "ray":
+        raise E2CError("--address is of a Ray cluster; give --engine ray with it.")
+    if sweep.slurm and sweep.engine != "slurm":
+        raise E2CError("--slurm is for the jobs of SLURM; give --engine slurm with it.")
     if sweep.engine == "ray":
         return Ray(sweep.address)
-    if sweep.address:
-        raise E2CError("--address is of a Ray cluster; give --engine ray with it.")
+    if sweep.engine == "slurm":
+        return Slurm(sweep.out / "slurm", sweep.slurm)
     return Processes(sweep.jobs or cores())
 
 

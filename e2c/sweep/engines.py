@@ -1,4 +1,4 @@
-"""What computes the cells of a sweep: processes of this machine, or Ray on many.
+"""What computes the cells of a sweep: processes of this machine; on many, Ray or SLURM.
 
 An engine is given work, a function of a module, and what to do it with; it yields results as they
 come. Queues, retries of lost machines and schedules are the engine's own.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -18,14 +20,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from e2c.errors import E2CError
+from e2c.errors import E2CError, Terminated
 from e2c.files.tracking import WandbMode
-from e2c.files.untrusted import shown
-from e2c.sweep.cell import ATTEMPTS, compute
+from e2c.files.untrusted import one_line, shown
+from e2c.sweep.cell import ATTEMPTS, Process, compute
 
 PATIENCE = 10.0
 """An address answers within this time [s]."""
 INSTALL = 'pip install "e2c[ray]"'
+INSTALL_SUBMITIT = 'pip install "e2c[slurm]"'
+STOPPED = 143
+"""Status of a command that SIGTERM ended."""
+PAUSE = 1.0
+"""Between two looks at the jobs of SLURM [s]; submitit asks SLURM itself less often."""
+ARRAY = 1000
+"""Jobs in one array; SLURM accepts as many, unless its administrator chose otherwise."""
+DECIDED = (
+    *("nodes", "tasks_per_node", "ntasks_per_node", "cpus_per_task", "gpus_per_node"),
+    *("gpus_per_task", "srun_args"),
+)
+"""Options of SLURM that the sweep decides itself."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class Processes:
     def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
         """Yield the folder of each cell that has ended, and why it failed, or nothing."""
         if asked.gpus:
-            raise E2CError("--gpus shares GPUs among cells with --engine ray; leave it out here.")
+            raise E2CError("--gpus is for --engine ray or slurm; leave it out here.")
         work = partial(compute, threads=asked.threads, wandb=asked.wandb, began=self._running.add)
         pool = ThreadPoolExecutor(self.jobs)
         futures = {pool.submit(work, folder): folder for folder in folders}
@@ -92,7 +106,8 @@ class Ray:
     address: str = ""
 
     def __post_init__(self) -> None:
-        self.ray: Any = _imported()
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        self.ray: Any = _imported("ray", INSTALL)
         host, _, port = _known(self.address).rpartition("//")[2].rpartition(":")
         try:
             if host:
@@ -147,9 +162,135 @@ def _known(address: str) -> str:
     return os.environ.get("RAY_ADDRESS", noted)
 
 
-def _imported() -> Any:
-    """Return the module of Ray, which stays quiet about itself."""
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+@dataclass(frozen=True)
+class _Job:
+    """What a job of SLURM calls, and calls again if SLURM queues the job again."""
+
+    folder: Path
+    threads: int
+    wandb: WandbMode
+
+    def __call__(self) -> str:
+        """Compute the cell; if SLURM stops it, end without a result, since it may call again."""
+        begun: list[Process] = []
+        reason = compute(self.folder, self.threads, self.wandb, begun.append)
+        if begun[-1].returncode == STOPPED:
+            raise Terminated
+        return reason
+
+    def checkpoint(self) -> Any:
+        """Return what is called when time is up: the same, since a cell goes on from its files."""
+        return importlib.import_module("submitit.helpers").DelayedSubmission(self)
+
+
+@dataclass
+class Slurm:
+    """Jobs of a SLURM cluster, by submitit.
+
+    A job that is preempted, or whose time is up, is queued again and goes on. If this process is
+    killed with SIGKILL, its jobs go on without it.
+
+    Attributes:
+        folder: for the scripts, pickles and logs of submitit; all nodes share it.
+        options: NAME=VALUE of sbatch, by the names of submitit: ``time=60`` [min] is needed.
+
+    Raises:
+        E2CError: when submitit or SLURM is not installed, or an option is refused.
+    """
+
+    folder: Path
+    options: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self.submitit: Any = _imported("submitit", INSTALL_SUBMITIT)
+        if missing := [name for name in ("sbatch", "srun") if shutil.which(name) is None]:
+            raise E2CError(
+                f"There is no SLURM on this machine (no {missing[0]}); give the command on a "
+                "machine of the cluster, or use --engine processes or ray."
+            )
+        self._given = dict(map(_named, self.options))
+        if not isinstance(self._given.get("time"), int):
+            raise E2CError(
+                "--slurm needs the time of a cell, in whole minutes; give it: --slurm time=60."
+            )
+
+    def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
+        """Yield the folder of each cell that has ended, and why it failed, or nothing."""
+        executor = self._executor(asked)
+        waiting: dict[Any, Path] = {}
+        try:
+            for first in range(0, len(folders), ARRAY):
+                some = folders[first : first + ARRAY]
+                calls = [_Job(each, asked.threads, asked.wandb) for each in some]
+                waiting.update(zip(_submitted(executor, calls), some, strict=True))
+            while waiting:
+                time.sleep(PAUSE)
+                for job in [job for job in waiting if job.done()]:
+                    yield waiting.pop(job), _result(job)
+        finally:
+            for job in waiting:
+                job.cancel(check=False)
+
+    def _executor(self, asked: Asked) -> Any:
+        """Return what submits jobs, each for one cell."""
+        if asked.gpus != int(asked.gpus):
+            raise E2CError(
+                f"--gpus is {asked.gpus:g}; SLURM gives whole GPUs: give a whole number, or use "
+                "--engine ray, where cells share one."
+            )
+        executor = self.submitit.AutoExecutor(self.folder, cluster="slurm")
+        try:
+            executor.update_parameters(
+                name="e2c",
+                cpus_per_task=asked.threads,
+                gpus_per_node=int(asked.gpus) or None,
+                slurm_srun_args=[f"--cpus-per-task={asked.threads}"],  # SLURM 22.05 needs it again
+                **{f"slurm_{name}": value for name, value in self._given.items()},
+            )
+        except (NameError, TypeError, ValueError) as error:
+            reason = one_line(str(error).partition("\n")[0].replace(". ", "; "))
+            raise E2CError(f"submitit refuses what --slurm says ({reason}); correct it.") from None
+        return executor
+
+
+def _submitted(executor: Any, calls: Sequence[_Job]) -> list[Any]:
+    """Return the job of each call."""
+    try:
+        return list(executor.submit_array(calls))
+    except RuntimeError as error:
+        raise E2CError(
+            f"SLURM took no jobs ({shown(error)}); correct --slurm, or ask for less."
+        ) from None
+
+
+def _result(job: Any) -> str:
+    """Return what became of a cell; its job may have ended without a result."""
+    try:
+        return str(job.result())
+    except RuntimeError:
+        last = (job.stderr() or "").strip().splitlines()[-1:]
+        told = ": ".join(map(shown, (job.state, *last)))
+        return f"SLURM lost it (job {job.job_id}, {told})."
+
+
+def _named(word: str) -> tuple[str, int | str]:
+    """Return name and value of an option of SLURM; a whole number is one."""
+    name, _, value = word.partition("=")
+    if not (name and value):
+        raise E2CError(f"--slurm says {shown(repr(word))}; give NAME=VALUE, such as time=60.")
+    if name in DECIDED:
+        raise E2CError(
+            f"--slurm says {name}, but a cell is one task; leave it out, and give its cores by "
+            "--threads and its GPUs by --gpus."
+        )
+    return name, int(value) if value.isdecimal() else value
+
+
+def _imported(name: str, install: str) -> Any:
+    """Return a module that is an extra of ours."""
     with contextlib.suppress(ImportError):
-        return importlib.import_module("ray")
-    raise E2CError(f"Ray is not installed; install it with: {INSTALL}, or use --engine processes.")
+        return importlib.import_module(name)
+    title = name.capitalize()
+    raise E2CError(
+        f"{title} is not installed; install it with: {install}, or use --engine processes."
+    )
