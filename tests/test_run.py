@@ -21,10 +21,12 @@ from e2c.errors import E2CError
 from e2c.evaluation.assessment import assess
 from e2c.evaluation.watch import watch
 from e2c.files import runs
-from e2c.learning import drawings
+from e2c.learning import drawings, own
+from e2c.learning import run as training_run
 from e2c.learning.collect import collect_transitions, noisy
 from e2c.learning.run import train
 from e2c.models import checkpoint
+from e2c.models.base import LatentModel
 from e2c.models.e2c import E2C
 from e2c.options import from_dict
 from e2c.report.film import film_frames
@@ -130,6 +132,31 @@ def test_own_episodes_are_the_agents_and_start_hanging(run: Path) -> None:
     first = own.states[[0, STEPS + 1]]
     assert (np.abs(first[:, 0] - np.pi) <= 0.1).all()
     assert (first[:, 1] == 0).all()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_copy_whose_dynamics_have_learned_on_plays_own_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[tuple[LatentModel, int]] = []
+    players: list[LatentModel] = []
+    shorten_episodes(monkeypatch, STEPS)
+    play = own.play
+
+    def played(agent: Agent, *told: Any) -> dataset.Episodes:
+        players.append(agent.model)
+        return play(agent, *told)
+
+    monkeypatch.setattr(own, "play", played)
+    monkeypatch.setattr(
+        training_run, "learn_dynamics", lambda model, _, steps, __: learned.append((model, steps))
+    )
+    config = dataclasses.replace(STILL, data=dataclasses.replace(CONFIG.data, rounds=2))
+    trained = train(Recipe(config, seed=3), tmp_path / "run")
+    models, steps = zip(*learned, strict=True)
+    assert steps == (2, 2, 3)
+    assert [*players, trained.model] == list(models)
+    assert trained.trainer.model not in models
 
 
 def test_the_goal_and_the_task_travel_with_the_weights(run: Path) -> None:

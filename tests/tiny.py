@@ -61,6 +61,7 @@ CONFIG = Config(
         learning_rate_own=1e-3,
         blur=0.0,
         dynamics_steps=3,
+        dynamics_steps_per_round=2,
         sight_steps=3,
     ),
     data=DataConfig(
@@ -86,6 +87,7 @@ TYPED = [
     *("--optimiser.sight-steps", "3", "--data.transitions", "48", "--data.restarts", "True"),
     *("--data.noise", "uniform", "--data.own-length", "None"),
     *("--data.episode-length", "5", "--data.rounds", "1", "--optimiser.dynamics-steps", "3"),
+    *("--optimiser.dynamics-steps-per-round", "2"),
     *("--data.episodes-per-round", "2", "--planner.horizon", "5"),
     *("--planner.first-iterations", "2", "--planner.restarts", "2"),
     *("--evaluation.episodes", "0", "--seed", "3"),

@@ -99,11 +99,14 @@ class Run:
 
     @property
     def agent(self) -> Agent:
-        """The agent as it is now, on the CPU: a few episodes side by side are played faster there.
+        """The agent as it is now; see `agent_of`."""
+        return self.agent_of(self.model)
+
+    def agent_of(self, model: LatentModel) -> Agent:
+        """Return an agent on the CPU: a few episodes side by side are played faster there.
 
         Its model is a copy where training is on another device.
         """
-        model = self.model
         if model.goal.device.type != "cpu":
             model = copy.deepcopy(model).cpu()
         return Agent(model, self.spec, self.config.planner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ from e2c.learning.schedule import Phase
 from e2c.learning.sight import learn_sight
 from e2c.learning.together import optimise
 from e2c.models import checkpoint
+from e2c.models.base import LatentModel
 from e2c.models.devices import find_device
 from e2c.options import to_dict
 from e2c.report import write_report
@@ -154,8 +156,9 @@ def _play(run: Run) -> None:
     explore = number > 1 and not options.restarts and own.stayed(run.model, run.data[-1])
     if explore:
         tell(f"round {number} is played by noise: in the last one the agent stayed where it was.")
+    agent = run.agent_of(_learned_on(run, run.config.optimiser.dynamics_steps_per_round))
     with run.timed("own"):
-        episodes = own.play(run.agent, options, run.recipe.seed, number, run.given_goal, explore)
+        episodes = own.play(agent, options, run.recipe.seed, number, run.given_goal, explore)
         episodes.save(own.data_file(run.folder, number))
         run.data.append(episodes)
         run.tracker.log(
@@ -245,8 +248,7 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     from e2c.learning import drawings  # see `e2c.report.style`
 
     state = run.trainer.state()  # what is learned from here on is no part of it
-    if run.config.optimiser.dynamics_steps:
-        _learn_dynamics(run)
+    run.model = _learned_on(run, run.config.optimiser.dynamics_steps)
     if run.config.optimiser.sight_steps:
         _learn_sight(run)
     checkpoint.save(run.folder / checkpoint.NAME, run.model, run.config, run.spec)
@@ -271,13 +273,16 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     run.tracker.close({key: summary[key] for key in ("transitions", "steps", "seconds")})
 
 
-def _learn_dynamics(run: Run) -> None:
-    """Learn the dynamics on, while the latent space stays as it is."""
-    config = run.config
+def _learned_on(run: Run, steps: int) -> LatentModel:
+    """Return a copy of the model whose dynamics have learned on; without steps, the model."""
+    if not steps:
+        return run.model
+    horizon, share = run.config.objective.horizon, run.config.data.own_share
     with run.timed("dynamics"):
-        horizon, share = config.objective.horizon, config.data.own_share
+        model = copy.deepcopy(run.model)
         windows = Windows(run.data, horizon, share, run.trainer.device, run.see)
-        learn_dynamics(run.model, windows, config.optimiser.dynamics_steps, run.recipe.seed)
+        learn_dynamics(model, windows, steps, run.recipe.seed)
+    return model
 
 
 def _learn_sight(run: Run) -> None:

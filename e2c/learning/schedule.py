@@ -38,6 +38,8 @@ class OptimiserConfig:
     dynamics_steps: int = option(1500)
     """Steps at the end of a run in which the dynamics alone learn on, from the means of the
     encodings; 0 for none."""
+    dynamics_steps_per_round: int = option(0)
+    """As many such steps before each round of own episodes, of a copy, which plays them."""
     sight_steps: int = option(3000)
     """Steps at the end of a run in which a copy of the encoder learns to see through the faults of
     a camera, for the agent's belief; 0 for none."""
