@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 SHARE = 0.35
-"""Share of the observations that have a fault of each kind."""
+"""Share of the observations whose brightness is changed; of those whose contrast is; of those that
+have noise. All have a patch: it takes longest to learn what a patch hides."""
 NOISE = 30.0
 """The largest standard deviation of the noise [grey levels of 255]."""
 BRIGHTNESS, CONTRAST = 25.0, 0.25
@@ -18,7 +19,7 @@ SPEED = 0.04
 BLACK = 0.05
 """Share of the frames that are black."""
 
-_NUMBERS = 10
+_NUMBERS = 9
 """Random numbers of an observation, and one more for each of its frames."""
 _TAPE = 2**20
 """Numbers on the tape of noise."""
@@ -57,7 +58,7 @@ class FaultyCamera:
         black = faults[:, _NUMBERS:] < BLACK
         kept = (~black).repeat_interleave(C // frames, 1)[..., None, None]
         numbers = faults[:, :_NUMBERS, None, None, None].unbind(1)
-        noise, tape, brightness, contrast, patch, row, column, grey, down, across = numbers
+        noise, tape, brightness, contrast, row, column, grey, down, across = numbers
         light, gain = (
             largest * torch.where(u < SHARE, 2 * u / SHARE - 1, 0)
             for largest, u in ((BRIGHTNESS / 255, brightness), (CONTRAST, contrast))
@@ -67,7 +68,7 @@ class FaultyCamera:
         rows, columns = (
             at + SPEED * (2 * u - 1) * age for at, u in ((row, down), (column, across))
         )
-        hidden = (patch < SHARE) * _near(rows, H).mT * _near(columns, W)
+        hidden = _near(rows, H).mT * _near(columns, W)
         grain = self._tape[(tape.flatten() * len(self._tape)).long()].view(x.shape)
         shown = torch.lerp(x, grey, hidden).mul_(kept * (1 + gain)).add_(kept * light)
         return shown.addcmul_(grain, kept * level).clamp_(0, 1)
