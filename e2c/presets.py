@@ -85,7 +85,7 @@ TASKS: dict[str, Changes] = {
         "optimiser": {"steps_per_round": 300, "dynamics_steps_per_round": 500, "sight_steps": 0},
         "data": {
             "transitions": 2000,
-            "rounds": 31,
+            "rounds": 30,
             "own_length": 250,
             "own_horizon": None,
             "own_iterations": None,
@@ -97,7 +97,7 @@ TASKS: dict[str, Changes] = {
 is the time to arrive. The lab notes (docs) say why images of a small moving thing are blurred at
 first.
 
-dm_control's pendulum: 20,000 frames of the simulator in all. Nearly all of the return comes from
+dm_control's pendulum: at most 20,000 frames of the simulator in all, with those of the probe. Nearly all of the return comes from
 staying up, so own episodes are planned like those that count. The dynamics of joint training alone
 do not bring them to the top."""
 
