@@ -97,9 +97,9 @@ TASKS: dict[str, Changes] = {
 is the time to arrive. The lab notes (docs) say why images of a small moving thing are blurred at
 first.
 
-dm_control's pendulum: at most 20,000 frames of the simulator in all, with those of the probe. Nearly all of the return comes from
-staying up, so own episodes are planned like those that count. The dynamics of joint training alone
-do not bring them to the top."""
+dm_control's pendulum: at most 20,000 frames of the simulator, with those of the probe. Nearly all
+of the return comes from staying up, so own episodes are planned like those that count. The dynamics
+of joint training alone seldom bring them to the top."""
 
 _ONE_STEP = {"horizon": 1, "targets": 1}
 _ON_PAIRS = _SLOW | {"steps": 5000, "batch_size": 64, "blur": 24.0, "blur_until": 0.5}
