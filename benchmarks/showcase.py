@@ -45,13 +45,15 @@ class Showcase:
     """Run folder that training wrote."""
     film: Path | None = None
     """Draw only a film, small and animated, to this file (.webp)."""
+    title: str = "an own environment"
+    """What that film says it shows."""
 
     def __call__(self) -> None:
         """Run the closed loop, write everything into docs, or a film."""
         torch.set_num_threads(1)
         agent = load_agent(self.run)
         if self.film is not None:
-            animate(self.film, frames_of(agent, "Embed to Control: an own environment"), agent)
+            animate(self.film, frames_of(agent, f"Embed to Control: {self.title}"), agent)
             return
         DOCS.mkdir(exist_ok=True)
         outputs = Outputs(picture=DOCS / "episodes.png")
