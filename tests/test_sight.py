@@ -117,6 +117,18 @@ def test_the_same_seed_gives_the_same_sight(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(value.isfinite().all() for value in one.values())
 
 
+def test_errors_that_always_agree_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all latent dimensions say the same, the covariance of their errors is singular."""
+    monkeypatch.setattr(learning, "LOOKED_AT", 100)
+    model, windows = trained()
+    with torch.no_grad():
+        for value in list(model.encoder.parameters())[-2:]:
+            value[:] = value[:1]
+    sight = learn_sight(model, windows, 1, seed=0)
+    assert not sight.shared.any()
+    assert sight.errors.isfinite().all()
+
+
 def test_a_sight_adapts_to_the_light() -> None:
     sight = Sight(tiny_model().encoder, MODEL.latent_dim)
     sight.light.copy_(torch.tensor([0.4, 0.2]))

@@ -152,11 +152,13 @@ def _take_errors(sight: Sight, x: Tensor, frames: int, generator: torch.Generato
     now, following = error[:, 0], error[:, 1]
     covariance = (now.T @ now + following.T @ following) / (2 * len(error))
     common = following.T @ now / len(error)
-    new = covariance
+    new, shared = covariance, torch.zeros_like(covariance)
     for _ in range(ITERATIONS):
-        new = covariance - common @ torch.linalg.solve(new, common.T)
-    shared = torch.linalg.solve(new.mT, common.T).mT
-    if bool(torch.linalg.eigvalsh(new).min() <= 0) or not bool(shared.isfinite().all()):
-        new, shared = covariance, torch.zeros_like(covariance)
+        new = covariance - common @ torch.linalg.solve_ex(new, common.T).result
+    found = torch.linalg.solve_ex(new.mT, common.T).result.mT
+    if bool(found.isfinite().all()) and bool(torch.linalg.eigvalsh(new).min() > 0):
+        shared = found
+    else:  # such as where latent dimensions always agree
+        new = covariance
     sight.errors.copy_(new)
     sight.shared.copy_(shared)
