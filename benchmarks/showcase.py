@@ -10,7 +10,7 @@ episodes, the run's own pictures, and how its report looks in Chromium.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -28,6 +28,7 @@ from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.watch import watch
 from e2c.files import runs
 from e2c.files.whole import write_whole
+from e2c.options import option
 from e2c.report.film import film_frames
 from e2c.report.video import write_video
 
@@ -47,13 +48,17 @@ class Showcase:
     """Draw only a film, small and animated, to this file (.webp)."""
     title: str = "an own environment"
     """What that film says it shows."""
+    steps: int | None = option(None, 1, 10_000)
+    """Steps of that film; left out, those of an episode."""
 
     def __call__(self) -> None:
         """Run the closed loop, write everything into docs, or a film."""
         torch.set_num_threads(1)
         agent = load_agent(self.run)
         if self.film is not None:
-            animate(self.film, frames_of(agent, f"Embed to Control: {self.title}"), agent)
+            spec = replace(agent.spec, episode_steps=self.steps or agent.spec.episode_steps)
+            shown = Agent(agent.model, spec, agent.options)
+            animate(self.film, frames_of(shown, f"Embed to Control: {self.title}"), shown)
             return
         DOCS.mkdir(exist_ok=True)
         outputs = Outputs(picture=DOCS / "episodes.png")

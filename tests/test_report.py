@@ -568,7 +568,7 @@ def test_lines_of_one_chart_share_their_axes() -> None:
         ([-2, 3], "linear", {"−2", "0", "2"}),
         ([1, 4], "whole", {"1", "2", "3", "4"}),
         ([1, 20], "log", {"1", "2", "5", "10", "20"}),
-        ([1e-6, 1e2], "log", {"0.0001", "0.01", "1", "100"}),
+        ([1e-6, 1e2], "log", {"1e−4", "0.01", "1", "100"}),
         ([-4, 7], "turns", {"−π", "0", "π", "2π"}),
     ],
 )
@@ -603,6 +603,9 @@ def test_a_log_axis_is_for_more_than_a_decade_above_zero() -> None:
     assert "100" in labels(1.0, 1e4)
     assert "2500" in labels(-1.0, 1.0, 1e4)
     assert "100" in labels(0.0, 1.0, 1e4), "what is zero has no place there"
+    small = labels(1e-4, 1e-2, 1.0)
+    assert {"1e−4", "0.01"} <= small
+    assert max(map(len, small)) <= 5, "what is longer leaves its card"
 
 
 def test_rounds_are_whole_and_their_shares_keep_their_axis() -> None:

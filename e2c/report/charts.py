@@ -89,9 +89,16 @@ class Axis:
 
     def _label(self, value: float) -> str:
         if self.kind != "turns":
-            return f"{value:g}".replace("-", "−")
+            return label(value, is_log=self.kind == "log")
         turns = round(value / math.pi)
         return {0: "0", 1: "π", -1: "−π"}.get(turns, f"{turns}π".replace("-", "−"))
+
+
+def label(value: float, is_log: bool) -> str:
+    """Write a round value; on a log axis it is short, however small: ``1e−4``."""
+    short = is_log and value < 1e-3
+    text = f"{value:.0e}".replace("e-0", "e-") if short else f"{value:g}"
+    return text.replace("-", "−")
 
 
 def axis(values: ArrayLike, start: float, end: float, kind: str = "linear") -> Axis:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from e2c.report.charts import label
 from e2c.report.pens import PAD, Box, Picture, Point, card, dot, head, polyline, rectangle, write
 from e2c.report.style import AMBER, BLUE, EDGE, GREEN, MUTED, PAPER, VIOLET
 from envs.quantity import Quantity
@@ -73,10 +74,10 @@ class Chart:
         if self.band is not None:
             (_, low), (_, high) = self.at(0, self.band[0]), self.at(0, self.band[1])
             rectangle(page, (left, high), (left + width, low), GREEN, 0.2)
-        for value, label in self.ticks.items():
+        for value, text in self.ticks.items():
             _, y = self.at(0, value)
             rectangle(page, (left, y - 0.5), (left + width, y + 0.5), EDGE, 1.0)
-            write(page, label, (left - 10, round(y) + 5), 15, MUTED, align="right")
+            write(page, text, (left - 10, round(y) + 5), 15, MUTED, align="right")
         duration = len(self.values) * self.dt
         for second in round_ticks(0.0, duration, 6):
             x = round(left + width * second / duration)
@@ -166,7 +167,7 @@ def magnitude_chart(
     ticks = round_ticks(*limits, 3)
     if logarithmic:
         ticks = [tick for tick in ticks if tick == round(tick)]
-    labels = {tick: _minus(f"{10**tick if logarithmic else tick:g}") for tick in ticks}
+    labels = {tick: label(10**tick if logarithmic else tick, logarithmic) for tick in ticks}
     return Chart(column, heading, readings, values[:, None], limits, labels, (colour,), dt)
 
 
