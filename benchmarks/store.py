@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -145,22 +146,32 @@ def keep(path: Path, options: Mapping[str, Any], figures: Mapping[str, Any]) -> 
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result. The file of its lists appears first: where a result is, its lists are.
+    """Write a result and the file of its lists; where that fails, what was there stays.
+
+    Both are written aside, then put in their places.
 
     Raises:
         OSError: when the disk is full or the folder cannot be written.
         ValueError: for a number that is not finite, or a key that `benchmarks.compact` needs.
     """
     rest, lists = apart(json.loads(json.dumps(result, allow_nan=False)))
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".npz")
-    if lists:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # an older result would be left with lists of this one
-        arrays.write(beside, lists, {})
-        rest = {WORD: _digest(beside), **rest}
-    write_json(path, rest)
     if not lists:
+        write_json(path, rest)
         beside.unlink(missing_ok=True)
+        return
+
+    def both(aside: Path) -> None:
+        staged = aside.with_suffix(".npz")
+        try:
+            arrays.write(staged, lists, {})
+            write_json(aside, {WORD: _digest(staged), **rest})
+            os.replace(staged, beside)
+        finally:
+            staged.unlink(missing_ok=True)
+
+    write_whole(path, both)
 
 
 def read(path: Path) -> Result:

@@ -133,14 +133,15 @@ def test_what_cannot_be_kept_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("broken", ["cell.npz", "cell.json"])
-def test_a_result_whose_writing_ends_halfway_is_no_result(
+@pytest.mark.parametrize("broken", [".tmp.npz", ".tmp.json", "cell.npz"])
+def test_where_writing_fails_the_older_result_stays(
     broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, replace = kept(tmp_path, FLOATS), os.replace
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
 
     def fail(source: Path, target: Path) -> None:
-        if Path(target).name == broken:
+        if Path(target).name.endswith(broken):
             raise OSError("the disk is full")
         replace(source, target)
 
@@ -148,8 +149,8 @@ def test_a_result_whose_writing_ends_halfway_is_no_result(
         patch.setattr(os, "replace", fail)
         with pytest.raises(OSError, match="the disk is full"):
             kept(tmp_path, INTEGERS)
-    assert list(tmp_path.iterdir()) == [path.with_suffix(".npz")]
-    assert store.Cell(path, {}).found() is None
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+    assert read(path) == {"figure": FLOATS}
     assert read(kept(tmp_path, TRUTHS)) == {"figure": TRUTHS}
 
 
