@@ -43,6 +43,7 @@ class Seeds(Benchmark):
         measure: Callable[[str], Result],
         table: Callable[[dict[str, Result]], str],
         passed: Sequence[str] = (),
+        within: str = "",
     ) -> None:
         """Compute the cell that is asked for; or those that are missing, and tell of all.
 
@@ -53,11 +54,12 @@ class Seeds(Benchmark):
             measure: computes a cell, by its name.
             table: draws results, by the names of their cells: seeds, then the others.
             passed: options that every cell is given.
+            within: folder of the cells within that of the benchmark.
 
         Raises:
             E2CError: for a cell that there is not, or after one that failed.
         """
-        name, failed = module.rpartition(".")[2], list[str]()
+        name, failed = str(Path(module.rpartition(".")[2]) / within), list[str]()
 
         def cell(each: str) -> Cell:
             return Cell(self.folder / name / f"{each}.json", {"cell": each, **options})

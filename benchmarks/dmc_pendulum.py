@@ -2,12 +2,14 @@
 
 python -m benchmarks.dmc_pendulum                    # seeds 0 to 9
 python -m benchmarks.dmc_pendulum --seeds 100        # another
+python -m benchmarks.dmc_pendulum --frames 10000     # from half as many frames
 python -m benchmarks.dmc_pendulum --committed        # print what the repository holds
 
 Every seed is a training run from nothing, from ordinary resets and a picture of the goal, and
-leaves one JSON file in ``dmc_pendulum``. A run sees at most 20,000 frames of the simulator. States
-are read to score, in episodes that were not trained on. Needs ``e2c[dmc]`` and EGL or OSMesa. On
-two cores without a GPU, most of the time goes into drawing frames.
+leaves one JSON file in ``dmc_pendulum``, or in a folder there that is named by the frames of the
+simulator that a run sees at most, where these are not 20,000. States are read to score, in episodes
+that were not trained on. Needs ``e2c[dmc]`` and EGL or OSMesa. Without a GPU, most of the time goes
+into drawing frames.
 """
 
 from __future__ import annotations
@@ -29,11 +31,12 @@ import tyro
 from numpy.typing import NDArray
 
 from benchmarks.cells import Seeds
+from benchmarks.published import PENDULUM_RETURN
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.base import Controller, Frames, make_world, rollout
 from e2c.control.simple import Random, Zero, random_controls
 from e2c.data.episodes import Episodes
-from e2c.errors import run_command
+from e2c.errors import E2CError, run_command
 from e2c.evaluation.scores import open_loop_error
 from e2c.learning import run
 from e2c.learning.probe import TRANSITIONS as PROBED
@@ -52,11 +55,16 @@ UNSEEN, AHEAD = 2, 25
 EPISODES, TOGETHER = 20, 5
 """Episodes of each controller whose return is told, and how many of them are side by side."""
 OTHERS = ("random", "zero")
+DEFAULT = 20_000
+ROUNDS = {10_000: 10, DEFAULT: 30, 40_000: 70}
+"""Frames of the simulator that a run sees at most, and its rounds of own episodes."""
 
 
-def config() -> Config:
+def config(frames: int = DEFAULT) -> Config:
     """Return the default of this task, in the world that is scored."""
-    return replace(preset("default", ENV), env=SCORED, evaluation=EvaluationConfig(0))
+    base = preset("default", ENV)
+    data = replace(base.data, rounds=ROUNDS[frames])
+    return replace(base, env=SCORED, data=data, evaluation=EvaluationConfig(0))
 
 
 class Scored(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -109,31 +117,47 @@ class DmcPendulum(Seeds):
 
     seeds: tuple[int, ...] = tuple(range(10))
     """Seeds to measure."""
+    frames: int = DEFAULT
+    """Frames of the simulator that a run sees at most: 10000, 20000 or 40000."""
     device: str = "cpu"
     """Where the networks are trained: cpu or cuda."""
 
     def __call__(self) -> None:
-        """Compute what is missing, then tell."""
-        options = {"config": to_dict(config()), "start_seed": START_SEED, "episodes": EPISODES}
-        measure = functools.partial(_measure, device=self.device)
-        passed = ("--device", self.device)
-        self.measure_and_tell("benchmarks.dmc_pendulum", OTHERS, options, measure, table, passed)
+        """Compute what is missing, then tell.
+
+        Raises:
+            E2CError: for another number of frames.
+        """
+        if self.frames not in ROUNDS:
+            known = ", ".join(map(str, ROUNDS))
+            raise E2CError(f"--frames is {self.frames}; choose among: {known}.")
+        options = {
+            "config": to_dict(config(self.frames)),
+            "start_seed": START_SEED,
+            "episodes": EPISODES,
+        }
+        measure = functools.partial(_measure, device=self.device, frames=self.frames)
+        passed = ("--device", self.device, "--frames", str(self.frames))
+        others, within = (OTHERS, "") if self.frames == DEFAULT else ((), str(self.frames))
+        self.measure_and_tell(
+            "benchmarks.dmc_pendulum", others, options, measure, table, passed, within
+        )
 
 
-def _measure(cell: str, device: str) -> dict[str, Any]:
+def _measure(cell: str, device: str, frames: int) -> dict[str, Any]:
     """Return the figures of a cell, with the start seed that all share."""
-    found = _trained(int(cell), device) if cell.isdecimal() else _other(cell)
+    found = _trained(int(cell), device, frames) if cell.isdecimal() else _other(cell)
     return {"cell": cell, "env": ENV, "start_seed": START_SEED, **found}
 
 
-def _trained(seed: int, device: str) -> dict[str, Any]:
+def _trained(seed: int, device: str, frames: int) -> dict[str, Any]:
     """Train with one seed, and look at what was learned."""
     started = time.perf_counter()
     register()
     with tempfile.TemporaryDirectory() as folder:
         goal = Path(folder) / "goal.png"
         cv2.imwrite(str(goal), goal_picture()[..., ::-1])
-        recipe = Recipe(config(), seed=seed, goal=str(goal), device=device)
+        recipe = Recipe(config(frames), seed=seed, goal=str(goal), device=device)
         trained = run.train(recipe, Path(folder) / "run")
         nats = [row["prior_kl"] for row in trained.tracker.history if "prior_kl" in row][-1]
     camera, agent = trained.config.camera, trained.agent
@@ -239,6 +263,8 @@ def table(cells: Mapping[str, Mapping[str, Any]]) -> str:
             f"| seed {name} | {cell['simulator_frames']:,} | {cell['prior_kl']:.1f} nats | "
             f"{r2} | {cell['open_loop_error']:.3f} | {total} |"
         )
+    for (agent, frames), mean in PENDULUM_RETURN.items():
+        lines.append(f"| {agent}, published | {frames:,} | - | - | - | {mean:.0f} | - |")
     return "\n".join(lines)
 
 
