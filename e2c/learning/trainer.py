@@ -228,14 +228,15 @@ class Trainer:
     def focus(self, windows: Windows, sigma: float) -> None:
         """Blur images by ``sigma`` [px] from now on; before the first blur, measure ``first``.
 
-        A later phase may begin with data so unlike the first that they are drawn worse than by the
-        mean image. Then that loss is what divergence is measured from.
+        A later phase may begin with data so unlike the first that its loss looks like a divergence.
+        Then that loss is what divergence is measured from.
         """
         if sigma and not self.first:
             self.first = self._sample_loss(windows)
         self.lens = Lens(windows.mean_observation, sigma)
         if self.first and self.done == 0:
-            self.first = max(self.first, self._sample_loss(windows))
+            begun = self._sample_loss(windows)
+            self.first = begun if begun > WORST * self.first else self.first
 
     def _batch(self, windows: Windows, draws: Generators) -> Batch:
         """Draw a batch, as the lens blurs it."""
