@@ -55,12 +55,12 @@ UNSEEN, AHEAD = 2, 25
 EPISODES, TOGETHER = 20, 5
 """Episodes of each controller whose return is told, and how many of them are side by side."""
 OTHERS = ("random", "zero")
-DEFAULT = 20_000
-ROUNDS = {10_000: 10, DEFAULT: 30, 40_000: 70}
+FRAMES = 20_000
+ROUNDS = {10_000: 10, FRAMES: 30, 40_000: 70}
 """Frames of the simulator that a run sees at most, and its rounds of own episodes."""
 
 
-def config(frames: int = DEFAULT) -> Config:
+def config(frames: int = FRAMES) -> Config:
     """Return the default of this task, in the world that is scored."""
     base = preset("default", ENV)
     data = replace(base.data, rounds=ROUNDS[frames])
@@ -117,7 +117,7 @@ class DmcPendulum(Seeds):
 
     seeds: tuple[int, ...] = tuple(range(10))
     """Seeds to measure."""
-    frames: int = DEFAULT
+    frames: int = FRAMES
     """Frames of the simulator that a run sees at most: 10000, 20000 or 40000."""
     device: str = "cpu"
     """Where the networks are trained: cpu or cuda."""
@@ -138,7 +138,7 @@ class DmcPendulum(Seeds):
         }
         measure = functools.partial(_measure, device=self.device, frames=self.frames)
         passed = ("--device", self.device, "--frames", str(self.frames))
-        others, within = (OTHERS, "") if self.frames == DEFAULT else ((), str(self.frames))
+        others, within = (OTHERS, "") if self.frames == FRAMES else ((), str(self.frames))
         self.measure_and_tell(
             "benchmarks.dmc_pendulum", others, options, measure, table, passed, within
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.dmc_pendulum import FRAMES
 from benchmarks.published import PENDULUM_RETURN, TIME_IN_GOAL, Share
 from benchmarks.store import COMMITTED, read
 
@@ -19,8 +20,6 @@ HELD = 0.3
 """Goals up to this angle from upright are beside it [rad]; the motor can hold the rod there."""
 LEAST, BUDGETS = 2000, (500, 1000)
 """Transitions of the default, and of the rows of other budgets."""
-FRAMES = 20_000
-"""At most so many frames of its simulator are seen of dm_control's pendulum."""
 NUMBERS = {3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten"}
 
 

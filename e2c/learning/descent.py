@@ -1,4 +1,4 @@
-"""Learning a part of a model on while the rest stays as it is, at the end of a run."""
+"""Learning a part of a model on while the rest stays as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning the dynamics on, at the end of a run: the latent space stays as it is.
+"""Learning the dynamics on, after joint training: the latent space stays as it is.
 
 Joint training begins its roll-outs at samples ``z ~ q(z|x)``. Near the goal the noise of a sample
 is larger than the motion in a step, and a fit to noisy inputs is less steep than the truth: the

@@ -39,10 +39,11 @@ class OptimiserConfig:
     """Steps at the end of a run in which the dynamics alone learn on, from the means of the
     encodings; 0 for none."""
     dynamics_steps_per_round: int = option(0)
-    """As many such steps before each round of own episodes, of a copy, which plays them."""
+    """Such steps before each round of own episodes, by a copy of the dynamics, which then plays
+    them; 0 for none."""
     sight_steps: int = option(3000)
     """Steps at the end of a run in which a copy of the encoder learns to see through the faults of
-    a camera, for the agent's belief; 0 for none."""
+    a camera; 0 for none."""
     clip: float = option(100.0)
     """The norm of the gradient is cut to this; 0 leaves it."""
 
