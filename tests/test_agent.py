@@ -16,6 +16,7 @@ from e2c.control.latent import LatentDynamics
 from e2c.errors import E2CError
 from e2c.models.base import ProblemSpec
 from e2c.models.gaussians import DiagonalGaussian
+from e2c.models.sight import Sight
 from planners import PLANNERS
 
 OPTIONS = PlannerConfig(
@@ -285,6 +286,21 @@ def test_plans_that_fail_are_counted() -> None:
     assert agent.faults["not_finite"].tolist() == [1] * 5
     agent.reset()
     assert not any(count.any() for count in agent.faults.values())
+
+
+def test_an_agent_with_a_sight_doubts_motion_that_its_plan_did_not_foresee() -> None:
+    agent = make_agent()
+    sight = agent.model.sight = Sight(agent.model.encoder, MODEL.latent_dim)
+    sight.motion[:, 0, 0] = 1.0
+    agent.act(images(5))
+    assert agent.plan is not None
+    predicted = agent.plan.states[:, 1]
+    agent.act(images(5, seed=1))
+    with torch.no_grad():
+        told = agent.model.read(images(5, seed=1)).mean
+    steadied = sight.steadied(told, predicted)
+    assert not torch.equal(steadied, told)
+    torch.testing.assert_close(agent.plan.states[:, 0], steadied)
 
 
 def darkened(x: NDArray[np.uint8], episodes: list[int], frame: int, grey: int) -> NDArray[np.uint8]:

@@ -49,7 +49,7 @@ def test_only_the_transition_learns_and_it_learns_to_follow_the_means() -> None:
 
 def test_what_leads_off_the_surface_does_not_lead_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encodings on a circle in a space of four dimensions; two of these lead off its plane."""
-    monkeypatch.setattr(learning, "FLAT", 0.3)
+    monkeypatch.setattr(encodings_module, "FLAT", 0.3)
     model, windows = tiny_model(), Windows([noise_data((60,))], HORIZON, 0.0, CPU)
     encodings = Encodings(model, windows)
     angle = 0.3 * torch.arange(len(encodings.q.mean))

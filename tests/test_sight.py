@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import CONFIG, MODEL, SPEC, generator, images, noise_data, tiny_model
+from torch import nn
 
 from e2c.data import camera
 from e2c.data.camera import BLACK, FaultyCamera
@@ -14,7 +15,8 @@ from e2c.learning import sight as learning
 from e2c.learning.sight import learn_sight
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
-from e2c.models.sight import Sight
+from e2c.models.gaussians import DiagonalGaussian
+from e2c.models.sight import TRUST, Sight
 
 CPU = torch.device("cpu")
 SHAPE = (3, 12, 6)
@@ -135,6 +137,47 @@ def test_a_sight_adapts_to_the_light() -> None:
     x = torch.from_numpy(images(4)).float() / 255
     torch.testing.assert_close(sight(0.6 * x + 0.2).mean, sight(x).mean, rtol=1e-4, atol=1e-5)
     assert sight(torch.zeros(2, 5, *SHAPE)).mean.isfinite().all(), "a black frame has no contrast"
+
+
+class Reader(nn.Module):
+    """Tells how bright parts of the newest frame are, and how much brighter it is than before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unit = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> DiagonalGaussian:
+        older, newest = x[..., -2:, :, :].unbind(-3)
+        parts = (newest[..., :5, :], newest - older, newest[..., 5:, :], newest[..., :4])
+        mean = self.unit * torch.stack([part.mean((-2, -1)) for part in parts], -1)
+        return DiagonalGaussian(mean, torch.zeros_like(mean))
+
+
+def test_what_tells_of_motion_is_what_older_frames_alone_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(learning, "LOOKED_AT", 300)
+    model, windows = trained()
+    model.encoder = Reader()  # type: ignore[assignment]
+    sight = learn_sight(model, windows, 1, seed=0)
+    motion = torch.zeros(4, 4)
+    motion[1, 1] = 1
+    torch.testing.assert_close(sight.motion, motion.expand_as(sight.motion), atol=0.05, rtol=0)
+    assert len(sight.places.unique(dim=0)) > 10
+
+
+def test_motion_that_was_not_foreseen_is_believed_by_and_by() -> None:
+    sight = Sight(tiny_model().encoder, MODEL.latent_dim)
+    sight.places[1:] = 10.0
+    sight.motion[0, 1, 1] = 1.0
+    expected = torch.tensor([[0.0, 1.0, 0.0, 0.0], [9.0, 9.0, 9.0, 9.0]])
+    z = expected + 1
+    found = sight.steadied(z, expected)
+    assert torch.equal(found[1], z[1]), "there nothing tells of motion"
+    torch.testing.assert_close(found[0], torch.tensor([1.0, 1 + TRUST, 1.0, 1.0]))
+    for _ in range(6):
+        found = sight.steadied(z, found)
+    torch.testing.assert_close(found, z, atol=1e-2, rtol=0)
 
 
 def test_what_the_model_does_not_foresee_grows_with_the_step() -> None:

@@ -330,9 +330,13 @@ class Agent:
         if self.belief is not None:
             self.belief.observe(q, ~blind)
             return torch.from_numpy(self.belief.mean).to(q.mean)
-        if self.plan is not None and blind.any():
-            q.mean[blind] = self.plan.states[blind, 1]
-        return q.mean
+        if self.plan is None:
+            return q.mean
+        expected, z = self.plan.states[:, 1].to(q.mean), q.mean
+        if self.model.sight is not None:
+            z = self.model.sight.steadied(z, expected)
+        z[blind] = expected[blind]
+        return z
 
     def _images(self, what: str, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Check images of the shape of observations and return a copy of their planes."""

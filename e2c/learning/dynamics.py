@@ -12,9 +12,8 @@ lead on. With the horizon T of joint training, a roll-out from ``mu_t`` has the 
     1/T sum_k |f^k(mu_t, u) - mu_{t+k}|^2 + |f(mu_t + e, u_t) - f(mu_t, u_t)|^2
 
 Distances are in units of the encoder's standard deviations, as in the latent KL, and both terms are
-multiplied by the same constant. Neighbours tell what is off the surface: with C the covariance of
-the nearest encodings around one, noise is scaled by ``c (C + c I)^-1``, where c is a small share of
-C's trace.
+multiplied by the same constant. Neighbours tell what is off the surface; see
+`e2c.learning.encodings.beside`.
 
 Source: ours. The fault is known as regression dilution (Fuller 1987, "Measurement error models");
 the second term is a contraction (Rifai et al. 2011, "Contractive auto-encoders"), but off the
@@ -30,7 +29,7 @@ from torch import Tensor
 
 from e2c.data.windows import Windows
 from e2c.learning.descent import descend
-from e2c.learning.encodings import Encodings
+from e2c.learning.encodings import Encodings, beside
 from e2c.models.base import LatentModel
 from e2c.models.gaussians import FactoredGaussian
 
@@ -42,10 +41,6 @@ CLIP = 100.0
 """The norm of the gradient is cut to this."""
 NEIGHBOURS, AMONG = 16, 2500
 """The surface is found from so many nearest encodings, among so many at most."""
-FLAT = 0.03
-"""What lies off the surface, as a share of the variance of the neighbours."""
-LEAST = 1e-12
-"""The summed variance of neighbours is taken to be at least this."""
 PIECE = 1000
 """Encodings whose neighbours are found at a time."""
 
@@ -98,13 +93,10 @@ def off_surface(z: Tensor, among: Tensor) -> Tensor:
         among: those that their neighbours are looked for among, ``[M, n]``.
 
     Returns:
-        ``c (C + c I)^-1``, ``[N, n, n]``.
+        ``[N, n, n]``; see `e2c.learning.encodings.beside`.
     """
     count, found = min(NEIGHBOURS, len(among)), []
     for piece in z.split(PIECE):
         nearest = torch.cdist(piece, among).topk(count, largest=False).indices
-        away = among[nearest] - piece.unsqueeze(1)
-        C = away.mT @ away / count
-        c = FLAT * C.diagonal(dim1=-2, dim2=-1).sum(-1).clamp(min=LEAST)[:, None, None]
-        found.append(c * torch.linalg.inv(C + c * torch.eye(z.shape[1]).to(z)))
+        found.append(beside(among[nearest] - piece.unsqueeze(1)))
     return torch.cat(found)

@@ -1,4 +1,9 @@
-"""What the encoder of a model says of all observations of its data, where it changes no more."""
+"""What the encoder of a model says of all observations of its data, where it changes no more.
+
+Encodings lie on a surface that has fewer dimensions than the space. With C the covariance of
+differences along it, ``c (C + c I)^-1`` keeps what leads beside them, where c is a small share of
+C's trace.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,10 @@ from e2c.models.gaussians import DiagonalGaussian
 
 PIECE = 1000
 """Observations that are encoded at a time."""
+FLAT = 0.03
+"""What lies beside differences, as a share of their variance."""
+LEAST = 1e-12
+"""The summed variance of differences is taken to be at least this."""
 
 
 class Encodings:
@@ -38,3 +47,17 @@ class Encodings:
     def at(self, rows: Tensor) -> Tensor:
         """Return where in ``q`` the observations are whose first frames have these ``rows``."""
         return self._places[rows]
+
+
+def beside(differences: Tensor) -> Tensor:
+    """Return what keeps of a difference what leads beside the given ones.
+
+    Args:
+        differences: M of them at each of N places, ``[N, M, n]``.
+
+    Returns:
+        ``c (C + c I)^-1``, ``[N, n, n]``.
+    """
+    C = differences.mT @ differences / differences.shape[1]
+    c = FLAT * C.diagonal(dim1=-2, dim2=-1).sum(-1).clamp(min=LEAST)[:, None, None]
+    return c * torch.linalg.inv(C + c * torch.eye(C.shape[-1]).to(C))

@@ -13,9 +13,9 @@ from torch import Tensor
 from e2c.data.camera import NOISE, FaultyCamera
 from e2c.data.windows import Windows
 from e2c.learning.descent import descend
-from e2c.learning.encodings import Encodings
+from e2c.learning.encodings import Encodings, beside
 from e2c.models.base import LatentModel
-from e2c.models.sight import Sight
+from e2c.models.sight import PLACES, Sight
 
 BATCH = 96
 """Observations in a batch."""
@@ -28,6 +28,8 @@ CLIP = 10.0
 """The norm of the gradient is cut to this."""
 LOOKED_AT = 2000
 """Windows from which the figures of a belief are taken."""
+NEIGHBOURS = 16
+"""Nearest encodings from which it is found what tells of motion."""
 LEAST = 1e-3
 """A model errs at rest with at least this share of the mean squared error."""
 ITERATIONS = 30
@@ -50,6 +52,7 @@ def learn_sight(model: LatentModel, windows: Windows, steps: int, seed: int) -> 
         _take_process(sight, model, x, u)
     _see_through_faults(sight, model, windows, steps, generator)
     with torch.no_grad():
+        _take_motion(sight, model, x, windows.frames_per_observation)
         _take_errors(sight.eval(), x, windows.frames_per_observation, generator)
     return sight
 
@@ -91,6 +94,23 @@ def foreseen(z: Tensor, expected: Tensor, found: Tensor) -> tuple[Tensor, Tensor
         variance = a + b * far
     even = error * (a / variance).sqrt()[:, None]
     return even.T @ even / len(even), b / a
+
+
+def _take_motion(sight: Sight, model: LatentModel, x: Tensor, frames: int) -> None:
+    """Find what of an encoding tells of motion, from two successive observations ``x``.
+
+    The second observation is encoded once more, with the older frames of the first: it then shows
+    the same thing in the same place, which seems to have come from further away. Where no frame is
+    older, nothing tells of motion.
+    """
+    newest = x.shape[2] // frames
+    z = model.encoder(x[:, 1]).mean
+    farther = model.encoder(torch.cat((x[:, 0, :-newest], x[:, 1, -newest:]), 1)).mean
+    chosen = torch.arange(PLACES, device=z.device) % len(z)
+    nearest = torch.cdist(z[chosen], z).topk(min(NEIGHBOURS, len(z)), largest=False).indices
+    sight.places.copy_(z[chosen])
+    still = beside((farther - z)[nearest])
+    sight.motion.copy_(torch.eye(z.shape[1]).to(z) - still)
 
 
 def _see_through_faults(
