@@ -273,7 +273,7 @@ def train_plainly() -> Side:
     """Train `PlainE2C` on the same pairs, with the same batches and step size."""
     options, windows = preset("paper").optimiser, _windows()
     frames, u = windows.frames.flatten(1), windows.actions
-    pairs = windows.all
+    pairs = windows.starts.all
     model = PlainE2C(2 * frames.shape[1], preset("paper").model.latent_dim, u.shape[1])
     adam = torch.optim.Adam(model.parameters(), options.learning_rate, (0.9, options.beta2))
 

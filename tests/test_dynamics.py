@@ -7,7 +7,6 @@ import torch
 from tiny import generator, noise_data, tiny_model
 
 from e2c.data.windows import Windows
-from e2c.learning import dynamics as learning
 from e2c.learning import encodings as encodings_module
 from e2c.learning.dynamics import learn_dynamics, off_surface
 from e2c.learning.encodings import Encodings
@@ -41,7 +40,7 @@ def error(model: LatentModel, windows: Windows) -> float:
 def test_only_the_transition_learns_and_it_learns_to_follow_the_means() -> None:
     model, windows = trained()
     before, started = copy.deepcopy(model.state_dict()), error(model, windows)
-    learn_dynamics(model, windows, 300, seed=0)
+    model.transition = learn_dynamics(model.transition, Encodings(model, windows), 300, seed=0)
     changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
     assert changed == {f"transition.{name}" for name, _ in model.transition.named_parameters()}
     assert error(model, windows) < 0.3 * started
@@ -56,7 +55,6 @@ def test_what_leads_off_the_surface_does_not_lead_on(monkeypatch: pytest.MonkeyP
     none = torch.zeros_like(angle)
     z = 2 * torch.stack((angle.cos(), none, angle.sin(), none), -1)
     encodings.q = DiagonalGaussian(z, torch.full_like(z, -1.0))
-    monkeypatch.setattr(learning, "Encodings", lambda *_: encodings)
 
     def led_on() -> tuple[float, float]:
         with torch.no_grad():
@@ -65,7 +63,7 @@ def test_what_leads_off_the_surface_does_not_lead_on(monkeypatch: pytest.MonkeyP
         return (J @ along[..., None]).norm(dim=1).mean().item(), J[:, :, [1, 3]].norm().item()
 
     _, before = led_on()
-    learn_dynamics(model, windows, 1000, seed=0)
+    model.transition = learn_dynamics(model.transition, encodings, 1000, seed=0)
     along, off = led_on()
     assert off < 0.6 * before
     assert along == pytest.approx(1.0, abs=0.1)
@@ -75,8 +73,8 @@ def test_the_same_seed_gives_the_same_dynamics() -> None:
     found = []
     for seed in (1, 1, 2):
         model, windows = trained()
-        learn_dynamics(model, windows, 3, seed)
-        found.append(torch.cat([p.flatten() for p in model.transition.parameters()]))
+        learned = learn_dynamics(model.transition, Encodings(model, windows), 3, seed)
+        found.append(torch.cat([p.flatten() for p in learned.parameters()]))
     assert found[0].equal(found[1])
     assert not found[0].equal(found[2])
 
@@ -90,7 +88,7 @@ def test_every_observation_of_the_windows_is_encoded(monkeypatch: pytest.MonkeyP
     whole = torch.cat([model.encode(part.planes()).mean for part in data])
     torch.testing.assert_close(encodings.q.mean, whole)
     x, _ = windows.sample(20, (0, 3), generator(1))
-    first = windows.rows(windows.draw(20, generator(1)), (0, 3))[0][..., 0]
+    first = windows.rows(windows.starts.draw(20, generator(1)), (0, 3))[0][..., 0]
     torch.testing.assert_close(encodings.q[encodings.at(first)].mean, model.encoder(x).mean)
 
 

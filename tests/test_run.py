@@ -1,5 +1,6 @@
 """The whole path on a small run: train, what it leaves behind, evaluate, film."""
 
+import copy
 import dataclasses
 import itertools
 import json
@@ -20,7 +21,7 @@ from e2c.door import load_agent
 from e2c.errors import E2CError
 from e2c.evaluation.assessment import assess
 from e2c.evaluation.watch import watch
-from e2c.files import runs
+from e2c.files import meanwhile, runs
 from e2c.learning import drawings, own
 from e2c.learning import run as training_run
 from e2c.learning.collect import collect_transitions, noisy
@@ -28,6 +29,7 @@ from e2c.learning.run import train
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
 from e2c.models.e2c import E2C
+from e2c.models.transitions import Transition
 from e2c.options import from_dict
 from e2c.report.film import film_frames
 from envs.pendulum import PendulumSwingUp
@@ -138,7 +140,7 @@ def test_own_episodes_are_the_agents_and_start_hanging(run: Path) -> None:
 def test_a_copy_whose_dynamics_have_learned_on_plays_own_episodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learned: list[tuple[LatentModel, int]] = []
+    learned: list[tuple[Transition, int]] = []
     players: list[LatentModel] = []
     shorten_episodes(monkeypatch, STEPS)
     play = own.play
@@ -148,15 +150,31 @@ def test_a_copy_whose_dynamics_have_learned_on_plays_own_episodes(
         return play(agent, *told)
 
     monkeypatch.setattr(own, "play", played)
-    monkeypatch.setattr(
-        training_run, "learn_dynamics", lambda model, _, steps, __: learned.append((model, steps))
-    )
+
+    def learn(transition: Transition, _: object, steps: int, __: int) -> Transition:
+        learned.append((copy.deepcopy(transition), steps))
+        return learned[-1][0]
+
+    monkeypatch.setattr(training_run, "learn_dynamics", learn)
     config = dataclasses.replace(STILL, data=dataclasses.replace(CONFIG.data, rounds=2))
     trained = train(Recipe(config, seed=3), tmp_path / "run")
-    models, steps = zip(*learned, strict=True)
+    transitions, steps = zip(*learned, strict=True)
     assert steps == (2, 2, 3)
-    assert [*players, trained.model] == list(models)
-    assert trained.trainer.model not in models
+    assert [model.transition for model in (*players, trained.model)] == list(transitions)
+    assert trained.trainer.model not in (*players, trained.model)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_second_process_teaches_the_dynamics_what_this_one_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile the sight is learned, which is then told how far these dynamics err."""
+    here = train(Recipe(STILL, seed=3), tmp_path / "here").model
+    monkeypatch.setattr(training_run, "WORTHWHILE", 1)
+    monkeypatch.setattr(meanwhile, "cores", lambda: 2)
+    there = train(Recipe(STILL, seed=3), tmp_path / "there").model
+    for name, value in here.state_dict().items():
+        assert there.state_dict()[name].equal(value), name
 
 
 def test_the_goal_and_the_task_travel_with_the_weights(run: Path) -> None:

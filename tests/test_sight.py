@@ -207,3 +207,16 @@ def test_a_checkpoint_holds_the_sight_where_there_is_one(tmp_path: Path, sighted
     x = images(2)
     assert torch.equal(found.read(x).mean, model.read(x).mean)
     assert found.sight is None or found.sight.speed == 3
+
+
+def test_what_the_model_does_not_foresee_is_found_anew_once_its_dynamics_have_learned_on() -> None:
+    model, windows = trained()
+    sight = learn_sight(model, windows, 1, seed=0)
+    before = sight.process.clone()
+    learning.find_process(sight, model, windows, seed=0)
+    assert torch.equal(sight.process, before), "the same windows are looked at"
+    with torch.no_grad():
+        for parameter in model.transition.parameters():
+            parameter.add_(0.3)
+    learning.find_process(sight, model, windows, seed=0)
+    assert not torch.equal(sight.process, before)

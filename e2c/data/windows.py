@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,33 @@ from torch import Tensor
 from e2c.data.episodes import Episodes, mean_of, pieces
 from e2c.errors import E2CError
 from envs.images import channels_first
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Where windows begin: the first frame and the first action of each.
+
+    Attributes:
+        all: ``[N, 2]``.
+        own: those in the agent's own episodes, ``[M, 2]``.
+        own_share: see `Windows`.
+    """
+
+    all: Tensor
+    own: Tensor
+    own_share: float
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Draw ``batch_size`` windows, ``[B, 2]``."""
+        own = int(batch_size * self.own_share) if len(self.own) else 0
+        pools = ((self.all, batch_size - own), (self.own, own))
+        return torch.cat(
+            [
+                pool[torch.randint(len(pool), (count,), generator=generator)]
+                for pool, count in pools
+                if count
+            ]
+        )
 
 
 class Windows:
@@ -38,7 +66,7 @@ class Windows:
         device: torch.device,
         see: Callable[[Tensor], Tensor] = lambda frames: frames,
     ) -> None:
-        self.horizon, self.own_share, self.device = horizon, own_share, device
+        self.horizon, self.device = horizon, device
         self.frames_per_observation = data[0].frames_per_observation
         self.see = see
         self._is_colour, self._parts = data[0].layout.is_colour, [part.frames for part in data]
@@ -47,8 +75,9 @@ class Windows:
         for part in data:
             starts.append(_window_starts(part, horizon) + torch.tensor([frame, action]))
             frame, action = frame + len(part.frames), action + len(part.actions)
-        self.all, self.own = torch.cat(starts), torch.cat([starts[0][:0], *starts[1:]])
-        if len(self.all) == 0:
+        own = torch.cat([starts[0][:0], *starts[1:]])
+        self.starts = Starts(torch.cat(starts), own, own_share)
+        if len(self) == 0:
             longest = max(int(part.lengths.max(initial=0)) for part in data)
             raise E2CError(
                 f"No episode is as long as a training window: the longest has {longest} steps and "
@@ -76,7 +105,7 @@ class Windows:
 
     def __len__(self) -> int:
         """Number of different windows."""
-        return len(self.all)
+        return len(self.starts.all)
 
     def sample(
         self, batch_size: int, times: Sequence[int], generator: torch.Generator
@@ -91,7 +120,7 @@ class Windows:
         Returns:
             Observations ``[B, S, C, H, W]`` in [0, 1] and controls ``[B, T, m]``.
         """
-        frames, actions = self.rows(self.draw(batch_size, generator), times)
+        frames, actions = self.rows(self.starts.draw(batch_size, generator), times)
         return self._observed(frames).to(self.device).float().div_(255), self.actions[actions].to(
             self.device
         )
@@ -118,18 +147,6 @@ class Windows:
             chosen[here] = part[wanted[here] - begin]
             begin += len(part)
         return self._seen(chosen).flatten(-4, -3)
-
-    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Draw ``batch_size`` windows: the first frame and the first action of each, ``[B, 2]``."""
-        own = int(batch_size * self.own_share) if len(self.own) else 0
-        pools = ((self.all, batch_size - own), (self.own, own))
-        return torch.cat(
-            [
-                pool[torch.randint(len(pool), (count,), generator=generator)]
-                for pool, count in pools
-                if count
-            ]
-        )
 
     def rows(self, windows: Tensor, times: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return where the contents of ``windows [..., 2]`` lie.

@@ -22,16 +22,16 @@ surface only.
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
 from torch import Tensor
 
-from e2c.data.windows import Windows
 from e2c.learning.descent import descend
 from e2c.learning.encodings import Encodings, beside
-from e2c.models.base import LatentModel
 from e2c.models.gaussians import FactoredGaussian
+from e2c.models.transitions import Transition
 
 BATCH = 64
 """Roll-outs in a batch."""
@@ -45,31 +45,32 @@ PIECE = 1000
 """Encodings whose neighbours are found at a time."""
 
 
-def learn_dynamics(model: LatentModel, windows: Windows, steps: int, seed: int) -> None:
-    """Learn a model's transition on, in place.
+def learn_dynamics(
+    transition: Transition, encodings: Encodings, steps: int, seed: int
+) -> Transition:
+    """Return a copy of a model's transition that has learned on.
 
     Args:
-        model: trained.
-        windows: of its data.
+        transition: trained.
+        encodings: of the model's data.
         steps: of Adam.
         seed: of batches and noise.
     """
-    generator, place = torch.Generator().manual_seed(seed), windows.device
-    encodings = Encodings(model, windows)
-    q = encodings.q
+    transition, generator = copy.deepcopy(transition), torch.Generator().manual_seed(seed)
+    q, horizon, place = encodings.q, encodings.horizon, encodings.q.mean.device
     chosen = torch.randperm(len(q.mean), generator=generator)[:AMONG]
     off = off_surface(q.mean, q.mean[chosen.to(place)])
     precision = q.log_variance.neg().exp()
     precision = precision / precision.mean()
-    times, transition = torch.arange(windows.horizon + 1), model.transition
+    times = torch.arange(horizon + 1)
     noise = torch.zeros(BATCH, q.mean.shape[1], device=place)
     rows = torch.zeros(BATCH, len(times), dtype=torch.int64, device=place)
-    u = torch.zeros(BATCH, windows.horizon, transition.m, device=place)
+    u = torch.zeros(BATCH, horizon, transition.m, device=place)
 
     def draw() -> None:
-        frame, action = windows.draw(BATCH, generator).unbind(-1)
+        frame, action = encodings.starts.draw(BATCH, generator).unbind(-1)
         rows.copy_(frame[:, None] + times)
-        u.copy_(windows.actions[action[:, None] + times[:-1]])
+        u.copy_(encodings.actions[action[:, None] + times[:-1]])
         noise.copy_(torch.randn(noise.shape, generator=generator))
 
     def loss() -> Tensor:
@@ -83,6 +84,7 @@ def learn_dynamics(model: LatentModel, windows: Windows, steps: int, seed: int) 
 
     rates = [0.5 * RATE * (1 + math.cos(math.pi * step / steps)) for step in range(steps)]
     descend("dynamics", transition.parameters(), loss, draw, rates, CLIP, place)
+    return transition
 
 
 def off_surface(z: Tensor, among: Tensor) -> Tensor:

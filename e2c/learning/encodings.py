@@ -23,10 +23,13 @@ LEAST = 1e-12
 
 
 class Encodings:
-    """The encodings of all observations that windows may show.
+    """The encodings of all observations that windows may show, and what else these hold.
 
     Attributes:
         q: ``[N, n]``, in the order of the data.
+        starts: of the windows.
+        actions: of the data, ``[M, m]``.
+        horizon: of the windows.
 
     Args:
         model: whose encoder.
@@ -36,7 +39,9 @@ class Encodings:
     @torch.no_grad()
     def __init__(self, model: LatentModel, windows: Windows) -> None:
         place = windows.device
-        first = (windows.all[:, :1] + torch.arange(windows.horizon + 1)).unique()
+        self.starts, self.actions = windows.starts, windows.actions
+        self.horizon = windows.horizon
+        first = (self.starts.all[:, :1] + torch.arange(self.horizon + 1)).unique()
         frames = first[:, None] + torch.arange(windows.frames_per_observation)
         found = [model.encoder(windows.observed(rows.to(place))) for rows in frames.split(PIECE)]
         means, log_variances = zip(*((q.mean, q.log_variance) for q in found), strict=True)

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from e2c.evaluation.assessment import (
 )
 from e2c.evaluation.disturbances import Disturbance
 from e2c.files import runs
+from e2c.files.meanwhile import Meanwhile
 from e2c.files.tracking import Progress, WandbMode, tell
 from e2c.files.whole import write_json
 from e2c.learning import own
@@ -32,13 +33,15 @@ from e2c.learning.begin import Run, begin
 from e2c.learning.collapse import collapse, sentence
 from e2c.learning.collect import find_task, without_environment
 from e2c.learning.dynamics import learn_dynamics
+from e2c.learning.encodings import Encodings
 from e2c.learning.probe import aimed
 from e2c.learning.schedule import Phase
-from e2c.learning.sight import learn_sight
+from e2c.learning.sight import find_process, learn_sight
 from e2c.learning.together import optimise
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
 from e2c.models.devices import find_device
+from e2c.models.transitions import Transition
 from e2c.options import to_dict
 from e2c.report import write_report
 from envs.world import World
@@ -49,6 +52,8 @@ KEEP_EVERY = 200
 """Optimiser steps between states that training can go back to, or on from."""
 SAVE_SECONDS = 5.0
 """Such a state is written at most this often, and at the end of each phase."""
+WORTHWHILE = 500
+"""Steps of the dynamics from which on it is worth starting a process for them."""
 MEASURED_EVERY, MEASURED = 7, 2500
 """The latent space is measured on every 7th observation, but on about so many at most."""
 
@@ -150,15 +155,19 @@ def _learn_phase(side_by_side: Sequence[Run], number: int) -> None:
 
 def _play(run: Run) -> None:
     """Let the agent act in its task, and keep what it saw; or noise, where the agent is stuck."""
-    options, number = run.config.data, run.phase
+    options, number, seed = run.config.data, run.phase, run.recipe.seed
     if options.keep == "best":
         own.keep_candidate(run.folder, number, run.model, run.config, run.spec)
     explore = number > 1 and not options.restarts and own.stayed(run.model, run.data[-1])
     if explore:
         tell(f"round {number} is played by noise: in the last one the agent stayed where it was.")
-    agent = run.agent_of(_learned_on(run, run.config.optimiser.dynamics_steps_per_round))
+    model = run.model
+    if steps := run.config.optimiser.dynamics_steps_per_round:
+        with run.timed("dynamics"):
+            model = _moved_by(model, learn_dynamics(model.transition, _encodings(run), steps, seed))
+    agent = run.agent_of(model)
     with run.timed("own"):
-        episodes = own.play(agent, options, run.recipe.seed, number, run.given_goal, explore)
+        episodes = own.play(agent, options, seed, number, run.given_goal, explore)
         episodes.save(own.data_file(run.folder, number))
         run.data.append(episodes)
         run.tracker.log(
@@ -177,14 +186,10 @@ def _keep_best(run: Run) -> None:
 
 def _fit(side_by_side: Sequence[Run], phase: Phase, name: str) -> None:
     """Optimise to the end of a phase, telling and keeping its metrics; then measure the space."""
-    data, place = side_by_side[0].config, side_by_side[0].trainer.device
     with contextlib.ExitStack() as timed:
         for run in side_by_side:
             timed.enter_context(run.timed("train"))
-        windows = [
-            Windows(run.data, data.objective.horizon, data.data.own_share, place, run.see)
-            for run in side_by_side
-        ]
+        windows = [_windows(run, run.config.objective.horizon) for run in side_by_side]
         pending: list[list[dict[str, float]]] = [[] for _ in side_by_side]
         for run in side_by_side:
             run.model.train()
@@ -248,9 +253,7 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     from e2c.learning import drawings  # see `e2c.report.style`
 
     state = run.trainer.state()  # what is learned from here on is no part of it
-    run.model = _learned_on(run, run.config.optimiser.dynamics_steps)
-    if run.config.optimiser.sight_steps:
-        _learn_sight(run)
+    _learn_apart(run)
     checkpoint.save(run.folder / checkpoint.NAME, run.model, run.config, run.spec)
     if run.config.evaluation.episodes:
         _evaluate_run(run, ideal)
@@ -273,26 +276,52 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     run.tracker.close({key: summary[key] for key in ("transitions", "steps", "seconds")})
 
 
-def _learned_on(run: Run, steps: int) -> LatentModel:
-    """Return a copy of the model whose dynamics have learned on; without steps, the model."""
+def _learn_apart(run: Run) -> None:
+    """Let the dynamics learn on and, at the same time, the sight: neither waits for the other."""
+    options, seed = run.config.optimiser, run.recipe.seed
+    sight, windows = None, _windows(run, 1)
+    with _dynamics(run) as learned:
+        if options.sight_steps:
+            with run.timed("sight"):
+                sight = learn_sight(run.model, windows, options.sight_steps, seed)
+        with run.timed("dynamics"):
+            run.model = _moved_by(run.model, learned())
+    if sight is not None:
+        find_process(sight, run.model, windows, seed)
+        run.model.sight = sight
+
+
+@contextlib.contextmanager
+def _dynamics(run: Run) -> Iterator[Callable[[], Transition]]:
+    """Yield what returns the dynamics that have learned on; a second process may teach them."""
+    steps = run.config.optimiser.dynamics_steps
     if not steps:
-        return run.model
-    horizon, share = run.config.objective.horizon, run.config.data.own_share
-    with run.timed("dynamics"):
-        model = copy.deepcopy(run.model)
-        windows = Windows(run.data, horizon, share, run.trainer.device, run.see)
-        learn_dynamics(model, windows, steps, run.recipe.seed)
-    return model
+        yield lambda: run.model.transition
+        return
+    asked = (run.model.transition, _encodings(run), steps, run.recipe.seed)
+    if steps < WORTHWHILE:
+        yield lambda: learn_dynamics(*asked)
+        return
+    with contextlib.closing(Meanwhile(run.recipe.threads, learn_dynamics, *asked)) as learned:
+        yield learned
 
 
-def _learn_sight(run: Run) -> None:
-    """Learn to see through the faults of a camera."""
-    config = run.config
-    with run.timed("sight"):
-        windows = Windows(run.data, 1, config.data.own_share, run.trainer.device, run.see)
-        run.model.sight = learn_sight(
-            run.model, windows, config.optimiser.sight_steps, run.recipe.seed
-        )
+def _windows(run: Run, horizon: int) -> Windows:
+    """Return windows of all data."""
+    share, place = run.config.data.own_share, run.trainer.device
+    return Windows(run.data, horizon, share, place, run.see)
+
+
+def _encodings(run: Run) -> Encodings:
+    """Return the encodings of all data."""
+    return Encodings(run.model, _windows(run, run.config.objective.horizon))
+
+
+def _moved_by(model: LatentModel, transition: Transition) -> LatentModel:
+    """Return a copy of a model that has another transition."""
+    moved = copy.deepcopy(model)
+    moved.transition = transition
+    return moved
 
 
 def _evaluate_run(run: Run, ideal: OracleMeanwhile) -> None:

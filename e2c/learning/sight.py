@@ -45,11 +45,10 @@ def learn_sight(model: LatentModel, windows: Windows, steps: int, seed: int) -> 
         steps: of Adam.
         seed: of batches and faults.
     """
-    generator = torch.Generator().manual_seed(seed)
     sight = Sight(model.encoder, model.transition.n).to(model.goal.device)
-    x, u = windows.sample(LOOKED_AT, (0, 1), generator)
+    generator, x = find_process(sight, model, windows, seed)
     with torch.no_grad():
-        _take_process(sight, model, x, u)
+        _take_light(sight, model, x)
     _see_through_faults(sight, model, windows, steps, generator)
     with torch.no_grad():
         _take_motion(sight, model, x, windows.frames_per_observation)
@@ -57,12 +56,33 @@ def learn_sight(model: LatentModel, windows: Windows, steps: int, seed: int) -> 
     return sight
 
 
-def _take_process(sight: Sight, model: LatentModel, x: Tensor, u: Tensor) -> None:
-    """Find how encodings spread, and how far the model errs in a step, on ``x [N, 2, C, H, W]``."""
+@torch.no_grad()
+def find_process(
+    sight: Sight, model: LatentModel, windows: Windows, seed: int
+) -> tuple[torch.Generator, Tensor]:
+    """Find how far a model errs in a step: at first, and once its dynamics have learned on.
+
+    Args:
+        sight: is told it.
+        model: trained.
+        windows: from its data.
+        seed: of the windows that are looked at.
+
+    Returns:
+        The generator that has drawn them, and their observations ``[N, 2, C, H, W]``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x, u = windows.sample(LOOKED_AT, (0, 1), generator)
     z = model.encoder(x).mean
     process, speed = foreseen(z[:, 0], model.transition.step(z[:, 0], u[:, 0]), z[:, 1])
     sight.process.copy_(process)
     sight.speed.copy_(speed)
+    return generator, x
+
+
+def _take_light(sight: Sight, model: LatentModel, x: Tensor) -> None:
+    """Find how bright observations ``x [N, 2, C, H, W]`` are, and how their encodings spread."""
+    z = model.encoder(x).mean
     std, level = torch.std_mean(x.flatten(2), -1)
     sight.light.copy_(torch.stack((level.mean(), std.mean())))
     sight.mean.copy_(z.mean((0, 1)))
@@ -129,7 +149,7 @@ def _see_through_faults(
     faults = camera.draw(BATCH - clean, frames, torch.Generator()).to(place)
 
     def draw() -> None:
-        rows.copy_(windows.rows(windows.draw(BATCH, generator), (0,))[0][:, 0])
+        rows.copy_(windows.rows(windows.starts.draw(BATCH, generator), (0,))[0][:, 0])
         faults.copy_(camera.draw(BATCH - clean, frames, generator))
 
     def loss() -> Tensor:

@@ -212,7 +212,7 @@ class Stack:
         ):
             objective = trainer.objective
             times = draw_times(objective.horizon, objective.targets, generators)
-            index = windows.draw(trainer.options.batch_size, generators.batches)
+            index = windows.starts.draw(trainer.options.batch_size, generators.batches)
             frames, actions = windows.rows(index, times)
             normals, choices = self.asked.drawn(generators)
             drawn.append((frames + frame, actions + action, normals))
