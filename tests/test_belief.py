@@ -116,6 +116,17 @@ def test_a_blind_step_is_predicted_alone() -> None:
     assert found.seen.tolist() == [1, 1, 0, 1, 1]
 
 
+def test_what_was_corrected_outlasts_the_prediction() -> None:
+    u, y, deviation = observations()
+    found = belief()
+    found.observe(told(y[0], deviation[0]), np.ones(B, bool))
+    mean, covariance = found.mean.copy(), found.covariance.copy()
+    found.predict(u[0])
+    assert (found.mean != mean).any()
+    for kept, wanted in zip(found.corrected, (mean, covariance), strict=True):
+        np.testing.assert_array_equal(kept, wanted)
+
+
 def test_a_surprise_lets_the_camera_be_believed() -> None:
     u, y, deviation = observations()
     found = belief()

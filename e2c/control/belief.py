@@ -79,6 +79,8 @@ class Belief:
         nis: ``[B]``, the sum of the normalised squared innovations of all frames seen.
         seen: ``[B]``, how many these are; the first of an episode does not count.
         surprises: ``[B]``, how many of them were surprises.
+        corrected: mean ``[B, n]`` and covariance ``[B, n, n]`` of the state after the last
+            observation; a prediction does not change them.
 
     Args:
         dynamics: f, and its derivatives.
@@ -102,6 +104,7 @@ class Belief:
         """``[B, 2n, 2n]``, of both."""
         self._covariance[:, :n, :n] = np.diag(figures.variance)
         self._covariance[:, n:, n:] = self.figures.errors
+        self.corrected = self.mean, self.covariance
         self._limit = n * (1 - 2 / (9 * n) + SURPRISE * (2 / (9 * n)) ** 0.5) ** 3
         self._begun = False
         self._like = torch.empty(0, dtype=dtype)
@@ -161,6 +164,7 @@ class Belief:
             (self.nis, self.seen, self.surprises),
             (self._mean, self._covariance),
         )
+        self.corrected = self.mean, self.covariance
 
     def summary(self) -> dict[str, float | None]:
         """Return the mean NIS over n and the share of surprises; None where nothing was seen."""
