@@ -14,6 +14,7 @@ from e2c.control.agent import Agent
 from e2c.control.base import Frames, rollout
 from e2c.data.episodes import Episodes
 from e2c.report.film import Film
+from e2c.report.film_map import Beliefs
 from envs.quantity import Quantity
 from envs.world import Simulated, World
 
@@ -30,6 +31,9 @@ class Watched:
         costs: of each plan.
         distances: squared latent distance of each step from the goal, in units of the spread of
             the encodings.
+        means: of the belief at each step, ``[n]``, if the agent has one.
+        covariances: of it, ``[n, n]``.
+        surprises: how many frames have been surprises by then.
     """
 
     def __init__(self, agent: Agent, steps: Sequence[int]) -> None:
@@ -38,6 +42,9 @@ class Watched:
         self.imagined: list[Frames] = []
         self.costs: list[float] = []
         self.distances: list[float] = []
+        self.means: list[NDArray[np.float64]] = []
+        self.covariances: list[NDArray[np.float64]] = []
+        self.surprises: list[float] = []
 
     def reset(self, goals: Frames | None, /) -> None:
         """Let the agent begin."""
@@ -52,6 +59,11 @@ class Watched:
         self.imagined.append(self.agent.imagine(self.steps)[0])
         self.costs.append(float(self.agent.plan.cost[0]))
         self.distances.append(float(self.agent.distance_to_goal()[0]))
+        if (belief := self.agent.belief) is not None:
+            mean, covariance = belief.corrected
+            self.means.append(mean[0])
+            self.covariances.append(covariance[0])
+            self.surprises.append(belief.surprises[0])
         return actions
 
 
@@ -100,6 +112,7 @@ def watch(agent: Agent, world: World, seed: int, title: str, goals: Frames | Non
         distances=np.array(watched.distances),
         dt=agent.spec.dt,
         title=title,
+        beliefs=_beliefs(watched),
         **_told(system, episodes),
     )
     return Sighting(film, np.array(watched.milliseconds))
@@ -124,6 +137,18 @@ def _goal(agent: Agent, episodes: Episodes) -> Frames:
     if episodes.goals is not None:
         return episodes.goals[0]
     return agent.spec.layout.frames_of(agent.model.goal.cpu().numpy())
+
+
+def _beliefs(watched: Watched) -> Beliefs | None:
+    """Return what the agent believed; None where it acts without a belief."""
+    if not watched.means:
+        return None
+    return Beliefs(
+        np.stack(watched.means),
+        np.stack(watched.covariances),
+        np.diff(watched.surprises, prepend=0) > 0,
+        watched.agent.cost.goal.reshape(-1).cpu().numpy(),
+    )
 
 
 def _told(system: Any, episodes: Episodes) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from e2c.report.film_charts import (
     magnitude_chart,
     state_chart,
 )
+from e2c.report.film_map import BeliefMap, Beliefs
 from e2c.report.pens import (
     PAD,
     Box,
@@ -77,6 +78,8 @@ class Film:
     """Its value at the goal."""
     in_goal: NDArray[np.bool_] | None = None
     """``[T + 1]``, whether the system was in the goal region, where the world tells it."""
+    beliefs: Beliefs | None = None
+    """What the agent believed; None where it acts without a belief."""
 
     def __post_init__(self) -> None:
         """Refuse images that are not uint8, and lengths that do not belong together."""
@@ -89,6 +92,8 @@ class Film:
         }
         optional = {"values": self.values, "in_goal": self.in_goal}
         lengths |= {name: (len(x), T + 1) for name, x in optional.items() if x is not None}
+        if self.beliefs is not None:
+            lengths["beliefs"] = (len(self.beliefs.means), T)
         for name, (got, wanted) in lengths.items():
             if got != wanted:
                 raise ValueError(f"A film of {T} controls needs {name} of {wanted}; got {got}.")
@@ -112,9 +117,12 @@ def film_frames(film: Film, hold: float = 1.0) -> Iterator[Picture]:
 
     Yields:
         T pictures and the last one's repetitions, RGB ``uint8 [720, 1280, 3]``, each its own array.
+        With the agent's beliefs they are wider, ``[720, 1696, 3]``.
     """
     page = _page(film)
-    charts = list(_charts(film))
+    charts: list[Chart | BeliefMap] = list(_charts(film))
+    if film.beliefs is not None:
+        charts.append(BeliefMap(film.beliefs, _BELIEFS))
     for chart in charts:
         chart.draw_static(page)
     for t in range(len(film.controls)):
@@ -152,11 +160,16 @@ _ROW = 2 * PAD + _HEADING + _CAPTION - 8  # height of a card without its frames
 _SEES: Box = (_RIGHT, _TOP, 3 * _FRAME + 2 * 12 + 2 * PAD, _ROW + _FRAME)
 _GOAL: Box = (_SEES[0] + _SEES[2] + GAP, _TOP, _FRAME + 2 * PAD, _ROW + _FRAME)
 _IMAGINES: Box = (_RIGHT, 512 - _ROW - _SMALL, _WIDTH - MARGIN - _RIGHT, _ROW + _SMALL)
+_BELIEFS: tuple[Box, Box] = (
+    (_WIDTH - MARGIN + GAP, _TOP, 400, _SEES[3]),
+    (_WIDTH - MARGIN + GAP, _IMAGINES[1], 400, _HEIGHT - MARGIN - _IMAGINES[1]),
+)
 
 
 def _page(film: Film) -> Picture:
-    """Draw what never changes, except for the charts: ``[720, 1280, 3]``."""
-    page = np.full((_HEIGHT, _WIDTH, 3), rgb(PAGE), np.uint8)
+    """Draw what never changes, except for the charts: ``[720, 1280, 3]``, or wider."""
+    width = _WIDTH if film.beliefs is None else _WIDTH + GAP + _BELIEFS[0][2]
+    page = np.full((_HEIGHT, width, 3), rgb(PAGE), np.uint8)
     write(page, film.title, (MARGIN, 47), 25, INK, weight=600)
     card(page, _SCENE)
     pixels = " × ".join(str(length) for length in film.goal.shape)
@@ -191,9 +204,10 @@ def _show_moment(picture: Picture, film: Film, t: int) -> None:
     """Draw everything of step ``t`` outside of the charts onto ``picture``, in place."""
     _place_scene(picture, film.scene(t))
     head(picture, _SCENE, "What happens")
-    write(picture, f"{t * film.dt:.2f} s", (_WIDTH - MARGIN, 47), 25, INK, align="right")
+    width = picture.shape[1]
+    write(picture, f"{t * film.dt:.2f} s", (width - MARGIN, 47), 25, INK, align="right")
     if film.in_goal is not None and film.in_goal[t]:
-        write(picture, "in the goal region", (_WIDTH - 132, 46), 18, GREEN, 600, "right")
+        write(picture, "in the goal region", (width - 132, 46), 18, GREEN, 600, "right")
     frames = list(film.observations[t])
     if len(frames) == 2 and frames[0].ndim == 2:
         frames.append(overlay(*frames))

@@ -14,6 +14,8 @@ from e2c.report.style import EDGE, INK, MUTED, PAPER, TRAIL, rgb
 Picture = NDArray[np.uint8]
 """RGB ``uint8 [H, W, 3]``, or one of the camera's grey frames ``uint8 [H, W]``."""
 Point = tuple[float, float]
+Points = Sequence[Point] | NDArray[np.floating]
+"""K points, or an array of them ``[K, 2]`` [px]."""
 Box = tuple[int, int, int, int]
 """Left, top, width, height [px]."""
 
@@ -106,13 +108,24 @@ def _corner(radius: int) -> NDArray[np.float64]:
     return np.clip(radius - distance + 0.5, 0.0, 1.0)[..., None]
 
 
-def polyline(picture: Picture, points: Sequence[Point], colour: str) -> None:
+def polyline(picture: Picture, points: Points, colour: str) -> None:
     """Draw a line of 2 px through ``points``."""
-    fixed = np.rint(np.array(points) * 2**_SHIFT).astype(np.int32)
-    cv2.polylines(picture, [fixed], False, rgb(colour), 2, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(picture, [_fixed(points)], False, rgb(colour), 2, cv2.LINE_AA, _SHIFT)
 
 
-def dot(picture: Picture, centre: Point, radius: float, colour: str) -> None:
+def area(picture: Picture, corners: Points, colour: str, opacity: float) -> None:
+    """Lay a polygon over ``picture``."""
+    filled = picture.copy()
+    cv2.fillPoly(filled, [_fixed(corners)], rgb(colour), cv2.LINE_AA, _SHIFT)
+    picture[:] = cv2.addWeighted(filled, opacity, picture, 1 - opacity, 0)
+
+
+def _fixed(points: Points) -> NDArray[np.int32]:
+    """Return ``points`` as OpenCV takes them."""
+    return np.rint(np.array(points) * 2**_SHIFT).astype(np.int32)
+
+
+def dot(picture: Picture, centre: Point | NDArray[np.floating], radius: float, colour: str) -> None:
     """Draw a disc."""
     x, y = (round(coordinate * 2**_SHIFT) for coordinate in centre)
     cv2.circle(picture, (x, y), round(radius * 2**_SHIFT), rgb(colour), -1, cv2.LINE_AA, _SHIFT)
