@@ -19,8 +19,10 @@ from e2c.control.base import make_world
 from e2c.data import episodes as dataset
 from e2c.door import load_agent
 from e2c.errors import E2CError
-from e2c.evaluation.assessment import assess
-from e2c.evaluation.watch import watch
+from e2c.evaluation import assessment
+from e2c.evaluation.assessment import Outputs, assess, assess_and_film
+from e2c.evaluation.disturbances import Disturbance
+from e2c.evaluation.watch import Sighting, watch
 from e2c.files import meanwhile, runs
 from e2c.learning import drawings, own
 from e2c.learning import run as training_run
@@ -31,7 +33,7 @@ from e2c.models.base import LatentModel
 from e2c.models.e2c import E2C
 from e2c.models.transitions import Transition
 from e2c.options import from_dict
-from e2c.report.film import film_frames
+from e2c.report.film import Film, film_frames
 from envs.pendulum import PendulumSwingUp
 
 STEPS = 12
@@ -255,6 +257,23 @@ def test_evaluating_by_command_writes_results_and_film(run: Path, tmp_path: Path
     reader = cv2.VideoCapture(str(film))
     assert reader.get(cv2.CAP_PROP_FRAME_COUNT) >= STEPS
     assert sorted(path.name for path in film.parent.iterdir()) == ["up.mp4"]
+
+
+@pytest.mark.parametrize("disturbance", [Disturbance(), Disturbance(frame_noise=25.0)])
+def test_the_film_shows_the_world_as_it_was_disturbed(
+    run: Path, monkeypatch: pytest.MonkeyPatch, disturbance: Disturbance
+) -> None:
+    filmed: list[Film] = []
+
+    def kept(*asked: Any) -> Sighting:
+        filmed.append((sighting := watch(*asked)).film)
+        return sighting
+
+    monkeypatch.setattr(assessment, "watch", kept)
+    assess_and_film(load_agent(run), 1, 7, disturbance, False, Outputs())
+    (film,) = filmed
+    grey = (film.observations > 0) & (film.observations < 25)
+    assert bool(grey.mean() > 0.2) == bool(disturbance.frame_noise)
 
 
 def test_evaluating_again_gives_the_same_results(run: Path) -> None:

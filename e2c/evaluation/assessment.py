@@ -201,7 +201,7 @@ def assess_and_film(
     goal: Frames | None = None,
     ideal: OracleMeanwhile = None,
 ) -> dict[str, Any]:
-    """Assess an agent; time and film the first start alone; write what is asked for.
+    """Assess an agent; film and time it from the first start, disturbed alike; write what is asked.
 
     All but ``outputs`` is as in `assess`.
 
@@ -212,7 +212,7 @@ def assess_and_film(
         E2CError: when there is no such disturbance of the agent's task.
     """
     found = assess(agent, episodes, seed, disturbance, oracle, goal, ideal)
-    alone = make_world_of(agent.spec, 1, render_mode=_render_mode(found.world))
+    alone = disturbance.world(agent.spec, 1, seed, render_mode=_render_mode(found.world))
     goals = None if goal is None else goal[None]
     sighting = watch(agent, alone, seed, _title(found), goals)
     results = found.results | {
