@@ -16,12 +16,14 @@ import difflib
 import importlib
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from envs.camera import Camera
+from envs.faults import failure
 from envs.gymnasium_world import explained, gymnasium_world
 from envs.mujoco_graphics import (
     DM_CONTROL,
@@ -152,21 +154,64 @@ def _spec_of(env_id: str) -> EnvSpec:
     module, _, name = env_id.rpartition(":")
     if name.startswith(DM_CONTROL):
         register_dm_control(name)
+    if module:
+        _import(module, name)
     try:
-        if module:
-            importlib.import_module(module)
         return replace(gymnasium.spec(name), id=env_id)
+    except gymnasium.error.Error as error:
+        raise ValueError(_unknown(module, name, error)) from None
+
+
+def _import(module: str, name: str) -> None:
+    """Import the module that registers an environment.
+
+    Raises:
+        ValueError: when it cannot be imported, with what to do.
+    """
+    path, env_id = Path(module), f"{module}:{name}"
+    try:
+        importlib.import_module(module)
     except ModuleNotFoundError as error:
+        if path.suffix == ".py":
+            raise ValueError(
+                f"{env_id!r} names a file; write {path.stem}:{name}, and add the folder of "
+                f"{path.name} to PYTHONPATH."
+            ) from None
         raise ValueError(
             f"The module of {env_id!r} cannot be imported ({error}): add its folder to PYTHONPATH, "
             "or install what is missing."
         ) from None
-    except gymnasium.error.Error as error:
+    except Exception as error:
+        raise ValueError(failure(module, error)) from error
+
+
+def _unknown(module: str, name: str, error: gymnasium.error.Error) -> str:
+    """Return the sentence for an id that is not registered, with those that are."""
+    if not module:
         nearest = sorted(ENVIRONMENTS, key=lambda known: -_similarity(name, known))
-        raise ValueError(
-            f"No environment is called {env_id!r} ({error}); valid are: {', '.join(nearest)}, and "
-            "every id that Gymnasium knows."
-        ) from None
+        return (
+            f"No environment is called {name!r} ({error}); valid are: {', '.join(nearest)}, every "
+            f"id that Gymnasium knows, and one of yours with its module: module:{name}."
+        )
+    nearest = sorted(_registered_by(module), key=lambda known: -_similarity(name, known))[:5]
+    if nearest:
+        told = ", ".join(f"{module}:{known}" for known in nearest)
+        return f"{module} registers no {name!r}; valid are: {told}."
+    return (
+        f"{module} was imported and registers no {name!r}; add to it: "
+        f'gymnasium.register("{name}", "{module}:CLASS", max_episode_steps=STEPS).'
+    )
+
+
+def _registered_by(module: str) -> list[str]:
+    """Return the ids of environments whose class is in a module, or in a package."""
+    found = []
+    for known, spec in gymnasium.registry.items():
+        entry = spec.entry_point
+        place = entry.partition(":")[0] if isinstance(entry, str) else entry.__module__
+        if f"{place}.".startswith(f"{module}."):
+            found.append(known)
+    return found
 
 
 def _similarity(one: str, other: str) -> float:

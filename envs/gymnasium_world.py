@@ -61,44 +61,48 @@ def explained(spec: EnvSpec, options: Mapping[str, Any]) -> Iterator[None]:
         options: that it is made with.
 
     Raises:
-        ValueError: in place of what a missing package, an unknown option or MuJoCo's graphics
-            raise. Other errors are the environment's own and stay as they are.
+        ValueError: in place of what a missing package, a wrong entry point, an unknown option or
+            MuJoCo's graphics raise. Other errors are the environment's own and stay as they are.
     """
     try:
         yield
     except gymnasium.error.DependencyNotInstalled as error:
         raise ValueError(f"{spec.id} needs another package: {error}") from None
     except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{spec.id} needs the package {error.name}, which is not installed: "
-            f"{_installation(spec, error.name)}."
-        ) from None
-    except TypeError as error:
-        unknown = [name for name in (*options, "render_mode") if f"argument {name!r}" in str(error)]
-        if not unknown:
-            raise
-        raise ValueError(_refusal(spec, unknown[0])) from None
+        raise ValueError(_missing(spec, error.name)) from None
     except Exception as error:
-        if fault := _fault_of_mujoco():
-            raise ValueError(fault) from error
+        if told := _refusal(spec, error, options) or _fault_of_mujoco():
+            raise ValueError(told) from error
         raise
 
 
-def _refusal(spec: EnvSpec, option: str) -> str:
-    """Return the sentence for an option that an environment does not take."""
-    if option == "render_mode":
+def _refusal(spec: EnvSpec, error: Exception, options: Mapping[str, Any]) -> str | None:
+    """Return the sentence for an option or an entry point that is none; None for another error."""
+    module, _, name = str(spec.entry_point).partition(":")
+    if isinstance(error, AttributeError) and str(error).startswith(f"module {module!r}"):
+        return f"{spec.id} is registered as {module}:{name}, which has no {name}: correct that."
+    if not isinstance(error, TypeError):
+        return None
+    if "argument 'render_mode'" in str(error):
         return (
             f"{spec.id} takes no render_mode: let its __init__ take one, and its render() return a "
             "picture for 'rgb_array'."
         )
-    return f"{spec.id} takes no parameter {option}; leave it out."
+    unknown = [name for name in options if f"argument {name!r}" in str(error)]
+    return f"{spec.id} takes no parameter {unknown[0]}; leave it out." if unknown else None
 
 
-def _installation(spec: EnvSpec, package: str | None) -> str:
-    """Return the command that installs what an environment misses."""
+def _missing(spec: EnvSpec, package: str | None) -> str:
+    """Return the sentence for a module that an environment misses."""
+    if package == str(spec.entry_point).partition(":")[0]:
+        return (
+            f"{spec.id} is registered as {spec.entry_point}, and there is no module {package}: "
+            "correct that, add its folder to PYTHONPATH, or install it."
+        )
     family = re.match(r"gymnasium\.envs\.(\w+)", str(spec.entry_point))
     extra = family and family[1].replace("_", "-")
-    return f'pip install "gymnasium[{extra}]"' if extra else f"pip install {package}"
+    command = f'pip install "gymnasium[{extra}]"' if extra else f"pip install {package}"
+    return f"{spec.id} needs the package {package}, which is not installed: {command}."
 
 
 def _fault_of_mujoco() -> str | None:

@@ -66,6 +66,11 @@ def simulated(world: World, feature: str) -> Simulated:
 
 def check_world(world: World) -> None:
     """Raise a ValueError, one sentence, unless ``world`` fulfils the contract."""
+    if not isinstance(world, VectorEnv):
+        raise ValueError(
+            f"A world is a gymnasium.vector.VectorEnv; got {type(world).__name__}: give what "
+            "e2c.make_world(ID) returns."
+        )
     acted = world.single_action_space
     if not shows_images(world):
         raise ValueError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, VectorWrapper
 from numpy.typing import ArrayLike, NDArray
 
 import envs
@@ -15,7 +16,9 @@ from e2c.errors import E2CError
 from e2c.files.provenance import versions
 from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec
+from envs.faults import failure
 from envs.world import (
+    Simulated,
     World,
     begin,
     check_world,
@@ -291,7 +294,8 @@ def make_world(env_id: str, num_envs: int = 1, **options: Any) -> World:
             that are None are left out.
 
     Raises:
-        E2CError: for an unknown id, or an option that the environment does not take or allow.
+        E2CError: for an unknown id, an option that the environment does not take or allow, or an
+            environment that fails as it is made; it tells its later failures so, too.
     """
     if env_id == RECORDING:
         raise E2CError(
@@ -302,9 +306,51 @@ def make_world(env_id: str, num_envs: int = 1, **options: Any) -> World:
     try:
         if "camera" in given:
             given["camera"] = envs.Camera(**given["camera"])
-        return envs.make(env_id, num_envs, **given)
-    except (ValueError, TypeError) as error:
+        world = envs.make(env_id, num_envs, **given)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if env_id not in envs.ENVIRONMENTS:
+            raise E2CError(failure(env_id, error)) from error
+        if not isinstance(error, ValueError | TypeError):
+            raise
         raise E2CError(shown(error) + ".") from None
+    return world if isinstance(world.unwrapped, Simulated) else _Foreign(world)
+
+
+class _Foreign(VectorWrapper[Any, Any, Any, Any, Any]):
+    """A world of somebody's environment, whose failures are told in one sentence."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the world has besides, such as ``envs`` and ``call``."""
+        if name == "env":  # it is being copied, and has none yet
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
+        """Begin all episodes anew."""
+        with self._told():
+            return self.env.reset(seed=seed, options=options)
+
+    def step(self, actions: Any) -> Any:
+        """Step in all episodes, with actions within the limits."""
+        given = applied(actions, self)
+        with self._told():
+            return self.env.step(given)
+
+    def render(self) -> Any:
+        """Return the pictures of all episodes."""
+        with self._told():
+            return self.env.render()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise E2CError(failure(name_of(self), error)) from error
 
 
 def make_world_of(spec: ProblemSpec, num_envs: int = 1, **options: Any) -> World:

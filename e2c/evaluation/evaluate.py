@@ -12,7 +12,7 @@ from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.scores import Scores, score
 from e2c.files.tracking import Progress
-from envs.world import World, episode_steps, settle_steps
+from envs.world import World, check_world, episode_steps, settle_steps
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def evaluate(
         E2CError: when the world does not say how long an episode is; and as `rollout`.
     """
     try:
+        check_world(world)
         steps, settle = steps or episode_steps(world), settle_steps(world)
     except ValueError as error:
         raise E2CError(str(error)) from None
