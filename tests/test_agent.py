@@ -76,7 +76,7 @@ def test_the_limits_are_used() -> None:
 def test_anything_but_an_observation_is_refused(observation: Any) -> None:
     agent = make_agent()
     for what, ask in (("An observation", agent.act), ("A goal", agent.reset)):
-        if observation is None and ask == agent.reset:
+        if ask == agent.reset and isinstance(observation, str | None):
             continue
         with pytest.raises(E2CError, match=rf"{what} is uint8 of shape \[3, 12, 6\], or a"):
             ask(observation)

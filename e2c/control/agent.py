@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from e2c.control.belief import Belief, Figures
+from e2c.control.goals import as_observations
 from e2c.control.latent import LatentDynamics
 from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
@@ -177,17 +179,19 @@ class Agent:
         return Agent(self.model, self.spec, replace(self.options, name=name))
 
     @torch.inference_mode()
-    def reset(self, goal: NDArray[np.uint8] | None = None) -> None:
+    def reset(self, goal: NDArray[np.uint8] | str | Path | None = None) -> None:
         """Begin an episode, or a batch of them.
 
         Args:
-            goal: image to reach, uint8 of the shape of an observation, or a batch of them, one for
-                each episode; the goal that the model was trained with by default.
+            goal: what to reach: an observation, or a batch of them, one for each episode; a
+                picture, uint8 ``[h, w, 3]``; or a file, as `e2c.control.goals` reads them. The goal
+                that the model was trained with by default.
 
         Raises:
-            E2CError: when the goal has another shape or type than an observation.
+            E2CError: when the goal is none of these.
         """
-        images = self.model.goal if goal is None else self._images("A goal", goal)
+        given = None if goal is None else as_observations(goal, self.spec)
+        images = self.model.goal if given is None else self._images("A goal", given)
         alone = images.reshape(-1, *images.shape[-3:])  # so that no goal depends on its neighbours
         z = torch.stack([self.model.read(image).mean for image in alone])
         self._goals = None if images.ndim == 3 else len(z)

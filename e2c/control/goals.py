@@ -97,6 +97,26 @@ def goal_picture(text: str, spec: ProblemSpec) -> Frames | None:
     return None if found.shape in (spec.layout.shape, spec.layout.frame_shape) else found
 
 
+def as_observations(goal: Any, spec: ProblemSpec) -> Any:
+    """Return a goal that a program gave as observations, as far as it can be one.
+
+    Args:
+        goal: the path of a file, which `read_goal` reads; a picture or a frame, as `from_array`
+            takes them; or one observation or several, which are returned as they are.
+        spec: whose observations it is like.
+
+    Raises:
+        E2CError: as `read_goal`.
+    """
+    if isinstance(goal, str | Path):
+        return read_goal(str(goal), spec)
+    wanted, found = spec.layout.shape, np.asarray(goal) if isinstance(goal, np.ndarray) else None
+    if found is None or wanted in (found.shape, found.shape[1:]) or found.dtype != np.uint8:
+        return goal
+    is_picture = found.ndim == 2 or (found.ndim == 3 and found.shape[2] == 3)
+    return from_array(found, spec) if is_picture and found.size else goal
+
+
 def content_hash(goal: NDArray[Any]) -> str:
     """Return the SHA-256 over the shape, type and contents of a goal."""
     digest = hashlib.sha256(f"{goal.shape}{goal.dtype}".encode())
@@ -150,9 +170,11 @@ def from_state(state: Sequence[float], spec: ProblemSpec) -> Frames:
     Raises:
         E2CError: when the world is not simulated, or its states have another number of components.
     """
-    world = make_world_of(spec)
     try:
-        task = simulated(world, "A goal that is given as a state").task
+        task = simulated(make_world_of(spec), "A goal that is given as a state").task
+    except ValueError as error:
+        raise E2CError(shown(error) + ", and give a picture: --goal goal.png.") from None
+    try:
         return task.observe(np.asarray([state], np.float64))[0]
     except ValueError as error:
         raise E2CError(shown(error) + ".") from None
@@ -183,7 +205,7 @@ def _picture(path: Path) -> NDArray[np.uint8]:
         content = np.frombuffer(read_bytes(path, MAX_BYTES), np.uint8)
         found = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
     except (ValueError, cv2.error) as error:
-        raise E2CError(f"The goal {path} cannot be read ({shown(error)}).") from None
+        raise E2CError(_unreadable(path, error)) from None
     if found is None:
         raise E2CError(f"The goal {path} is not a picture that can be read; give a .png or .jpg.")
     picture = found.astype(np.uint8)
@@ -197,5 +219,13 @@ def _array(path: Path) -> NDArray[np.uint8]:
             raise ValueError(f"it has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
         found: NDArray[np.uint8] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise E2CError(f"The goal {path} cannot be read ({shown(error)}).") from None
+        raise E2CError(_unreadable(path, error)) from None
     return found
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Return the sentence for a file of a goal that cannot be read."""
+    return (
+        f"The goal {path} cannot be read ({shown(error)}); give the path of a picture (.png, .jpg) "
+        "or of an array (.npy)."
+    )

@@ -34,8 +34,10 @@ def ordinary_size(path: Path) -> int:
     """Return the bytes of a file that is none of the system's, such as a pipe or a device.
 
     Raises:
-        ValueError: when it is one, or a folder: reading might never end.
+        ValueError: when it is one, or a folder: reading might never end; or where nothing is.
     """
+    if not path.exists():
+        raise ValueError("there is no such file")
     if not path.is_file():
         raise ValueError("it is not an ordinary file")
     return path.stat().st_size
