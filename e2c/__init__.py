@@ -20,9 +20,9 @@ Its model is there to be looked at:
 """
 
 # ruff: noqa: E402
-from e2c.errors import E2CError, check_neighbours
+from e2c.errors import E2CError, check_surroundings
 
-check_neighbours()
+check_surroundings()
 
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, make_world, rollout

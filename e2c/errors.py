@@ -22,17 +22,44 @@ class E2CError(Exception):
     """
 
 
-def check_neighbours() -> None:
-    """See that the packages beside this one are ours, before anything imports them.
+HOME = Path(__file__).resolve().parents[1]
+DOORS = (HOME / "train.py", HOME / "evaluate.py")
+"""What a user of the repository runs."""
+
+
+def check_surroundings() -> None:
+    """See that what the package needs is there and is ours, before anything imports it.
+
+    A door ends at once, as every command does.
 
     Raises:
-        E2CError: when a folder of the user's with such a name comes before them.
+        E2CError: when a package is missing, or a folder of the user's hides one of ours.
     """
-    home = Path(__file__).resolve().parents[1]
+    try:
+        _check_packages()
+        _check_neighbours()
+    except E2CError as error:
+        if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve() in DOORS:
+            _exit(str(error), 2)
+        raise
+
+
+def _check_packages() -> None:
+    """Raise an E2CError for a Python that has not what every module needs."""
+    for name in ("numpy", "torch"):
+        if importlib.util.find_spec(name) is None:
+            raise E2CError(
+                f"{sys.executable} has no package {name}: activate the environment that `make "
+                "demo` made (. .venv/bin/activate), or install e2c for this Python."
+            )
+
+
+def _check_neighbours() -> None:
+    """Raise an E2CError when a folder of the user's comes before a package of ours."""
     for name in ("envs", "planners"):
         spec = importlib.util.find_spec(name)
         places = list(spec.submodule_search_locations or []) if spec else []
-        if not any(Path(place).resolve() == home / name for place in places):
+        if not any(Path(place).resolve() == HOME / name for place in places):
             found = places[0] if places else (spec.origin if spec else "nothing")
             raise E2CError(
                 f"{found} hides the package {name} that comes with e2c; rename it, or run from "
