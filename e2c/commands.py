@@ -176,11 +176,7 @@ class Train:
                 _tell(f"{out}: this run has ended; next: {_next(out, mine)}")
                 del asked[out]
         for run in train_side_by_side(list(asked.values()), list(asked), self.wandb):
-            _tell(
-                f"{run.folder}: trained on {run.transitions} transitions in "
-                f"{run.seconds['total']:.0f} s, told in {run.folder / runs.REPORT}; "
-                f"next: {_next(run.folder, run.recipe)}"
-            )
+            _tell(f"{run.outcome}; next: {_next(run.folder, run.recipe)}")
             _tell(run.novelty.warning if run.novelty else None, sys.stderr)
 
     def recipe(self) -> Recipe:
@@ -244,13 +240,15 @@ class Evaluate:
         if self.planner is not None:
             agent = agent.with_planner(self.planner)
         goal = given_goal(self.goal, self.goal_state, agent.spec)
+        self.outputs.check(agent.spec, goal)
         if goal is not None and (data := episodes_of(self.run)):
             found = novelty(agent.model, agent.spec.layout.to_planes(goal), data)
             _tell(found.warning, sys.stderr)
         asked = (self.episodes, self.seed, self.disturbance, self.oracle, self.outputs, goal)
         results = assess_and_film(agent, *asked)
         shown = ("success_rate", "time_in_goal", "oracle_success_rate", "oracle_time_in_goal")
-        for key in (*shown, "steps_to_goal_median", "plan_ms_median", "plan_ms_p99"):
+        more = ("steps_to_goal_median", "distance_at_start", "distance_at_end")
+        for key in (*shown, *more, "plan_ms_median", "plan_ms_p99"):
             if key in results:
                 _tell(f"{key:<22} {results[key]}")
         for path in vars(self.outputs).values():

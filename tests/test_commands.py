@@ -497,6 +497,17 @@ def test_a_graphics_library_that_is_not_there_is_one_sentence() -> None:
     assert "unset the environment variable MUJOCO_GL" in done.stderr
 
 
+@pytest.mark.parametrize("door", ["train.py", "evaluate.py"])
+def test_a_python_without_the_packages_is_told_to_activate_the_environment(door: str) -> None:
+    done = python("-S", door, "run")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "has no package numpy: activate the environment that `make demo` made" in done.stderr
+    imported = python("-S", "-c", "import e2c")
+    assert imported.returncode == 1
+    assert imported.stderr.splitlines()[-1].startswith("e2c.errors.E2CError: ")
+
+
 @pytest.mark.parametrize("name", ["envs", "planners"])
 def test_a_folder_that_hides_a_package_of_ours_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
@@ -549,7 +560,7 @@ def test_a_goal_may_be_a_picture_an_array_or_a_moment(
     ("text", "told"),
     [
         ("goal.mp4", "is not of a known kind; give a picture"),
-        ("none.png", "cannot be read (it is not an ordinary file)"),
+        ("none.png", "cannot be read (there is no such file); give the path of a picture"),
         ("torn.png", "is not a picture that can be read"),
         ("data.npz:9:0", "no step 0 of episode 9"),
         ("data.npz:0:99", "no step 99 of episode 0"),

@@ -866,14 +866,23 @@ def test_a_run_in_a_world_that_tells_no_states_has_a_page(tmp_path: Path) -> Non
 
     def untold(about: dict[str, Any], results: dict[str, Any]) -> None:
         results.clear()
-        results |= {"return_mean": -3.5, "episodes": [{"steps": 40}, {"steps": 12}]}
+        rows = [
+            {"steps": 40, "distance_at_start": 0.9, "distance_at_end": 0.125},
+            {"steps": 12, "distance_at_start": 0.7, "distance_at_end": 0.25},
+        ]
+        results |= {"distance_at_start": 0.8, "distance_at_end": 0.19, "return_mean": -3.5}
+        results |= {"episodes": rows}
 
     folder = make_run(tmp_path / "run", untold, film=True)
     (folder / "episodes.npz").unlink()
     text = page(folder).text
     assert "2 episodes were played" in text
     assert "mean return -3.5" in text
-    assert "does not tell whether an episode reached its goal" in text
+    assert "distance to the goal 0.19 0.8 at the start" in text
+    assert "Whether an episode reached the goal is not told" in text
+    assert "where 1 is as far as the data spread" in text
+    assert "distance at start distance at end" in text
+    assert "coloured by what the model never saw" not in text
     assert "✕ failure" not in text
     assert "outcome" not in text
     both = page(folder, make_run(tmp_path / "other")).text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,18 @@ from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.evaluate import Evaluation, evaluate
+from e2c.evaluation.nearness import nearness
 from e2c.evaluation.scores import Scores
 from e2c.evaluation.watch import watch
 from e2c.files import arrays
 from e2c.files.meanwhile import Meanwhile
 from e2c.files.provenance import provenance
+from e2c.files.untrusted import shown
 from e2c.files.whole import write_json
 from e2c.models.base import ProblemSpec
 from e2c.report.film import film_frames
 from e2c.report.video import write_video
-from envs.world import Simulated, World, name_of
+from envs.world import Simulated, World, name_of, settle_steps, simulated
 
 EPISODES_SCHEMA = "e2c-evaluation-1"
 """Of the file that keeps the states and controls of an evaluation."""
@@ -48,6 +50,34 @@ class Outputs:
     """File to draw all episodes to, by their distance from the goal (.png)."""
     trajectories: Path | None = None
     """File to keep the states and controls of all episodes in, and the oracle's (.npz)."""
+
+    def check(self, spec: ProblemSpec, goal: Frames | None) -> None:
+        """See that all of them can be written, before any episode is played.
+
+        Args:
+            spec: of the world.
+            goal: given in place of the world's own goals, or None.
+
+        Raises:
+            E2CError: where states are asked for that the world does not tell, or distances from
+                its own goals where others are given.
+        """
+        for flag, path in (("--picture", self.picture), ("--trajectories", self.trajectories)):
+            if path is not None:
+                _check_states(spec, flag)
+        if self.picture is not None and goal is not None:
+            raise E2CError(
+                "--picture draws how far episodes are from the world's own goals, and another goal "
+                "was given; give --video in its place."
+            )
+
+
+def _check_states(spec: ProblemSpec, flag: str) -> None:
+    """Raise an E2CError where ``flag`` asks for states, and the world does not tell them."""
+    try:
+        simulated(make_world_of(spec), flag)
+    except ValueError as error:
+        raise E2CError(shown(error) + ".") from None
 
 
 @dataclass(frozen=True)
@@ -152,7 +182,8 @@ def assess(
         seed: of the starts.
         disturbance: what the world does besides; nothing by default.
         oracle: whether to run the oracle, where the world is simulated.
-        goal: an observation to reach, in place of the world's own goals.
+        goal: an observation to reach, in place of the world's own goals. A simulated world scores
+            by its own, so it then tells no success, and the oracle, which knows no other, rests.
         ideal: from `oracle_meanwhile`; the oracle acts here by default.
 
     Raises:
@@ -163,6 +194,10 @@ def assess(
     world = disturbance.world(agent.spec, episodes, seed)
     goals = None if goal is None else np.repeat(goal[None], episodes, 0)
     played = evaluate(world, agent, seed, goals, agent.spec.episode_steps)
+    is_simulated = isinstance(world.unwrapped, Simulated)
+    if goal is not None and is_simulated:  # the world scores by its own goals
+        unscored = replace(played.scores, success=None, time_in_goal=None, steps_to_goal=None)
+        played = replace(played, scores=unscored)
     results = {
         **played.scores.summary(),
         **({} if agent.belief is None else agent.belief.summary()),
@@ -170,8 +205,14 @@ def assess(
         "episodes": played.scores.rows(**agent.faults),
         "seconds": played.seconds,
     }
+    if played.scores.success is None:
+        near = nearness(agent, played.episodes, settle_steps(world))
+        results |= near.summary()
+        results["episodes"] = [
+            told | row for told, row in zip(near.rows(), results["episodes"], strict=True)
+        ]
     best = None
-    if isinstance(world.unwrapped, Simulated):
+    if goal is None and is_simulated:
         results["cost_mean"] = float(Oracle(world, agent.options).price(played.episodes).mean())
         if oracle:
             best = (
@@ -245,23 +286,18 @@ def _render_mode(world: World) -> str | None:
 def _title(found: Assessment) -> str:
     """Return the heading of the film."""
     system: Any = found.world.unwrapped
-    told = system.task.goal_sentence if isinstance(system, Simulated) else name_of(found.world)
     rate = found.results.get("success_rate")
+    own = isinstance(system, Simulated) and rate is not None
+    told = system.task.goal_sentence if own else name_of(found.world)
     return told if rate is None else f"{told}: {rate:.0%} succeed"
 
 
 def _draw_episodes(found: Assessment, path: Path) -> None:
-    """Draw how far from their goals the episodes were.
-
-    Raises:
-        E2CError: when the world does not tell states.
-    """
+    """Draw how far from their goals the episodes of a simulated world were."""
     from e2c.report import plots  # see `e2c.report.style`
 
     system: Any = found.world.unwrapped
     played = found.agent.episodes
-    if not isinstance(system, Simulated) or played.in_goal is None:
-        raise E2CError("--picture draws true states, which this world does not tell; leave it out.")
     task, states = system.task, _by_episode(played.states, played)
     away = (states - task.goal_states(states[:, 0])[:, None])[..., task.plotted]
     success = found.agent.scores.success
@@ -274,7 +310,7 @@ def _write_trajectories(path: Path, spec: ProblemSpec, found: Assessment) -> Non
     """Keep what the agent and the oracle did from the same starts."""
     system: Any = found.world.unwrapped
     task, played = system.task, found.agent.episodes
-    states = _by_episode(played.states, played)
+    states, scored = _by_episode(played.states, played), found.agent.scores.success is not None
     kept: dict[str, NDArray[Any]] = {
         "states": states,
         "actions": played.actions.reshape(len(played), -1, played.actions.shape[1]),
@@ -284,10 +320,10 @@ def _write_trajectories(path: Path, spec: ProblemSpec, found: Assessment) -> Non
         "schema": EPISODES_SCHEMA,
         "env": spec.env,
         "dt": spec.dt,
-        "task": task.goal_sentence,
+        "task": task.goal_sentence if scored else "",
         "components": [vars(component) for component in task.components],
         "plotted": task.plotted,
-        "goals": np.unique(task.goal_states(states[:, 0]), axis=0).tolist(),
+        "goals": np.unique(task.goal_states(states[:, 0]), axis=0).tolist() if scored else [],
     }
     arrays.write(path, kept, header)
 

@@ -60,6 +60,8 @@ class Run:
     """Figures of a collapse of the posterior, where the last logged steps show one."""
     novelty: Novelty | None = None
     """Whether the goal looks like anything in the data; known when the run has ended."""
+    results: Mapping[str, Any] = field(default_factory=dict)
+    """Of the evaluation, once there was one."""
     resumed_at: float = field(default_factory=time.perf_counter)
     saved_at: float = field(default_factory=time.perf_counter)
 
@@ -81,6 +83,20 @@ class Run:
             return options.rounds
         replaced = (first.transitions - options.transitions) // own.round_steps(options, self.spec)
         return options.rounds - min(max(0, replaced), options.rounds // 2)
+
+    @property
+    def outcome(self) -> str:
+        """What became of the run, in a line, when it has ended."""
+        found, came = self.results, ""
+        if "success_rate" in found:
+            came = f", success {found['success_rate']:.0%} of {len(found['episodes'])} episodes"
+        elif "distance_at_end" in found:
+            start, end = found["distance_at_start"], found["distance_at_end"]
+            came = f", distance to the goal {start:.2g} at the start and {end:.2g} at the end"
+        return (
+            f"{self.folder}: trained on {self.transitions} transitions in "
+            f"{self.seconds['total']:.0f} s{came}, told in {self.folder / runs.REPORT}"
+        )
 
     def see(self, frames: Tensor) -> Tensor:
         """Return recorded frames as the networks see them; on the CPU, where data are kept."""

@@ -104,14 +104,15 @@ def look(model: LatentModel, spec: ProblemSpec, rng: np.random.Generator, data: 
 def _look(
     model: LatentModel, spec: ProblemSpec, episodes: Episodes, components: Sequence[Quantity]
 ) -> Unseen:
-    """Encode and predict episodes; ``components`` are the first of their states, if known."""
+    """Encode and predict episodes; ``components`` name the first of their states, if known."""
     E, T = len(episodes), int(episodes.lengths[0])
     images = episodes.planes().reshape(E, T + 1, *spec.planes)
     latents = model.encode(images).mean
     actions = torch.from_numpy(episodes.actions.reshape(E, T, -1)).to(latents.device)
     truth = [(Quantity("step", ""), np.tile(np.arange(T + 1.0), E))]
-    if components and episodes.states is not None:
-        truth = list(zip(components, episodes.states.T, strict=False))
+    if episodes.states is not None:
+        named = components or [Quantity(f"state component {k}", "") for k in (1, 2)]
+        truth = list(zip(named, episodes.states.T, strict=False))
     return Unseen(episodes, images, latents, model.roll_out(latents[:, 0], actions), truth)
 
 

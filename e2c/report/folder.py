@@ -39,6 +39,8 @@ EVALUATION: Shape = {
     "success_rate?": float,
     "time_in_goal?": float,
     "return_mean?": float,
+    "distance_at_start?": float,
+    "distance_at_end?": float,
     "oracle_success_rate?": float,
     "oracle_time_in_goal?": float,
     "plan_ms_median?": float,
@@ -52,6 +54,8 @@ EVALUATION: Shape = {
             "success?": bool,
             "time_in_goal?": float,
             "steps?": int,
+            "distance_at_start?": float,
+            "distance_at_end?": float,
             "faults?": {str: int},
         }
     ],

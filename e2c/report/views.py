@@ -123,6 +123,7 @@ def _figures(run: Run) -> dict[str, Any]:
         "Success of the oracle": _percent(evaluation.get("oracle_success_rate")),
         "Time in goal": evaluation.get("time_in_goal"),
         "Time in goal of the oracle": evaluation.get("oracle_time_in_goal"),
+        "Distance to the goal at the end": evaluation.get("distance_at_end"),
         "Evaluated episodes": len(evaluation.get("episodes", [])),
         "Transitions": f"{summary['transitions']:,}",
         "Optimiser steps": f"{summary['steps']:,}",
