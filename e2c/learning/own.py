@@ -120,13 +120,16 @@ def round_steps(options: DataConfig, spec: ProblemSpec) -> int:
     return options.episodes_per_round * own_steps(options, spec)
 
 
-def scores(episodes: Episodes, spec: ProblemSpec) -> dict[str, float]:
+def scores(episodes: Episodes, options: DataConfig, spec: ProblemSpec) -> dict[str, float]:
     """Return scores of own episodes, as far as their world tells them.
 
-    They are shown and logged; nothing is learned or chosen from them.
+    They are shown and logged; nothing is learned or chosen from them. Success is a matter of the
+    end of an episode, so it is told of those alone that are as long as the world's.
     """
     found = score(episodes, settle_steps(make_world_of(spec))).summary()
-    return {f"own_{key}": found[key] for key in ("success_rate", "time_in_goal") if key in found}
+    whole = own_steps(options, spec) == spec.episode_steps
+    told = ("success_rate", "time_in_goal") if whole else ("time_in_goal",)
+    return {f"own_{key}": found[key] for key in told if key in found}
 
 
 def keep_candidate(

@@ -170,9 +170,8 @@ def _play(run: Run) -> None:
         episodes = own.play(agent, options, seed, number, run.given_goal, explore)
         episodes.save(own.data_file(run.folder, number))
         run.data.append(episodes)
-        run.tracker.log(
-            {"round": number, "transitions": run.transitions, **own.scores(episodes, run.spec)}
-        )
+        told = own.scores(episodes, options, run.spec)
+        run.tracker.log({"round": number, "transitions": run.transitions, **told})
 
 
 def _keep_best(run: Run) -> None:
@@ -236,10 +235,8 @@ def _progress_text(run: Run, row: Mapping[str, float]) -> str:
     """What is told beside the progress of training."""
     terms = run.model.weights(run.config.objective, 1.0)
     told = "  ".join(f"{name.replace('_', ' ')} {row[name]:.3g}" for name in ("loss", *terms))
-    played = [
-        past["own_success_rate"] for past in run.tracker.history if "own_success_rate" in past
-    ]
-    told += f"  success with exploration {played[-1]:.0%}" if played else ""
+    played = [row["own_time_in_goal"] for row in run.tracker.history if "own_time_in_goal" in row]
+    told += f"  own episodes in goal {played[-1]:.0%} of the time" if played else ""
     back = len(run.trainer.recoveries)
     return told + (f"  went back {back}x" if back else "")
 
@@ -330,7 +327,7 @@ def _evaluate_run(run: Run, ideal: OracleMeanwhile) -> None:
     outputs = Outputs(folder / runs.EVALUATION, folder / runs.VIDEO, None, folder / runs.EPISODES)
     asked = (options.episodes, options.seed, Disturbance(), True, outputs, run.given_goal)
     with run.timed("evaluate"):
-        results = assess_and_film(run.agent, *asked, ideal)
+        results = run.results = assess_and_film(run.agent, *asked, ideal)
     run.tracker.video("episode", folder / runs.VIDEO)
     run.tracker.table("episodes", results["episodes"])
 
@@ -338,6 +335,8 @@ def _evaluate_run(run: Run, ideal: OracleMeanwhile) -> None:
 def _oracle(run: Run, world: World | None) -> contextlib.AbstractContextManager[OracleMeanwhile]:
     """Let the oracle act while the agent learns: it needs no agent."""
     options = run.config.evaluation
+    if run.given_goal is not None:
+        world = None  # the oracle knows the world's own goals alone
     asked = (run.spec, run.config.planner, options.episodes, options.seed)
     return oracle_meanwhile(world, *asked, run.recipe.threads)
 
