@@ -57,13 +57,17 @@ remeasure: .venv/installed
 # The first plan compiles the planner, once for all that follow.
 FIRST_PLAN := import e2c; agent = e2c.load_agent(e2c.TRAINED); agent.act(agent.spec.layout.from_planes(agent.model.goal.numpy()))
 
-# torch is pinned: on Linux a bare `torch` may bring gigabytes of CUDA libraries along.
+# torch is pinned. On Linux, PyPI's brings gigabytes of CUDA libraries along; make gives a variable of its command
+# line to pip, which takes the version without them from the index named here.
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv package, on Debian with: apt install python3-venv" >&2; exit 2; }
+	@echo "Installing into .venv, once; this takes minutes, and 6 GB on Linux. 2 GB do without CUDA: interrupt this, and"
+	@echo "type: make $(MAKECMDGOALS) PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "Compiling the planner, once; this takes about a minute."
 	$(BIN)/python -c '$(FIRST_PLAN)'
 	touch $@
 
