@@ -14,13 +14,10 @@ pygame.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import cv2
 import gymnasium
 import numpy as np
 import torch
@@ -28,6 +25,7 @@ import tyro
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from benchmarks.cells import Seeds
+from benchmarks.scored import Env, Told, trained_towards
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.base import Frames, make_world, rollout
 from e2c.control.oracle import Oracle
@@ -35,7 +33,6 @@ from e2c.control.simple import Random, Zero
 from e2c.errors import run_command
 from e2c.evaluation.evaluate import evaluate
 from e2c.evaluation.scores import Scores, score
-from e2c.learning import run
 from e2c.options import to_dict
 from e2c.presets import preset
 from envs import Camera
@@ -60,29 +57,17 @@ def _config() -> Config:
     )
 
 
-class Scored(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Tells state and goal region in its infos; nothing is learned from them."""
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Reset, and tell."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return observation, info | self._told()
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, and tell."""
-        *seen, info = self.env.step(action)
-        return (*seen, info | self._told())
-
-    def _told(self) -> dict[str, Any]:
-        pendulum: Any = self.unwrapped
-        angle, velocity = pendulum.state
-        angle = (angle + np.pi) % (2 * np.pi) - np.pi
-        return {"state": np.array([angle, velocity]), "is_goal": bool(abs(angle) <= GOAL_REGION)}
+def _told(env: Env) -> dict[str, Any]:
+    """Return state and goal region of a pendulum."""
+    pendulum: Any = env.unwrapped
+    angle, velocity = pendulum.state
+    angle = (angle + np.pi) % (2 * np.pi) - np.pi
+    return {"state": np.array([angle, velocity]), "is_goal": bool(abs(angle) <= GOAL_REGION)}
 
 
-def scored(render_mode: str | None = None, **_: Any) -> Scored:
+def scored(render_mode: str | None = None, **_: Any) -> Told:
     """Make one pendulum that is scored."""
-    return Scored(PendulumEnv(render_mode))
+    return Told(PendulumEnv(render_mode), _told)
 
 
 def scored_world(count: int, camera: Camera) -> World:
@@ -121,11 +106,7 @@ def _measure(cell: str) -> dict[str, Any]:
 def _trained(seed: int) -> dict[str, Any]:
     """Train with one seed, and evaluate."""
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        goal = Path(folder) / "goal.png"
-        cv2.imwrite(str(goal), goal_picture()[..., ::-1])
-        recipe = Recipe(_config(), seed=seed, goal=str(goal))
-        trained = run.train(recipe, Path(folder) / "run")
+    trained = trained_towards(goal_picture(), Recipe(_config(), seed=seed))
     camera = trained.config.camera
     goals = np.repeat(camera.look_at(goal_picture())[None], STARTS, 0)
     played = evaluate(scored_world(STARTS, camera), trained.agent, START_SEED, goals)

@@ -16,14 +16,11 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import cv2
 import gymnasium
 import numpy as np
 import torch
@@ -32,13 +29,13 @@ from numpy.typing import NDArray
 
 from benchmarks.cells import Seeds
 from benchmarks.published import PENDULUM_RETURN
+from benchmarks.scored import EPISODES, Env, Told, played, trained_towards
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.base import Controller, Frames, make_world, rollout
 from e2c.control.simple import Random, Zero, random_controls
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError, run_command
 from e2c.evaluation.scores import open_loop_error
-from e2c.learning import run
 from e2c.learning.probe import TRANSITIONS as PROBED
 from e2c.models.base import LatentModel
 from e2c.options import to_dict
@@ -52,8 +49,6 @@ START_SEED, STEPS = 1000, 500
 """Steps of an episode, of 0.04 s each."""
 UNSEEN, AHEAD = 2, 25
 """Episodes under pink noise that the encodings are looked at on, and how far ahead."""
-EPISODES, TOGETHER = 20, 5
-"""Episodes of each controller whose return is told, and how many of them are side by side."""
 OTHERS = ("random", "zero")
 FRAMES = 20_000
 ROUNDS = {10_000: 10, FRAMES: 30, 40_000: 70}
@@ -67,29 +62,16 @@ def config(frames: int = FRAMES) -> Config:
     return replace(base, env=SCORED, data=data, evaluation=EvaluationConfig(0))
 
 
-class Scored(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Tells angle and velocity in its infos; nothing is learned from them."""
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Reset, and tell."""
-        observation, _ = self.env.reset(seed=seed, options=options)
-        return observation, {"state": state_of(self.env)}
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, and tell."""
-        *seen, _ = self.env.step(action)
-        return (*seen, {"state": state_of(self.env)})
-
-
-def state_of(env: gymnasium.Env[Any, Any]) -> NDArray[np.float64]:
+def state_of(env: Env) -> NDArray[np.float64]:
     """Return angle from upright [rad] and velocity [rad/s] of dm_control's pendulum."""
     data = env.get_wrapper_attr("physics").data
     return np.array([data.qpos[0], data.qvel[0]])
 
 
-def scored(render_mode: str | None = None, **_: Any) -> Scored:
+def scored(render_mode: str | None = None, **_: Any) -> Told:
     """Make one pendulum that is scored."""
-    return Scored(gymnasium.make(ENV, render_mode=render_mode))
+    env = gymnasium.make(ENV, render_mode=render_mode)
+    return Told(env, lambda env: {"state": state_of(env)})
 
 
 def register() -> None:
@@ -154,12 +136,9 @@ def _trained(seed: int, device: str, frames: int) -> dict[str, Any]:
     """Train with one seed, and look at what was learned."""
     started = time.perf_counter()
     register()
-    with tempfile.TemporaryDirectory() as folder:
-        goal = Path(folder) / "goal.png"
-        cv2.imwrite(str(goal), goal_picture()[..., ::-1])
-        recipe = Recipe(config(frames), seed=seed, goal=str(goal), device=device)
-        trained = run.train(recipe, Path(folder) / "run")
-        nats = [row["prior_kl"] for row in trained.tracker.history if "prior_kl" in row][-1]
+    recipe = Recipe(config(frames), seed=seed, device=device)
+    trained = trained_towards(goal_picture(), recipe)
+    nats = [row["prior_kl"] for row in trained.tracker.history if "prior_kl" in row][-1]
     camera, agent = trained.config.camera, trained.agent
     world = make_world(SCORED, UNSEEN, camera=to_dict(camera))
     draws = np.random.default_rng(START_SEED)
@@ -230,14 +209,11 @@ def _returns(
     camera: Camera, controller: Callable[[World], Controller], goal: Frames | None
 ) -> list[float]:
     """Return what each episode collected in a thousand of dm_control's steps."""
-    rng, returns = np.random.default_rng(START_SEED), list[float]()
-    goals = None if goal is None else np.repeat(goal[None], TOGETHER, 0)
-    for _ in range(EPISODES // TOGETHER):
-        world = make_world(SCORED, TOGETHER, camera=to_dict(camera))
-        played = rollout(world, controller(world), STEPS, rng, goals)
-        world.close()
-        returns += [_total(episode) for episode in played.split()]
-    return returns
+
+    def make(count: int) -> World:
+        return make_world(SCORED, count, camera=to_dict(camera))
+
+    return [_total(each) for each in played(make, controller, STEPS, START_SEED, goal)]
 
 
 def _total(episodes: Episodes) -> float:
