@@ -150,9 +150,9 @@ def config(env: str) -> Config:
     reacher = env == REACHER
     crop = (52, 112, 40, 120) if reacher else (19, 94, 30, 130)
     short: dict[str, Any] = {} if reacher else {"horizon": 6, "targets": 2, "latent_weight": 10.0}
-    own_length = None if reacher else 100
+    transitions, rounds, own_length = (1500, 10, None) if reacher else (1000, 6, 100)
     optimiser = {
-        "steps": 1800,
+        "steps": 1800 if reacher else 1200,
         "steps_per_round": 150,
         "dynamics_steps": 800,
         "dynamics_steps_per_round": 200,
@@ -166,10 +166,10 @@ def config(env: str) -> Config:
         objective=replace(base.objective, **short),
         optimiser=replace(base.optimiser, **optimiser),
         data=DataConfig(
-            1500,
+            transitions,
             noise="uniform",
             episode_length=50,
-            rounds=10,
+            rounds=rounds,
             episodes_per_round=2,
             own_length=own_length,
             own_horizon=None,
