@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.cells import Seeds
 from benchmarks.published import PENDULUM_RETURN
-from benchmarks.scored import EPISODES, Env, Told, played, trained_towards
+from benchmarks.scored import EPISODES, Env, Told, played, total, trained_towards
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.base import Controller, Frames, make_world, rollout
 from e2c.control.simple import Random, Zero, random_controls
@@ -151,7 +151,7 @@ def _trained(seed: int, device: str, frames: int) -> dict[str, Any]:
         "prior_kl": nats,
         "r2": read_out(agent.model, trained.data, unseen),
         "open_loop_error": _ahead(agent.model, unseen),
-        "own_returns": [_total(own) for own in trained.data[1:]],
+        "own_returns": [total(own) for own in trained.data[1:]],
         "returns": _returns(camera, lambda world: agent, camera.look_at(goal_picture())),
         "run_seconds": {**trained.seconds, "total": time.perf_counter() - started},
         "config": to_dict(trained.config),
@@ -213,13 +213,7 @@ def _returns(
     def make(count: int) -> World:
         return make_world(SCORED, count, camera=to_dict(camera))
 
-    return [_total(each) for each in played(make, controller, STEPS, START_SEED, goal)]
-
-
-def _total(episodes: Episodes) -> float:
-    """Return the sum of the rewards."""
-    assert episodes.rewards is not None
-    return float(episodes.rewards.sum())
+    return [total(each) for each in played(make, controller, STEPS, START_SEED, goal)]
 
 
 def table(cells: Mapping[str, Mapping[str, Any]]) -> str:

@@ -31,7 +31,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from benchmarks.cells import Seeds
-from benchmarks.scored import EPISODES, Env, Told, played, trained_towards
+from benchmarks.scored import EPISODES, Env, Told, played, total, trained_towards
 from e2c.config import Config, DataConfig, EvaluationConfig, Recipe
 from e2c.control.base import Controller, Frames, make_world
 from e2c.control.simple import Random, Zero
@@ -305,17 +305,11 @@ class GymMujoco(Seeds):
             raise E2CError(f"--env is {self.env!r}; choose among: {', '.join(TASKS)}.")
         register()
         for env in [self.env] if self.env else TASKS:
-            options = {
-                "config": to_dict(config(env)),
-                "start_seed": START_SEED,
-                "episodes": EPISODES,
-            }
-            measure = functools.partial(_measure, env)
-            draw = functools.partial(table, env)
-            passed = ("--env", env)
-            self.measure_and_tell(
-                "benchmarks.gym_mujoco", OTHERS, options, measure, draw, passed, env
-            )
+            decides = {"start_seed": START_SEED, "episodes": EPISODES}
+            options = {"config": to_dict(config(env)), **decides}
+            measure, draw = functools.partial(_measure, env), functools.partial(table, env)
+            module, passed = "benchmarks.gym_mujoco", ("--env", env)
+            self.measure_and_tell(module, OTHERS, options, measure, draw, passed, env)
 
 
 def _measure(env: str, cell: str) -> dict[str, Any]:
@@ -370,12 +364,6 @@ def figures(
         "lengths": [int(episode.transitions) for episode in episodes],
         "scores": [task.error(episode, task.steps) for episode in episodes],
     }
-
-
-def total(episode: Episodes) -> float:
-    """Return the sum of the rewards."""
-    assert episode.rewards is not None
-    return float(episode.rewards.sum())
 
 
 def table(env: str, cells: Mapping[str, Mapping[str, Any]]) -> str:

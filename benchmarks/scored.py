@@ -79,3 +79,9 @@ def played(
         episodes += rollout(world, controller(world), steps, rng, goals).split()
         world.close()
     return episodes
+
+
+def total(episodes: Episodes) -> float:
+    """Return the sum of the rewards."""
+    assert episodes.rewards is not None
+    return float(episodes.rewards.sum())
