@@ -27,6 +27,7 @@ from benchmarks.failures import Failures
 from benchmarks.faults import Faults
 from benchmarks.goals import Goals
 from benchmarks.growth import Growth
+from benchmarks.gym_mujoco import GymMujoco
 from benchmarks.kills import Kills
 from benchmarks.large import Large
 from benchmarks.local import Local
@@ -56,6 +57,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "any_pixels": AnyPixels,
     "mujoco_camera": MujocoCamera,
     "dmc_pendulum": DmcPendulum,
+    "gym_mujoco": GymMujoco,
     "goals": Goals,
     "planners": Planners,
     "recordings": Recordings,
