@@ -152,7 +152,7 @@ def config(env: str) -> Config:
     short: dict[str, Any] = {} if reacher else {"horizon": 6, "targets": 2, "latent_weight": 10.0}
     transitions, rounds, own_length = (1500, 10, None) if reacher else (1000, 6, 100)
     optimiser = {
-        "steps": 1800 if reacher else 1200,
+        "steps": 1800 if reacher else 2000,
         "steps_per_round": 150,
         "dynamics_steps": 800,
         "dynamics_steps_per_round": 200,
@@ -162,7 +162,7 @@ def config(env: str) -> Config:
         base,
         env=scored(env),
         env_args=f'{{"width": {SIZE}, "height": {SIZE}}}',
-        camera=Camera(size=(48, 64), crop=crop),
+        camera=Camera(size=(48, 64), frames=2 if reacher else 3, crop=crop),
         objective=replace(base.objective, **short),
         optimiser=replace(base.optimiser, **optimiser),
         data=DataConfig(
