@@ -28,7 +28,7 @@ from gymnasium.spaces import Box
 
 
 class Mine(gymnasium.Env):
-    metadata = {"render_modes": ["rgb_array"]}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
     observation_space, action_space = Box(-1, 1, (1,)), Box(-1, 1, (1,))
 
     def __init__(self, render_mode=None):
