@@ -175,6 +175,7 @@ def test_motion_that_was_not_foreseen_is_believed_by_and_by() -> None:
     found = sight.steadied(z, expected)
     assert torch.equal(found[1], z[1]), "there nothing tells of motion"
     torch.testing.assert_close(found[0], torch.tensor([1.0, 1 + TRUST, 1.0, 1.0]))
+    assert torch.equal(sight.steadied(z, expected * torch.nan), z), "a plan that failed"
     for _ in range(6):
         found = sight.steadied(z, found)
     torch.testing.assert_close(found, z, atol=1e-2, rtol=0)

@@ -87,8 +87,11 @@ class Sight(nn.Module):
 
         Args:
             z: what the observations tell, ``[B, n]``.
-            expected: what the model foresaw, ``[B, n]``.
+            expected: what the model foresaw, ``[B, n]``; what is not finite foresaw nothing.
+
+        Returns:
+            ``[B, n]``. Source: ours.
         """
         nearest = torch.cdist(z, self.places).argmin(-1)
-        unforeseen = self.motion[nearest] @ (z - expected).unsqueeze(-1)
-        return z - (1 - TRUST) * unforeseen.squeeze(-1)
+        unforeseen = (self.motion[nearest] @ (z - expected).unsqueeze(-1)).squeeze(-1)
+        return z - (1 - TRUST) * unforeseen.where(unforeseen.isfinite(), 0.0)
