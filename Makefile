@@ -54,8 +54,11 @@ ROWS ?= all
 remeasure: .venv/installed
 	$(BIN)/python -m benchmarks --remeasure --rows $(ROWS) $(if $(SEEDS),--seeds $(SEEDS))
 
-# The first plan compiles the planner, once for all that follow.
-FIRST_PLAN := import e2c; agent = e2c.load_agent(e2c.TRAINED); agent.act(agent.spec.layout.from_planes(agent.model.goal.numpy()))
+# The first plan and the first steps of training compile what they need, once for all that follow.
+FIRST_USE := import e2c, tempfile; agent = e2c.load_agent(e2c.TRAINED); \
+  agent.act(agent.spec.layout.from_planes(agent.model.goal.numpy())); folder = tempfile.TemporaryDirectory(); \
+  e2c.train(folder.name + "/run", data={"transitions": 60, "rounds": 0}, evaluation={"episodes": 0}, \
+  optimiser={"steps": 1, "dynamics_steps": 1, "sight_steps": 1})
 
 # torch is pinned. On Linux, PyPI's brings gigabytes of CUDA libraries along; make gives a variable of its command
 # line to pip, which takes the version without them from the index named here.
@@ -67,8 +70,8 @@ FIRST_PLAN := import e2c; agent = e2c.load_agent(e2c.TRAINED); agent.act(agent.s
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@echo "Compiling the planner, once; this takes about a minute."
-	$(BIN)/python -c '$(FIRST_PLAN)'
+	@echo "Compiling planner and dynamics, once; this takes about a minute."
+	$(BIN)/python -c '$(FIRST_USE)' >.venv/compiling.log 2>&1 || { cat .venv/compiling.log >&2; exit 2; }
 	touch $@
 
 .venv/docs: .venv/installed

@@ -65,7 +65,7 @@ class LatentDynamics:
 
 def _locally_linear(transition: LocallyLinear, exact: bool) -> Compiled:
     """Order the outputs for B column by column, in the unit of the controls."""
-    from e2c.control import kernels
+    from e2c.models import kernels
 
     n, m = transition.n, transition.m
     *hidden, last = _affine(transition.net)
@@ -78,7 +78,7 @@ def _locally_linear(transition: LocallyLinear, exact: bool) -> Compiled:
 
 def _non_linear(transition: NonLinear, exact: bool) -> Compiled:
     """Let the first layer take controls in their unit; the derivative is exact either way."""
-    from e2c.control import kernels
+    from e2c.models import kernels
 
     n, m = transition.n, transition.m
     first, *others = _affine(transition.net)
@@ -88,7 +88,7 @@ def _non_linear(transition: NonLinear, exact: bool) -> Compiled:
 
 def _global_linear(transition: GlobalLinear, exact: bool) -> Compiled:
     """Write ``z' - z`` as a network of a single layer."""
-    from e2c.control import kernels
+    from e2c.models import kernels
 
     n, m = transition.n, transition.m
     A, B = transition.A, transition.B / transition.control_scale

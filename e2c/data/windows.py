@@ -131,7 +131,8 @@ class Windows:
         They are on the device of the rows. A GPU reads them from `frames`, of which it keeps all.
         """
         on_cpu = rows.device.type == "cpu"
-        return (self._observed(rows) if on_cpu else observations(self._there, rows)).float() / 255
+        seen = self._observed(rows) if on_cpu else observations(self._there, rows)
+        return seen.float().div_(255)
 
     @functools.cached_property
     def _there(self) -> Tensor:

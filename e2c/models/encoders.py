@@ -7,7 +7,6 @@ An own encoder is a subclass of `Encoder` with one method, `Encoder.features`, a
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -65,11 +64,11 @@ class Encoder(nn.Module, ABC):
 def block_mean(images: Tensor, size: int) -> Tensor:
     """Average blocks of ``size x size`` pixels: ``[..., H, W]`` to ``[..., H/size, W/size]``.
 
-    torch's average pooling takes four times as long on a CPU.
+    Rows first, since what lies side by side is added fastest; torch's average pooling takes nine
+    times as long on a CPU.
     """
-    corners = itertools.product(range(size), repeat=2)
-    total = functools.reduce(torch.add, (images[..., i::size, j::size] for i, j in corners))
-    return total / size**2
+    rows = functools.reduce(torch.add, (images[..., i::size, :] for i in range(size)))
+    return functools.reduce(torch.add, (rows[..., j::size] for j in range(size))) / size**2
 
 
 class MLPEncoder(Encoder):

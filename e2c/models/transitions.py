@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from e2c.models.carry import Carry
+from e2c.models.carry import Carry, CompiledCarry
 from e2c.models.gaussians import FactoredGaussian
 from e2c.models.layers import mlp, value_and_jacobian
 from e2c.models.options import ModelConfig
@@ -203,7 +203,8 @@ class LocallyLinear(Transition):
         lead, columns = z.shape[:-1], as_columns(z, belief)
         controls = (u / self.control_scale).reshape(-1, *u.shape[-2:]).transpose(0, 1)
         linears = [layer for layer in self.net if isinstance(layer, nn.Linear)]
-        carried, outputs, *_ = Carry.apply(
+        kind = CompiledCarry if z.device.type == "cpu" else Carry
+        carried, outputs, *_ = kind.apply(
             columns.reshape(-1, *columns.shape[-2:]),
             controls,
             self.is_point,

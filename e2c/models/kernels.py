@@ -65,7 +65,7 @@ def _add_products(
 
 
 def _multiplier(rows: int, blocks: int) -> Any:
-    """Build the multiplication of ``rows`` outputs with ``blocks`` blocks; see `_dense`."""
+    """Build the multiplication of ``rows`` outputs with ``blocks`` blocks; see `dense`."""
 
     @intrinsic
     def multiply(
@@ -124,11 +124,11 @@ _multiply_two = _multiplier(TILE // 2, 2)
 """Two blocks share the weights that are loaded; half a tile of both fits into the registers."""
 
 
-def _sigmoid(x: Any) -> Any:
+def sigmoid(x: Any) -> Any:
     """``1 / (1 + exp(-x))``; in float32 to 3e-7, in operations that exist for vectors."""
 
 
-@overload(_sigmoid)
+@overload(sigmoid)
 def _sigmoid_of(x: Any) -> Any:
     """Choose by dtype."""
 
@@ -149,16 +149,16 @@ def _sigmoid_of(x: Any) -> Any:
     return vector if x == types.float32 else exact
 
 
-def _tanh(x: Any) -> Any:
+def tanh(x: Any) -> Any:
     """``tanh(x)``; in float32 to 2e-7 of 1."""
 
 
-@overload(_tanh)
+@overload(tanh)
 def _tanh_of(x: Any) -> Any:
     """Choose by dtype."""
 
     def vector(x: Any) -> Any:
-        return np.float32(2) * _sigmoid(np.float32(2) * x) - np.float32(1)
+        return np.float32(2) * sigmoid(np.float32(2) * x) - np.float32(1)
 
     def exact(x: Any) -> Any:
         return math.tanh(x)
@@ -167,7 +167,7 @@ def _tanh_of(x: Any) -> Any:
 
 
 @compiled
-def _dense(parameters: Any, at: int, h: Any, inputs: int, y: Any, outputs: int) -> int:
+def dense(parameters: Any, at: int, h: Any, inputs: int, y: Any, outputs: int) -> int:
     """Apply the layer whose numbers begin at ``at`` to blocks ``h``; return where they end.
 
     Blocks of derivatives get no bias.
@@ -191,10 +191,10 @@ def _activate(smooth: int, y: Any, slopes: Any, count: int) -> None:
     values, zero = y[0].reshape(-1), y.dtype.type(0)
     if smooth and len(y) == 1:
         for i in range(count):
-            values[i] *= _sigmoid(values[i])
+            values[i] *= sigmoid(values[i])
     elif smooth:
         for i in range(count):
-            x, gate = values[i], _sigmoid(values[i])
+            x, gate = values[i], sigmoid(values[i])
             values[i] = x * gate
             slopes[i] = gate + x * gate - x * gate * gate
     else:
@@ -225,7 +225,7 @@ def _network(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any, blocks: 
             h[block, i] = 1 if i == block - 1 else 0
     at = 1
     for layer in range(layers):
-        at = _dense(parameters, at, h, widths[layer], y, widths[layer + 1])
+        at = dense(parameters, at, h, widths[layer], y, widths[layer + 1])
         if layer < layers - 1:
             _activate(sizes[2], y, slope, padded(widths[layer + 1]) * LANES)
         h, y = y, h
@@ -252,7 +252,7 @@ def _bound(gain: Any, y: Any, n: int) -> Any:
     if gain > 0:
         for i in range(2 * n):
             for lane in range(LANES):
-                y[i, lane] = _tanh(y[i, lane])
+                y[i, lane] = tanh(y[i, lane])
 
 
 def locally_linear_step(

@@ -1,0 +1,307 @@
+"""`e2c.models.carry` in compiled code: the same steps and the same sweep back, `LANES` at a time.
+
+A network's ``numbers`` are its weights ``[J, I]`` and biases ``[J]``, layer by layer, as one
+vector; ``widths`` are those of its layers, input first. All else lies in *rows*, ``[R, T, N]``. A
+row holds one number of all roll-outs at all times, so that what is computed side by side lies side
+by side. The derivative by the weights of a layer is then a product of two matrices.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from e2c.models import kernels
+from e2c.models.kernels import TILE, dense, padded, sigmoid, tanh
+from planners import kernels_system
+from planners.compiled import HOW, INNER, LANES, cached
+
+PARTS = (kernels, kernels_system)
+SOURCES = zlib.crc32(b"".join(Path(str(part.__file__)).read_bytes() for part in PARTS))
+"""See `planners.kernels`: compiled again where one of these files changes."""
+compiled = njit(**INNER)
+Array = Any
+"""An array or a number in compiled code."""
+
+
+@compiled
+def _packed(numbers: Array, widths: Array, is_backward: bool) -> Array:
+    """Lay the layers out for `dense`; those of the sweep back are transposed, without biases."""
+    room, at, begin = 0, 0, 0
+    for layer in range(len(widths) - 1):
+        inputs, outputs = widths[layer], widths[layer + 1]
+        room += (inputs + outputs + 1) * (padded(inputs) + padded(outputs))
+    packed = np.zeros(room, numbers.dtype)
+    for layer in range(len(widths) - 1):
+        inputs, outputs = widths[layer], widths[layer + 1]
+        end = at + inputs * outputs
+        weights, biases = numbers[at:end].reshape(outputs, inputs), numbers[end : end + outputs]
+        if is_backward:
+            begin = _pack(packed, begin, weights.T, biases[:0])
+        else:
+            begin = _pack(packed, begin, weights, biases)
+        at = end + outputs
+    return packed[:begin]
+
+
+@compiled
+def _pack(packed: Array, begin: int, weights: Array, biases: Array) -> int:
+    """Write a layer as `dense` reads it; return where it ends."""
+    outputs, inputs = weights.shape
+    for row in range(outputs):
+        tile = begin + row // TILE * TILE * inputs + row % TILE
+        for i in range(inputs):
+            packed[tile + i * TILE] = weights[row, i]
+    end = begin + inputs * padded(outputs)
+    for row in range(len(biases)):
+        packed[end + row] = biases[row]
+    return end + padded(outputs)
+
+
+@compiled
+def _load(rows: Array, t: int, start: int, lanes: Array) -> None:
+    """Copy the roll-outs from ``start`` on, at a time, to lanes ``[R, LANES]``."""
+    for r in range(rows.shape[0]):
+        for lane in range(min(LANES, rows.shape[2] - start)):
+            lanes[r, lane] = rows[r, t, start + lane]
+
+
+@compiled
+def _store(rows: Array, t: int, start: int, lanes: Array) -> None:
+    """Copy them back."""
+    for r in range(rows.shape[0]):
+        for lane in range(min(LANES, rows.shape[2] - start)):
+            rows[r, t, start + lane] = lanes[r, lane]
+
+
+@compiled
+def _activate(smooth: bool, values: Array, slope: Array) -> None:
+    """Apply SiLU or ReLU, and write its derivative; both are vectors."""
+    zero = values.dtype.type(0)
+    if smooth:
+        for i in range(len(values)):
+            x, gate = values[i], sigmoid(values[i])
+            values[i] = x * gate
+            slope[i] = gate + x * gate - x * gate * gate
+    else:
+        for i in range(len(values)):
+            slope[i] = values[i] > zero
+            values[i] = zero if values[i] < zero else values[i]
+
+
+@compiled
+def _apply(
+    packed: Array,
+    widths: Array,
+    smooth: bool,
+    h: Array,
+    y: Array,
+    kept: Array,
+    slopes: Array,
+    t: int,
+    start: int,
+) -> Array:
+    """Apply the network to the numbers in ``h``; ``kept`` gets the inputs of each layer."""
+    at, row, slope = 0, 0, np.empty(h.size, h.dtype)
+    for layer in range(len(widths) - 1):
+        inputs, outputs = widths[layer], widths[layer + 1]
+        _store(kept[row : row + inputs], t, start, h[0])
+        if layer > 0:
+            _store(slopes[row : row + inputs], t, start, slope.reshape(-1, LANES))
+        row += inputs
+        at = dense(packed, at, h, inputs, y, outputs)
+        if layer < len(widths) - 2:
+            _activate(smooth, y[0, : padded(outputs)].reshape(-1), slope)
+        h, y = y, h
+    return h[0]
+
+
+@compiled
+def _products(a: Array, X: Array, gain: Array, out: Array) -> None:
+    """Write ``gain a^T X`` for ``a [n, LANES]`` and ``X [n, c, LANES]`` to ``out [c, LANES]``."""
+    out[:] = 0
+    for i in range(len(a)):
+        for k in range(len(out)):
+            for lane in range(LANES):
+                out[k, lane] += gain * a[i, lane] * X[i, k, lane]
+
+
+@compiled
+def _move(X: Array, y: Array, u: Array, e: Array, gain: Array, rx: Array) -> None:
+    """``X + gain v r^T X + (B u + o) e^T``, where ``y`` has v, r, o and B."""
+    n, m = len(X), len(u)
+    _products(y[n : 2 * n], X, gain, rx)
+    for i in range(n):
+        shift = y[2 * n + i]
+        for j in range(m):
+            for lane in range(LANES):
+                shift[lane] += y[3 * n + i * m + j, lane] * u[j, lane]
+        for k in range(len(e)):
+            for lane in range(LANES):
+                X[i, k, lane] += y[i, lane] * rx[k, lane] + e[k] * shift[lane]
+
+
+@cached(njit, **HOW)
+def forward(
+    numbers: Array,
+    widths: Array,
+    options: Array,
+    u: Array,
+    e: Array,
+    X: Array,
+    Y: Array,
+    kept: Array,
+    slopes: Array,
+    sources: int = SOURCES,
+) -> None:
+    """Take the steps.
+
+    Args:
+        numbers: see above.
+        widths: see above.
+        options: the gain, whether v and r are bounded, whether the activation is SiLU.
+        u: ``[m, T, N]``.
+        e: ``[c]``.
+        X: ``[n c, T + 1, N]``; those of the first time are given, the others written.
+        Y: ``[3n + nm, T, N]``, to be written: v, r, o and B.
+        kept: ``[K, T, N]``, to be written: the inputs of each layer.
+        slopes: ``[K, T, N]``, to be written: the derivatives of the activations that made them.
+        sources: see `planners.kernels`.
+    """
+    (m, T, N), c, (gain, is_bounded, is_smooth) = u.shape, len(e), options
+    n, gain, packed = len(X) // c, X.dtype.type(gain), _packed(numbers, widths, False)
+    h = np.zeros((2, 1, padded(widths.max()), LANES), X.dtype)
+    lanes, control = np.zeros((len(X), LANES), X.dtype), np.zeros((m, LANES), X.dtype)
+    columns, rx = lanes.reshape(n, c, LANES), np.zeros((c, LANES), X.dtype)
+    for start in range(0, N, LANES):
+        _load(X, 0, start, lanes)
+        for t in range(T):
+            _load(u, t, start, control)
+            h[0, 0, :n] = columns[:, c - 1]
+            y = _apply(packed, widths, is_smooth, h[0], h[1], kept, slopes, t, start)
+            if is_bounded:
+                for i in range(2 * n):
+                    for lane in range(LANES):
+                        y[i, lane] = tanh(y[i, lane])
+            _store(Y, t, start, y)
+            _move(columns, y, control, e, gain, rx)
+            _store(X, t + 1, start, lanes)
+
+
+@compiled
+def _by_outputs(
+    G: Array, X: Array, y: Array, u: Array, e: Array, gain: Array, rx: Array, d: Array
+) -> None:
+    """Add to ``d`` the derivative by v, r, o and B, and pass ``G`` through A."""
+    n, m = len(X), len(u)
+    vG = np.zeros_like(rx)
+    _products(y[n : 2 * n], X, gain, rx)
+    _products(y[:n], G, gain, vG)
+    for i in range(n):
+        for k in range(len(e)):
+            for lane in range(LANES):
+                d[i, lane] += G[i, k, lane] * rx[k, lane]
+                d[n + i, lane] += X[i, k, lane] * vG[k, lane]
+                shift = G[i, k, lane] * e[k]
+                d[2 * n + i, lane] += shift
+                for j in range(m):
+                    d[3 * n + i * m + j, lane] += shift * u[j, lane]
+                G[i, k, lane] += y[n + i, lane] * vG[k, lane]
+
+
+@compiled
+def _by_layers(
+    packed: Array,
+    widths: Array,
+    d: Array,
+    other: Array,
+    slopes: Array,
+    deltas: Array,
+    t: int,
+    start: int,
+) -> Array:
+    """Pass the derivative by the outputs, ``d``, back to the inputs; ``deltas`` gets those between.
+
+    The layers' rows in ``slopes`` begin with those of the inputs; in ``deltas`` they do not.
+    """
+    row, end = len(deltas), len(packed)
+    for layer in range(len(widths) - 2, -1, -1):
+        inputs, outputs = widths[layer], widths[layer + 1]
+        row -= outputs
+        _store(deltas[row : row + outputs], t, start, d[0])
+        end -= (outputs + 1) * padded(inputs)
+        dense(packed, end, d, outputs, other, inputs)
+        d, other = other, d
+        if layer > 0:
+            slope = other[0]
+            _load(slopes[row - inputs + widths[0] : row + widths[0]], t, start, slope)
+            for i in range(inputs):
+                for lane in range(LANES):
+                    d[0, i, lane] *= slope[i, lane]
+    return d[0]
+
+
+@cached(njit, **HOW)
+def backward(
+    numbers: Array,
+    widths: Array,
+    options: Array,
+    u: Array,
+    e: Array,
+    X: Array,
+    Y: Array,
+    slopes: Array,
+    by_X: Array,
+    by_Y: Array,
+    by_first: Array,
+    deltas: Array,
+    sources: int = SOURCES,
+) -> None:
+    """Sweep back; see `forward` for what is not said here.
+
+    Args:
+        numbers: see above.
+        widths: see above.
+        options: as those of `forward`.
+        u: as that of `forward`.
+        e: as that of `forward`.
+        X: as `forward` wrote them.
+        Y: as `forward` wrote them.
+        slopes: as `forward` wrote them.
+        by_X: the derivative of the loss by X.
+        by_Y: that by Y.
+        by_first: ``[n c, 1, N]``, to be written: that by the first columns, through all.
+        deltas: ``[K', T, N]``, to be written: that by what each layer gave before its activation.
+        sources: see `planners.kernels`.
+    """
+    (m, T, N), c, (gain, is_bounded, _) = u.shape, len(e), options
+    n, gain, packed = len(X) // c, X.dtype.type(gain), _packed(numbers, widths, True)
+    d = np.zeros((2, 1, padded(widths.max()), LANES), X.dtype)
+    G, lanes = np.zeros((len(X), LANES), X.dtype), np.zeros((len(X), LANES), X.dtype)
+    by_columns, columns = G.reshape(n, c, LANES), lanes.reshape(n, c, LANES)
+    control, y = np.zeros((m, LANES), X.dtype), np.zeros((len(Y), LANES), X.dtype)
+    one, rx = X.dtype.type(1), np.zeros((c, LANES), X.dtype)
+    for start in range(0, N, LANES):
+        _load(by_X, T, start, G)
+        for t in range(T - 1, -1, -1):
+            _load(u, t, start, control)
+            _load(X, t, start, lanes)
+            _load(Y, t, start, y)
+            _load(by_Y, t, start, d[0, 0])
+            _by_outputs(by_columns, columns, y, control, e, gain, rx, d[0, 0])
+            for i in range(2 * n if is_bounded else 0):
+                for lane in range(LANES):
+                    d[0, 0, i, lane] *= one - y[i, lane] * y[i, lane]
+            by_z = _by_layers(packed, widths, d[0], d[1], slopes, deltas, t, start)
+            _load(by_X, t, start, lanes)
+            for r in range(len(G)):
+                for lane in range(LANES):
+                    G[r, lane] += lanes[r, lane]
+            for i in range(n):
+                for lane in range(LANES):
+                    by_columns[i, c - 1, lane] += by_z[i, lane]
+        _store(by_first, 0, start, G)
