@@ -44,11 +44,11 @@ def test_cells_of_other_numbers_of_frames_have_a_folder_of_their_own(
 ) -> None:
     monkeypatch.setattr(dmc_pendulum, "_measure", lambda cell, **_: {"returns": [1.0, 3.0]})
     for frames in ROUNDS:
-        DmcPendulum(cell="3", frames=frames, results=tmp_path)()
+        DmcPendulum(cell="3", frames=(frames,), results=tmp_path)()
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")}
     assert found == {f"dmc_pendulum/{place}3.json" for place in ("10000/", "", "40000/")}
 
 
 def test_another_number_of_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(E2CError, match=r"--frames is 5; choose among: 10000, 20000, 40000\."):
-        DmcPendulum(frames=5, results=tmp_path)()
+        DmcPendulum(frames=(10_000, 5), results=tmp_path)()

@@ -13,7 +13,7 @@ from test_words import README, without_blocks_and_targets
 from tiny import ROOT
 
 from benchmarks import readme, store
-from benchmarks.__main__ import BENCHMARKS, All, age
+from benchmarks.__main__ import BENCHMARKS, All, age, committed
 from benchmarks.store import COMMITTED, Benchmark, Cell, missing
 from e2c.errors import E2CError
 from e2c.files.whole import write_json
@@ -60,8 +60,7 @@ def test_the_tables_of_the_documentation_are_those_of_the_results(
 ) -> None:
     monkeypatch.setattr("benchmarks.growth.draw", lambda *axis: None)
     monkeypatch.setattr("benchmarks.growth.save_figure", lambda *figure: None)
-    benchmark: Any = BENCHMARKS[name](committed=True)
-    benchmark()
+    committed(name)()
     printed = capsys.readouterr().out
     assert not [line for line in printed.splitlines() if line[:1] == "|" and line not in DOCS]
     kept = COMMITTED / name / "table.md"
