@@ -213,6 +213,8 @@ class Evaluate:
     """Of the starts."""
     planner: str | None = None
     """Plan with another planner than the agent was trained with: ilqg, cem or mppi."""
+    belief: bool | None = None
+    """Whether to plan from a belief; None for as trained."""
     goal: str = ""
     """What to reach, in place of the world's own goals; as for train."""
     goal_state: tuple[float, ...] = ()
@@ -236,9 +238,7 @@ class Evaluate:
         _ends_in(".png", picture=self.outputs.picture)
         _ends_in(".npz", trajectories=self.outputs.trajectories)
         torch.set_num_threads(self.threads)
-        agent = load_agent(self.run, self.device)
-        if self.planner is not None:
-            agent = agent.with_planner(self.planner)
+        agent = load_agent(self.run, self.device).with_planner(self.planner, self.belief)
         goal = given_goal(self.goal, self.goal_state, agent.spec)
         self.outputs.check(agent.spec, goal)
         if goal is not None and (data := episodes_of(self.run)):

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
 
 from e2c.control.agent import DRIFT, Agent, PlannerConfig, goal_cost
 from e2c.control.latent import LatentDynamics
+from e2c.door import load_agent
 from e2c.errors import E2CError
+from e2c.files.runs import TRAINED
 from e2c.models.base import ProblemSpec
 from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.sight import Sight
@@ -126,6 +129,17 @@ def test_an_unknown_planner_is_named() -> None:
         E2CError, match=r"There is no planner 'ilgq' \(planner\); did you mean ilqg"
     ):
         make_agent().with_planner("ilgq")
+
+
+def test_a_trained_agent_can_be_given_a_belief_and_relieved_of_it() -> None:
+    agent = load_agent(TRAINED)
+    believing = agent.with_planner(belief=True)
+    assert believing.belief is not None
+    assert believing.with_planner("cem").options == replace(agent.options, name="cem", belief=True)
+    assert believing.with_planner(belief=False).belief is None
+    agent.model.sight = None
+    with pytest.raises(E2CError, match=r"no belief, since the model has learned no sight; train"):
+        agent.with_planner(belief=True)
 
 
 def test_arrays_that_are_not_contiguous_or_writeable_are_observations() -> None:

@@ -174,9 +174,24 @@ class Agent:
         """The last plan, of every episode in the batch."""
         self.reset()
 
-    def with_planner(self, name: str) -> Agent:
-        """Return an agent with the same model and another planner, by its name in `PLANNERS`."""
-        return Agent(self.model, self.spec, replace(self.options, name=name))
+    def with_planner(self, name: str | None = None, belief: bool | None = None) -> Agent:
+        """Return an agent with the same model that plans in another way.
+
+        Args:
+            name: of the planner, in `PLANNERS`; None for the same.
+            belief: whether it plans from a belief; None for as before.
+
+        Raises:
+            E2CError: when there is no such planner, or for a belief of a model without a sight.
+        """
+        if belief and self.model.sight is None:
+            raise E2CError(
+                "There is no belief, since the model has learned no sight; train one with "
+                "optimiser.sight_steps above 0."
+            )
+        asked: dict[str, Any] = {"name": name, "belief": belief}
+        changes = {key: value for key, value in asked.items() if value is not None}
+        return Agent(self.model, self.spec, replace(self.options, **changes))
 
     @torch.inference_mode()
     def reset(self, goal: NDArray[np.uint8] | str | Path | None = None) -> None:
