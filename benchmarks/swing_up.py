@@ -50,10 +50,16 @@ PERTURBATIONS = {
 }
 
 
-def _budget(transitions: int, rounds: int, episodes: int, steps: int) -> Config:
-    """The default preset with other amounts of data, own episodes of 100 steps in each round."""
+def _budget(transitions: int, rounds: int, episodes: int, length: int, steps: int) -> Config:
+    """The default preset with other amounts of data, own episodes of ``length`` in each round."""
     base = preset("default")
-    data = replace(base.data, transitions=transitions, rounds=rounds, episodes_per_round=episodes)
+    data = replace(
+        base.data,
+        transitions=transitions,
+        rounds=rounds,
+        episodes_per_round=episodes,
+        own_length=length,
+    )
     optimiser = replace(base.optimiser, steps_per_round=steps, sight_steps=0)
     return replace(base, data=data, optimiser=optimiser)
 
@@ -79,10 +85,10 @@ def _restarts() -> Config:
 
 
 ROWS: dict[str, tuple[Config, int]] = {
-    "500": (_budget(200, 3, 1, 500), 10),
-    "1000": (_budget(400, 6, 1, 500), 10),
+    "500": (_budget(200, 2, 1, 150, 750), 10),
+    "1000": (_budget(400, 4, 1, 150, 750), 10),
     "default": (preset("default"), 10),
-    "5000": (_budget(1000, 20, 2, 250), 10),
+    "5000": (_budget(1000, 20, 2, 100, 250), 10),
     "restarts": (_restarts(), 10),
     "paper": (preset("paper"), 3),
 }
