@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from e2c.control.belief import SURPRISE, Figures
-from e2c.control.belief_kernels import LEAST
+from e2c.control.belief_kernels import LEAST, LEAST_SCALE, MEMORY
 from e2c.models.gaussians import DiagonalGaussian
 from planners import Dynamics
 
@@ -26,6 +26,7 @@ class SimpleBelief:
         self.limit = n * (1 - 2 / (9 * n) + SURPRISE * (2 / (9 * n)) ** 0.5) ** 3
         self.begun = False
         self.nis, self.seen, self.surprises = np.zeros(B), np.zeros(B), np.zeros(B)
+        self.scale = np.ones(B)
 
     def predict(self, u: Floats) -> None:
         z, control = torch.from_numpy(self.mean), torch.from_numpy(u)
@@ -48,13 +49,15 @@ class SimpleBelief:
         r = y - self.mean - apply(again, self.w)
         zy = self.covariance + self.zw @ again.mT
         S = zy + again @ self.zw.mT + again @ self.ww @ again.mT + error
-        nis = (r * np.linalg.solve(S, r[..., None])[..., 0]).sum(-1)
+        nis = (r * np.linalg.solve(S, r[..., None])[..., 0]).sum(-1) / self.scale
         counted = seen & self.begun
         surprise = counted & (nis > self.limit)
         self.nis += np.where(counted, nis, 0.0)
         self.seen += counted
         self.surprises += surprise
-        wide = surprise[:, None, None] * r[:, :, None] * r[:, None, :]
+        wide = (surprise / self.scale)[:, None, None] * r[:, :, None] * r[:, None, :]
+        grown = MEMORY + (1 - MEMORY) * np.minimum(nis, self.limit) / self.mean.shape[1]
+        self.scale = np.where(counted, np.maximum(self.scale * grown, LEAST_SCALE), self.scale)
         wy = D[:, None, :] * known.errors
         gains = np.concatenate((zy + wide, wy), 1) @ np.linalg.inv(S + wide)
         gains *= seen[:, None, None]

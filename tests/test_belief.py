@@ -120,7 +120,7 @@ def test_what_was_corrected_outlasts_the_prediction() -> None:
     u, y, deviation = observations()
     found = belief()
     found.observe(told(y[0], deviation[0]), np.ones(B, bool))
-    mean, covariance = found.mean.copy(), found.covariance.copy()
+    mean, covariance = found.mean.copy(), found.covariance * found.scale[:, None, None]
     found.predict(u[0])
     assert (found.mean != mean).any()
     for kept, wanted in zip(found.corrected, (mean, covariance), strict=True):
@@ -149,22 +149,34 @@ def test_a_faster_step_is_foreseen_less() -> None:
     np.testing.assert_allclose(more, 2 * far[:, None, None] * PROCESS)
 
 
-def test_normalised_innovations_are_those_of_a_filter_that_knows_its_world() -> None:
-    """In a world as it is believed to be, the mean NIS over n is 1, and surprises are rare."""
-    rng, batch, steps = np.random.default_rng(2), 60, 50
+@pytest.mark.parametrize("factor", [1.0, 0.2, 6.0])
+def test_normalised_innovations_are_those_of_a_filter_that_knows_its_world(factor: float) -> None:
+    """In a world as it is believed to be, the mean NIS over n is 1, and surprises are rare.
+
+    A factor on all covariances is found, and then the covariance that is told is the error's.
+    """
+    rng, batch, steps = np.random.default_rng(2), 60, 200
     found, u = belief(batch=batch), np.zeros((batch, M))
     z = rng.multivariate_normal(MEAN, np.diag(VARIANCE), batch)
-    before = rng.multivariate_normal(np.zeros(N), ERRORS, batch)
-    for _ in range(steps):
+    before = rng.multivariate_normal(np.zeros(N), factor * ERRORS, batch)
+    normalised = []
+    for step in range(steps):
         deviation = rng.uniform(0.2, 0.8, (batch, N))
-        new = rng.multivariate_normal(np.zeros(N), ERRORS, batch)
+        new = rng.multivariate_normal(np.zeros(N), factor * ERRORS, batch)
         y = z + deviation * (new + before @ SHARED.T)
         found.observe(told(y, deviation), np.ones(batch, bool))
+        if step == 100:
+            found.nis[:] = found.seen[:] = found.surprises[:] = 0
+        if step > 100:
+            mean, covariance = found.corrected
+            solved = np.linalg.solve(covariance, (z - mean)[..., None])[..., 0]
+            normalised.append(((z - mean) * solved).sum(-1).mean() / N)
         found.predict(u)
-        z, before = z @ A.T + rng.multivariate_normal(np.zeros(N), PROCESS, batch), new
+        z, before = z @ A.T + rng.multivariate_normal(np.zeros(N), factor * PROCESS, batch), new
     summary = found.summary()
-    assert summary["nis"] == pytest.approx(1, abs=0.05)
-    assert summary["gated"] == pytest.approx(0.001, abs=0.002)
+    assert summary["nis"] == pytest.approx(1, abs=0.1)
+    assert summary["gated"] == pytest.approx(0.001, abs=0.005)
+    assert np.mean(normalised) == pytest.approx(1, abs=0.15)
 
 
 class Curved:
@@ -206,7 +218,7 @@ def assert_as_the_simple_one(found: Belief, rng: np.random.Generator) -> None:
         assert np.array_equal(found.covariance, found.covariance.mT)
         for one in (found, simple):
             one.predict(u)
-        for name in ("mean", "covariance", "nis", "seen", "surprises"):
+        for name in ("mean", "covariance", "nis", "seen", "surprises", "scale"):
             value, expected = getattr(found, name), getattr(simple, name)
             np.testing.assert_allclose(value, expected, 1e-9, 1e-9 * np.abs(expected).max())
     assert 0 < found.surprises.sum() < found.seen.sum()

@@ -20,6 +20,11 @@ normalised square, the NIS, against chi-square). The world is then not what the 
 after a kick, with another mass. Then ``r r^T`` is added to the predicted covariance, so that the
 camera is believed in the direction of the surprise.
 
+Cameras and worlds differ in how far they stray from what training has seen. So all covariances are
+known but for one factor, the *scale*, which follows the NIS over n with a memory of twenty steps
+(variance discounting, West & Harrison 1997, chapter 10). Gains do not depend on it; surprises and
+the covariance that is told do.
+
 The arithmetic is compiled: `e2c.control.belief_kernels`.
 """
 
@@ -76,11 +81,13 @@ class Belief:
     """A Gaussian belief about the latent state of each of B episodes.
 
     Attributes:
-        nis: ``[B]``, the sum of the normalised squared innovations of all frames seen.
+        nis: ``[B]``, the sum of the normalised squared innovations of all frames seen, with the
+            scale before each.
         seen: ``[B]``, how many these are; the first of an episode does not count.
         surprises: ``[B]``, how many of them were surprises.
+        scale: ``[B]``, the factor on all covariances, 1 at first.
         corrected: mean ``[B, n]`` and covariance ``[B, n, n]`` of the state after the last
-            observation; a prediction does not change them.
+            observation, with the scale; a prediction does not change them.
 
     Args:
         dynamics: f, and its derivatives.
@@ -104,6 +111,7 @@ class Belief:
         """``[B, 2n, 2n]``, of both."""
         self._covariance[:, :n, :n] = np.diag(figures.variance)
         self._covariance[:, n:, n:] = self.figures.errors
+        self.scale = np.ones(B)
         self.corrected = self.mean, self.covariance
         self._limit = n * (1 - 2 / (9 * n) + SURPRISE * (2 / (9 * n)) ** 0.5) ** 3
         self._begun = False
@@ -120,7 +128,7 @@ class Belief:
 
     @property
     def covariance(self) -> Floats:
-        """The covariance of the state, ``[B, n, n]``."""
+        """The covariance of the state but for the scale, ``[B, n, n]``."""
         n = len(self.figures.mean)
         return self._covariance[:, :n, :n]
 
@@ -161,10 +169,10 @@ class Belief:
             (_floats(q.mean), _floats(q.variance)),
             seen,
             (self._limit, self._begun),
-            (self.nis, self.seen, self.surprises),
+            (self.nis, self.seen, self.surprises, self.scale),
             (self._mean, self._covariance),
         )
-        self.corrected = self.mean, self.covariance
+        self.corrected = self.mean, self.covariance * self.scale[:, None, None]
 
     def summary(self) -> dict[str, float | None]:
         """Return the mean NIS over n and the share of surprises; None where nothing was seen."""

@@ -19,6 +19,10 @@ from planners.kernels_system import derivatives, step, system_of
 
 LEAST = 1e-3
 """Observations are taken to say at least this share of what is known without them."""
+MEMORY = 0.95
+"""Share of the scale that is kept at each observation."""
+LEAST_SCALE = 0.05
+"""The scale is at least this: where all stands still, innovations vanish."""
 
 compiled = njit(**INNER)
 Array = Any
@@ -108,31 +112,36 @@ def observe(
         seen: ``[B]``: which of them show anything.
         limit: the NIS beyond which an observation is a surprise, and whether there was a prediction
             that can be surprised.
-        counts: ``[B]`` each: sums of NIS, observations and surprises, which are added to.
+        counts: ``[B]`` each: sums of NIS, observations and surprises, which are added to; and the
+            scales, which follow the NIS.
         belief: means ``[B, 2n]`` and covariances ``[B, 2n, 2n]``.
 
     Returns:
         Means and covariances.
     """
-    (mean, covariance), (most, begun), (nis, number, surprises) = belief, limit, counts
+    (mean, covariance), (most, begun), (nis, number, surprises, scale) = belief, limit, counts
     (B, n2), (corrected, spread) = mean.shape, (np.zeros_like(mean), np.zeros_like(covariance))
     n = n2 // 2
     C, V = np.zeros((3 * n + 1, n)), np.zeros((3 * n + 1, n))
     room = np.empty(n), np.empty((n, 2 * n))
     for b in range(B):
-        good, surprise = seen[b], False
+        good, wide = seen[b], 0.0
         if good:
             _compare(known, told[0][b], told[1][b], mean[b], covariance[b], room, C)
             good, square = _whiten(C, V)
             if good and begun:
-                surprise = square > most
+                square /= scale[b]
                 nis[b] += square
                 number[b] += 1
-                surprises[b] += surprise
-            if surprise:
-                _widen(C)
+                if square > most:
+                    surprises[b] += 1
+                    wide = 1 / scale[b]
+                scale[b] *= MEMORY + (1 - MEMORY) * min(square, most) / n
+                scale[b] = max(scale[b], LEAST_SCALE)
+            if wide > 0:
+                _widen(C, wide)
                 good, _ = _whiten(C, V)
-        _correct(known, C, V, good, surprise, mean[b], covariance[b], corrected[b], spread[b])
+        _correct(known, C, V, good, wide, mean[b], covariance[b], corrected[b], spread[b])
     return corrected, spread
 
 
@@ -193,14 +202,14 @@ def _whiten(C: Array, V: Array) -> Array:
 
 
 @compiled
-def _widen(C: Array) -> None:
-    """Add ``r r^T`` to the covariance of the state, and so to S and to the state's with y."""
+def _widen(C: Array, wide: float) -> None:
+    """Add ``wide r r^T`` to the covariance of the state, and so to S and to the state's with y."""
     n = C.shape[1]
     r = C[3 * n]
     for i in range(n):
         for j in range(n):
-            C[i, j] += r[i] * r[j]
-            C[n + i, j] += r[i] * r[j]
+            C[i, j] += wide * r[i] * r[j]
+            C[n + i, j] += wide * r[i] * r[j]
 
 
 @compiled
@@ -209,7 +218,7 @@ def _correct(
     C: Array,
     V: Array,
     good: bool,
-    surprise: bool,
+    wide: float,
     mean: Array,
     P: Array,
     corrected: Array,
@@ -231,7 +240,7 @@ def _correct(
         for j in range(i + 1):
             total = 0.0
             if i < n:
-                total = P[i, j] + r[i] * r[j] if surprise else P[i, j]
+                total = P[i, j] + wide * r[i] * r[j] if wide > 0 else P[i, j]
             elif j >= n:
                 total = known.errors[i - n, j - n]
             for k in range(n if good else 0):
