@@ -18,9 +18,12 @@ array of a pointer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,13 +91,23 @@ def numbers(code: Compiled) -> tuple[Any, ...]:
     return *addresses, code.parameters, code.sizes, code.scratch
 
 
-def cached(compiler: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
+def cached(
+    compiler: Callable[..., Any],
+    *arguments: Any,
+    parts: Sequence[ModuleType] = (),
+    **options: Any,
+) -> Callable[..., Any]:
     """Return numba's decorator ``compiler(*arguments, **options)``, with a cache on disk.
 
     It is beside the source, or else in the user's cache folder, or nowhere if none can be written.
+    numba compiles again where the file of the decorated function changes. ``parts`` are the other
+    modules whose code it calls; their sum is added to its name, by which it is found in the cache.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if parts:
+            sources = b"".join(Path(str(part.__file__)).read_bytes() for part in parts)
+            function.__qualname__ += f"_{zlib.crc32(sources):x}"
         try:
             return compiler(*arguments, **options, cache=True)(function)
         except RuntimeError:  # numba's, where neither folder can be written

@@ -7,17 +7,13 @@ what stands beside it. Roll-outs and derivatives are computed in the dtype of th
 in float64. State and control are one vector ``w = [x; u]`` of length ``N = n + m``. Decisions and
 statuses are those of `planners.ilqg`.
 
-numba keeps compiled code in a cache, with a copy of all that it calls. It compiles again when the
-file of the outermost function changes. Parts stand in other files, so the sum of those is an
-argument too, and arguments with other defaults are compiled anew. Systems are called by their
+numba keeps compiled code in a cache, with a copy of all that it calls. Systems are called by their
 addresses and thus not copied.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +27,6 @@ from planners.kernels_lines import search_lines, stationary
 from planners.kernels_system import derivatives, system_of
 
 PARTS = (kernels_backward, kernels_lines, kernels_system)
-SOURCES = zlib.crc32(b"".join(Path(str(part.__file__)).read_bytes() for part in PARTS))
 SLOTS = LANES // 2
 """So many that trials of step sizes 0 and 1 fill the lanes."""
 CONVERGED, ITERATION_LIMIT, NO_IMPROVEMENT, NOT_FINITE, NOT_POSITIVE_DEFINITE = map(int, Status)
@@ -97,7 +92,7 @@ class Problem(NamedTuple):
     alpha: Array  # [S]: step sizes; the first is 0, the second 1
 
 
-@cached(njit, **HOW)
+@cached(njit, parts=PARTS, **HOW)
 def optimise(
     part: Array,
     code: Array,
@@ -107,7 +102,6 @@ def optimise(
     alpha: Array,
     starts: Array,
     plans: Array,
-    sources: int = SOURCES,
 ) -> None:
     """Optimise the candidates from the first to the last of ``BK``.
 
@@ -120,7 +114,6 @@ def optimise(
         alpha: ``[S]``: see `Problem`.
         starts: ``x0 [B, n], X [BK, T+1, n], U [BK, T, m]``.
         plans: ``X, U, K [BK, T, m, n], cost [BK], status [BK], iterations [BK]``, to be written.
-        sources: see the module's docstring.
     """
     upcoming, last, _, _ = part
     T, m, n = plans[2].shape[1:]

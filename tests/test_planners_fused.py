@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numba import carray
+from numba.core.dispatcher import Dispatcher
 from planner_systems import LinearSystem, random_linear
 from tiny import generator
 from torch import Tensor
 
+from e2c.control import belief_kernels
 from e2c.control.latent import COMPILED, LatentDynamics
+from e2c.models import carry_kernels
 from e2c.models.layers import ACTIVATIONS
 from e2c.models.options import ModelConfig
 from e2c.models.transitions import LocallyLinear, Transition
@@ -30,6 +35,8 @@ from planners import (
     RecedingOptions,
     Status,
     fused,
+    kernels,
+    kernels_system,
 )
 from planners.compiled import LANES, Compiled, cached, code_of
 from planners.rollouts import roll_out
@@ -368,3 +375,24 @@ def test_without_a_folder_for_the_cache_it_is_compiled_all_the_same() -> None:
         return str.upper
 
     assert cached(compiler)("compiled") == "COMPILED"
+
+
+def test_compiled_again_where_a_part_in_another_file_changes(tmp_path: Path) -> None:
+    part = ModuleType("part")
+    part.__file__ = str(tmp_path / "part.py")
+
+    def name(source: str) -> str:
+        """Of the function in the cache."""
+        (tmp_path / "part.py").write_text(source)
+        compiled = cached(lambda cache: lambda function: function, parts=[part])
+        return str(compiled(lambda: None).__qualname__)
+
+    assert name("x = 1") == name("x = 1") != name("x = 2")
+
+
+@pytest.mark.parametrize("module", [kernels, kernels_system, belief_kernels, carry_kernels])
+def test_no_compiled_function_has_a_default(module: ModuleType) -> None:
+    """Of two such functions, numba calls the second one slowly, by way of Python."""
+    found = [part for part in vars(module).values() if isinstance(part, Dispatcher)]
+    assert found
+    assert not any(part.py_func.__defaults__ for part in found)

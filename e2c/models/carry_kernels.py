@@ -8,8 +8,6 @@ by side. The derivative by the weights of a layer is then a product of two matri
 
 from __future__ import annotations
 
-import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +19,6 @@ from planners import kernels_system
 from planners.compiled import HOW, INNER, LANES, cached
 
 PARTS = (kernels, kernels_system)
-SOURCES = zlib.crc32(b"".join(Path(str(part.__file__)).read_bytes() for part in PARTS))
-"""See `planners.kernels`: compiled again where one of these files changes."""
 compiled = njit(**INNER)
 Array = Any
 """An array or a number in compiled code."""
@@ -145,7 +141,7 @@ def _move(X: Array, y: Array, u: Array, e: Array, gain: Array, rx: Array) -> Non
                 X[i, k, lane] += y[i, lane] * rx[k, lane] + e[k] * shift[lane]
 
 
-@cached(njit, **HOW)
+@cached(njit, parts=PARTS, **HOW)
 def forward(
     numbers: Array,
     widths: Array,
@@ -156,7 +152,6 @@ def forward(
     Y: Array,
     kept: Array,
     slopes: Array,
-    sources: int = SOURCES,
 ) -> None:
     """Take the steps.
 
@@ -170,7 +165,6 @@ def forward(
         Y: ``[3n + nm, T, N]``, to be written: v, r, o and B.
         kept: ``[K, T, N]``, to be written: the inputs of each layer.
         slopes: ``[K, T, N]``, to be written: the derivatives of the activations that made them.
-        sources: see `planners.kernels`.
     """
     (m, T, N), c, (gain, is_bounded, is_smooth) = u.shape, len(e), options
     n, gain, packed = len(X) // c, X.dtype.type(gain), _packed(numbers, widths, False)
@@ -245,7 +239,7 @@ def _by_layers(
     return d[0]
 
 
-@cached(njit, **HOW)
+@cached(njit, parts=PARTS, **HOW)
 def backward(
     numbers: Array,
     widths: Array,
@@ -259,7 +253,6 @@ def backward(
     by_Y: Array,
     by_first: Array,
     deltas: Array,
-    sources: int = SOURCES,
 ) -> None:
     """Sweep back; see `forward` for what is not said here.
 
@@ -276,7 +269,6 @@ def backward(
         by_Y: that by Y.
         by_first: ``[n c, 1, N]``, to be written: that by the first columns, through all.
         deltas: ``[K', T, N]``, to be written: that by what each layer gave before its activation.
-        sources: see `planners.kernels`.
     """
     (m, T, N), c, (gain, is_bounded, _) = u.shape, len(e), options
     n, gain, packed = len(X) // c, X.dtype.type(gain), _packed(numbers, widths, True)
