@@ -18,7 +18,7 @@ from benchmarks.store import COMMITTED, read
 
 HELD = 0.3
 """Goals up to this angle from upright are beside it [rad]; the motor can hold the rod there."""
-LEAST, BUDGETS = 2000, (500, 1000)
+LEAST, BUDGETS = 2000, (500, 1000, 5000)
 """Transitions of the default, and of the rows of other budgets."""
 NUMBERS = {3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten"}
 
@@ -103,7 +103,7 @@ def _budgets(folder: Path) -> Iterator[str]:
     """Yield how success depends on the transitions, where all were measured."""
     curve = [_all(folder, f"{budget}_seed*") for budget in BUDGETS]
     (count,) = {len(models) for models in curve}
-    told = ", ".join(f"{_mean(models, 'success_rate'):.0%}" for models in curve)
+    told = ", ".join(f"{_mean(models, 'success_rate'):.1%}" for models in curve)
     budgets = ", ".join(f"{budget:,}" for budget in BUDGETS)
     yield (
         f"| swing-up from {budgets} transitions, {NUMBERS[count]} seeds each | success {told} "
