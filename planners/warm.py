@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,7 +85,7 @@ class WarmStarted(ABC):
             plan = self._from_scratch(x0, cost)
         else:
             plan = self._improve(*shift(self.dynamics, last), x0, cost)
-        found = bool(plan.cost.isfinite().all())
+        found = bool(np.isfinite(plan.cost.cpu().numpy()).all())
         if last is not None and not found:
             plan = self._restart(plan, x0, cost)
         self._plan = plan

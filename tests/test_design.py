@@ -37,6 +37,7 @@ BESIDES = {
     "e2c/control/belief_kernels.py": {"numba"},
     "e2c/models/kernels.py": {"numba", "llvmlite", "planners"},
     "e2c/models/carry_kernels.py": {"numba", "planners"},
+    "e2c/models/read_kernels.py": {"numba", "planners"},
     "e2c/learning/drawings.py": {"matplotlib"},
     "e2c/files/tensors.py": {"safetensors"},
     "e2c/files/runs.py": {"yaml"},

@@ -129,8 +129,9 @@ def blank(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     A camera that fails returns black; whatever it returns, such a frame shows nothing.
     """
-    pixels = images.reshape(*images.shape[:2], -1)
-    found: NDArray[np.bool_] = (pixels == pixels[..., :1]).all(-1).any(-1)
+    from e2c.models import read_kernels  # and with it numba, only where it is needed
+
+    found: NDArray[np.bool_] = read_kernels.blank(images)
     return found
 
 
@@ -354,7 +355,8 @@ class Agent:
         expected, z = self.plan.states[:, 1].to(q.mean), q.mean
         if self.model.sight is not None:
             z = self.model.sight.steadied(z, expected)
-        z[blind] = expected[blind]
+        if blind.any():
+            z[blind] = expected[blind]
         return z
 
     def _images(self, what: str, images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from e2c.models import reading
 from e2c.models.decoders import DECODERS, Drawer
 from e2c.models.draws import Draws
 from e2c.models.encoders import ENCODERS
@@ -152,9 +153,7 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
 
     def encode(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
         """Encode uint8 observations ``[..., C, H, W]`` to ``q(z|x)`` over ``[..., n]``."""
-        x = self.see(torch.as_tensor(observations).to(self.goal.device)).float() / 255
-        q: DiagonalGaussian = self.encoder(x)
-        return q
+        return self._read_by(self.encoder, observations)
 
     def read(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
         """Tell what uint8 observations ``[..., C, H, W]`` of a camera that may be faulty show.
@@ -165,9 +164,15 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         """
         if self.sight is None:
             return self.encode(observations)
-        x = self.see(torch.as_tensor(observations).to(self.goal.device)).float() / 255
-        q: DiagonalGaussian = self.sight(x)
-        return q
+        return self._read_by(self.sight, observations)
+
+    def _read_by(
+        self, reader: nn.Module, observations: NDArray[np.uint8] | Tensor
+    ) -> DiagonalGaussian:
+        """Let the encoder or the sight read, in compiled code where there is some."""
+        seen = self.see(torch.as_tensor(observations).to(self.goal.device))
+        q: DiagonalGaussian | None = reading.read(reader, seen)
+        return reader(seen.float() / 255) if q is None else q
 
     def roll_out(self, z: Tensor, u: Tensor) -> Tensor:
         """Predict open loop, without noise.

@@ -83,7 +83,7 @@ class Sight(nn.Module):
         A thing that stands where the model did not foresee it was displaced, or moves faster. An
         observation takes it for the latter: 0.03 rad of noise between two frames, 0.05 s apart,
         look like 0.6 rad/s. If it does move faster, the next observations tell so again, and the
-        belief has followed after a few.
+        belief has followed after a few. Compiled code computes it on a CPU, without a gradient.
 
         Args:
             z: what the observations tell, ``[B, n]``.
@@ -92,6 +92,12 @@ class Sight(nn.Module):
         Returns:
             ``[B, n]``. Source: ours.
         """
+        if z.device.type == "cpu" and not z.requires_grad:
+            from e2c.models import read_kernels  # and with it numba, only where it is needed
+
+            parts = (z, expected, self.places, self.motion)
+            arrays = (part.contiguous().numpy() for part in parts)
+            return torch.from_numpy(read_kernels.steady(*arrays, 1 - TRUST))
         nearest = torch.cdist(z, self.places).argmin(-1)
         unforeseen = (self.motion[nearest] @ (z - expected).unsqueeze(-1)).squeeze(-1)
         return z - (1 - TRUST) * unforeseen.where(unforeseen.isfinite(), 0.0)
