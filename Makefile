@@ -54,9 +54,9 @@ ROWS ?= all
 remeasure: .venv/installed
 	$(BIN)/python -m benchmarks --remeasure --rows $(ROWS) $(if $(SEEDS),--seeds $(SEEDS))
 
-# The first plan and the first steps of training compile what they need, once for all that follow.
+# The first two plans and the first steps of training compile what they need, once for all that follow.
 FIRST_USE := import e2c, tempfile; agent = e2c.load_agent(e2c.TRAINED); \
-  agent.act(agent.spec.layout.from_planes(agent.model.goal.numpy())); folder = tempfile.TemporaryDirectory(); \
+  goal = agent.spec.layout.from_planes(agent.model.goal.numpy()); agent.act(goal); agent.act(goal); folder = tempfile.TemporaryDirectory(); \
   e2c.train(folder.name + "/run", data={"transitions": 60, "rounds": 0}, evaluation={"episodes": 0}, \
   optimiser={"steps": 1, "dynamics_steps": 1, "sight_steps": 1})
 
