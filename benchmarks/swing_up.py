@@ -85,7 +85,7 @@ def _restarts() -> Config:
 
 
 ROWS: dict[str, tuple[Config, int]] = {
-    "500": (_budget(200, 2, 1, 150, 750), 10),
+    "500": (_budget(200, 3, 1, 100, 500), 10),
     "1000": (_budget(400, 4, 1, 150, 750), 10),
     "default": (preset("default"), 10),
     "5000": (_budget(1000, 20, 2, 100, 250), 10),
