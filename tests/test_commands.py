@@ -42,6 +42,7 @@ AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 TINY = [
     *("--model.encoder-hidden", "16", "--model.decoder-hidden", "16"),
     *("--objective.horizon", "3", "--objective.targets", "2", "--optimiser.steps", "2"),
+    *("--optimiser.dynamics-steps", "2", "--optimiser.sight-steps", "2"),
     *("--optimiser.batch-size", "5", "--data.transitions", "20", "--data.episode-length", "5"),
     *("--data.restarts", "True", "--data.rounds", "0"),
     *("--planner.horizon", "2", "--planner.first-iterations", "1"),
