@@ -131,12 +131,12 @@ class CompiledCarry(torch.autograd.Function):
 
         X, u, e, *options = inputs[:6]
         (T, N, _), (n, c) = u.shape, X.shape[1:]
-        widths, numbers = _network(inputs[6:])
+        widths, network = _network(inputs[6:])
         carried = X.new_empty(n * c, T + 1, N)
         carried[:, 0] = X.flatten(1).mT
         outputs, kept = X.new_empty(widths[-1], T, N), X.new_empty(2, sum(widths[:-1]), T, N)
-        arrays = (u.permute(2, 0, 1), e, carried, outputs, *kept)
-        carry_kernels.forward(*numbers, tuple(options), *map(_array, arrays))
+        rows = map(_array, (u.permute(2, 0, 1), e, carried, outputs, *kept))
+        carry_kernels.forward(carry_kernels.Steps(*network, *options, *rows))
         columns = carried.permute(1, 2, 0).unflatten(-1, (n, c))
         return columns, outputs.permute(1, 2, 0), kept
 
@@ -154,16 +154,16 @@ class CompiledCarry(torch.autograd.Function):
         """Sweep back."""
         from e2c.models import carry_kernels
 
-        u, e, X, Y, (inputs, slopes), *layers = ctx.saved_tensors
+        u, e, X, Y, kept, *layers = ctx.saved_tensors
         (T, N, _), (n, c) = u.shape, X.shape[2:]
-        widths, numbers = _network(layers)
+        widths, network = _network(layers)
         by_first, deltas = X.new_empty(n * c, 1, N), X.new_empty(sum(widths[1:]), T, N)
         columns, by_columns = (part.flatten(2).permute(2, 0, 1) for part in (X, by_X))
         outputs, by_outputs = (part.permute(2, 0, 1) for part in (Y, by_Y))
-        read = (u.permute(2, 0, 1), e, columns, outputs, slopes, by_columns, by_outputs)
-        arrays = map(_array, (*read, by_first, deltas))
-        carry_kernels.backward(*numbers, tuple(ctx.options), *arrays)
-        by_layers, pairs = [], (deltas.split(widths[1:]), inputs.split(widths[:-1]))
+        rows = map(_array, (u.permute(2, 0, 1), e, columns, outputs, *kept))
+        written = map(_array, (by_columns, by_outputs, by_first, deltas))
+        carry_kernels.backward(carry_kernels.Steps(*network, *ctx.options, *rows), *written)
+        by_layers, pairs = [], (deltas.split(widths[1:]), kept[0].split(widths[:-1]))
         for delta, h in zip(*pairs, strict=True):
             by_layers += [delta.flatten(1) @ h.flatten(1).mT, delta.sum((1, 2))]
         return by_first[:, 0].mT.unflatten(1, (n, c)), *[None] * 5, *by_layers

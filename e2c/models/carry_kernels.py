@@ -8,13 +8,13 @@ by side. The derivative by the weights of a layer is then a product of two matri
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from e2c.models import kernels
-from e2c.models.kernels import TILE, dense, padded, sigmoid, tanh
+from e2c.models.kernels import TILE, activate, bound, dense, padded
 from planners import kernels_system
 from planners.compiled import HOW, INNER, LANES, cached
 
@@ -22,6 +22,22 @@ PARTS = (kernels, kernels_system)
 compiled = njit(**INNER)
 Array = Any
 """An array or a number in compiled code."""
+
+
+class Steps(NamedTuple):
+    """T steps of N roll-outs of c columns: what decides them, and what becomes of them."""
+
+    numbers: Array  # of the network, see above
+    widths: Array
+    gain: Array  # of A
+    is_bounded: Array  # whether v and r are
+    is_smooth: Array  # whether the activation is SiLU
+    u: Array  # [m, T, N]: controls, in the network's unit
+    e: Array  # [c]: 1 for points, 0 for differences
+    X: Array  # [n c, T + 1, N]: columns; those of the first time are given, the others written
+    Y: Array  # [3n + nm, T, N], written: v, r, o and B
+    kept: Array  # [K, T, N], written: the inputs of each layer
+    slopes: Array  # [K, T, N], written: the derivatives of the activations that made them
 
 
 @compiled
@@ -75,21 +91,6 @@ def _store(rows: Array, t: int, start: int, lanes: Array) -> None:
 
 
 @compiled
-def _activate(smooth: bool, values: Array, slope: Array) -> None:
-    """Apply SiLU or ReLU, and write its derivative; both are vectors."""
-    zero = values.dtype.type(0)
-    if smooth:
-        for i in range(len(values)):
-            x, gate = values[i], sigmoid(values[i])
-            values[i] = x * gate
-            slope[i] = gate + x * gate - x * gate * gate
-    else:
-        for i in range(len(values)):
-            slope[i] = values[i] > zero
-            values[i] = zero if values[i] < zero else values[i]
-
-
-@compiled
 def _apply(
     packed: Array,
     widths: Array,
@@ -111,7 +112,7 @@ def _apply(
         row += inputs
         at = dense(packed, at, h, inputs, y, outputs)
         if layer < len(widths) - 2:
-            _activate(smooth, y[0, : padded(outputs)].reshape(-1), slope)
+            activate(smooth, y[0, : padded(outputs)].reshape(-1), slope)
         h, y = y, h
     return h[0]
 
@@ -142,46 +143,21 @@ def _move(X: Array, y: Array, u: Array, e: Array, gain: Array, rx: Array) -> Non
 
 
 @cached(njit, parts=PARTS, **HOW)
-def forward(
-    numbers: Array,
-    widths: Array,
-    options: Array,
-    u: Array,
-    e: Array,
-    X: Array,
-    Y: Array,
-    kept: Array,
-    slopes: Array,
-) -> None:
-    """Take the steps.
-
-    Args:
-        numbers: see above.
-        widths: see above.
-        options: the gain, whether v and r are bounded, whether the activation is SiLU.
-        u: ``[m, T, N]``.
-        e: ``[c]``.
-        X: ``[n c, T + 1, N]``; those of the first time are given, the others written.
-        Y: ``[3n + nm, T, N]``, to be written: v, r, o and B.
-        kept: ``[K, T, N]``, to be written: the inputs of each layer.
-        slopes: ``[K, T, N]``, to be written: the derivatives of the activations that made them.
-    """
-    (m, T, N), c, (gain, is_bounded, is_smooth) = u.shape, len(e), options
-    n, gain, packed = len(X) // c, X.dtype.type(gain), _packed(numbers, widths, False)
+def forward(s: Array) -> None:
+    """Take the steps; ``s`` is a `Steps`."""
+    (m, T, N), X, e, widths, c = s.u.shape, s.X, s.e, s.widths, len(s.e)
+    n, gain, packed = len(X) // c, X.dtype.type(s.gain), _packed(s.numbers, widths, False)
     h = np.zeros((2, 1, padded(widths.max()), LANES), X.dtype)
     lanes, control = np.zeros((len(X), LANES), X.dtype), np.zeros((m, LANES), X.dtype)
     columns, rx = lanes.reshape(n, c, LANES), np.zeros((c, LANES), X.dtype)
     for start in range(0, N, LANES):
         _load(X, 0, start, lanes)
         for t in range(T):
-            _load(u, t, start, control)
+            _load(s.u, t, start, control)
             h[0, 0, :n] = columns[:, c - 1]
-            y = _apply(packed, widths, is_smooth, h[0], h[1], kept, slopes, t, start)
-            if is_bounded:
-                for i in range(2 * n):
-                    for lane in range(LANES):
-                        y[i, lane] = tanh(y[i, lane])
-            _store(Y, t, start, y)
+            y = _apply(packed, widths, s.is_smooth, h[0], h[1], s.kept, s.slopes, t, start)
+            bound(s.is_bounded, y, n)
+            _store(s.Y, t, start, y)
             _move(columns, y, control, e, gain, rx)
             _store(X, t + 1, start, lanes)
 
@@ -240,55 +216,35 @@ def _by_layers(
 
 
 @cached(njit, parts=PARTS, **HOW)
-def backward(
-    numbers: Array,
-    widths: Array,
-    options: Array,
-    u: Array,
-    e: Array,
-    X: Array,
-    Y: Array,
-    slopes: Array,
-    by_X: Array,
-    by_Y: Array,
-    by_first: Array,
-    deltas: Array,
-) -> None:
-    """Sweep back; see `forward` for what is not said here.
+def backward(s: Array, by_X: Array, by_Y: Array, by_first: Array, deltas: Array) -> None:
+    """Sweep back.
 
     Args:
-        numbers: see above.
-        widths: see above.
-        options: as those of `forward`.
-        u: as that of `forward`.
-        e: as that of `forward`.
-        X: as `forward` wrote them.
-        Y: as `forward` wrote them.
-        slopes: as `forward` wrote them.
-        by_X: the derivative of the loss by X.
-        by_Y: that by Y.
+        s: a `Steps`, as `forward` left it.
+        by_X: ``[n c, T + 1, N]``, the derivative of the loss by X.
+        by_Y: ``[3n + nm, T, N]``, that by Y.
         by_first: ``[n c, 1, N]``, to be written: that by the first columns, through all.
         deltas: ``[K', T, N]``, to be written: that by what each layer gave before its activation.
     """
-    (m, T, N), c, (gain, is_bounded, _) = u.shape, len(e), options
-    n, gain, packed = len(X) // c, X.dtype.type(gain), _packed(numbers, widths, True)
+    (m, T, N), X, e, widths, c = s.u.shape, s.X, s.e, s.widths, len(s.e)
+    n, gain, packed = len(X) // c, X.dtype.type(s.gain), _packed(s.numbers, widths, True)
     d = np.zeros((2, 1, padded(widths.max()), LANES), X.dtype)
     G, lanes = np.zeros((len(X), LANES), X.dtype), np.zeros((len(X), LANES), X.dtype)
     by_columns, columns = G.reshape(n, c, LANES), lanes.reshape(n, c, LANES)
-    control, y = np.zeros((m, LANES), X.dtype), np.zeros((len(Y), LANES), X.dtype)
+    control, y = np.zeros((m, LANES), X.dtype), np.zeros((len(s.Y), LANES), X.dtype)
     one, rx = X.dtype.type(1), np.zeros((c, LANES), X.dtype)
     for start in range(0, N, LANES):
         _load(by_X, T, start, G)
         for t in range(T - 1, -1, -1):
-            _load(u, t, start, control)
+            _load(s.u, t, start, control)
             _load(X, t, start, lanes)
-            _load(Y, t, start, y)
+            _load(s.Y, t, start, y)
             _load(by_Y, t, start, d[0, 0])
             _by_outputs(by_columns, columns, y, control, e, gain, rx, d[0, 0])
-            for i in range(2 * n if is_bounded else 0):
+            for i in range(2 * n if s.is_bounded else 0):
                 for lane in range(LANES):
                     d[0, 0, i, lane] *= one - y[i, lane] * y[i, lane]
-            by_z = _by_layers(packed, widths, d[0], d[1], slopes, deltas, t, start)
+            by_z = _by_layers(packed, widths, d[0], d[1], s.slopes, deltas, t, start)
             _load(by_X, t, start, lanes)
             for r in range(len(G)):
                 for lane in range(LANES):

@@ -8,8 +8,8 @@ A network's numbers lie in two arrays, which `e2c.control.latent` fills:
   ``[ceil(J / TILE), I, TILE]`` of its J outputs and I inputs and the biases ``[ceil(J / TILE) *
   TILE]``. What is beyond J is zero.
 
-Layers work on blocks ``[C, width, LANES]``. The first block has the values; each of the others has
-the derivatives by one input.
+Layers work on blocks ``[C, width, LANES]``. The first block has the values; each of the others, if
+there are any, has the derivatives by one input.
 """
 
 from __future__ import annotations
@@ -168,10 +168,7 @@ def _tanh_of(x: Any) -> Any:
 
 @compiled
 def dense(parameters: Any, at: int, h: Any, inputs: int, y: Any, outputs: int) -> int:
-    """Apply the layer whose numbers begin at ``at`` to blocks ``h``; return where they end.
-
-    Blocks of derivatives get no bias.
-    """
+    """Apply the layer at ``at`` to blocks ``h``, derivatives without bias; return where it ends."""
     bias, paired = at + inputs * padded(outputs), len(h) // 2 * 2
     for row in range(0, outputs, TILE):
         tile = at + row * inputs
@@ -186,21 +183,29 @@ def dense(parameters: Any, at: int, h: Any, inputs: int, y: Any, outputs: int) -
 
 
 @compiled
-def _activate(smooth: int, y: Any, slopes: Any, count: int) -> None:
-    """Apply SiLU or ReLU to ``count`` numbers of the first block, its derivative to the others."""
-    values, zero = y[0].reshape(-1), y.dtype.type(0)
-    if smooth and len(y) == 1:
-        for i in range(count):
-            values[i] *= sigmoid(values[i])
-    elif smooth:
-        for i in range(count):
+def activate(smooth: int, values: Any, slopes: Any) -> None:
+    """Apply SiLU or ReLU to ``values``, and write its derivative; both are vectors."""
+    zero = values.dtype.type(0)
+    if smooth:
+        for i in range(len(values)):
             x, gate = values[i], sigmoid(values[i])
             values[i] = x * gate
             slopes[i] = gate + x * gate - x * gate * gate
     else:
-        for i in range(count):
+        for i in range(len(values)):
             slopes[i] = values[i] > zero
             values[i] = zero if values[i] < zero else values[i]
+
+
+@compiled
+def _activate_blocks(smooth: int, y: Any, slopes: Any, count: int) -> None:
+    """Apply the activation to ``count`` numbers of the first block, its slope to the others'."""
+    values = y[0].reshape(-1)[:count]
+    if smooth and len(y) == 1:
+        for i in range(count):
+            values[i] *= sigmoid(values[i])
+    else:
+        activate(smooth, values, slopes)
     for block in range(1, len(y)):
         others = y[block].reshape(-1)
         for i in range(count):
@@ -209,10 +214,7 @@ def _activate(smooth: int, y: Any, slopes: Any, count: int) -> None:
 
 @compiled
 def _network(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any, blocks: int) -> Any:
-    """Apply the network to ``[x; u]``, as far as it has inputs; return blocks ``[C, J, LANES]``.
-
-    There is one block for the values alone, and one more for the derivatives by each input.
-    """
+    """Apply the network to ``[x; u]``, as far as it has inputs; return blocks ``[C, J, LANES]``."""
     layers, widths = sizes[WIDTHS - 1], sizes[WIDTHS:]
     widest = padded(widths.max())
     room = blocks * widest * LANES
@@ -227,7 +229,7 @@ def _network(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any, blocks: 
     for layer in range(layers):
         at = dense(parameters, at, h, widths[layer], y, widths[layer + 1])
         if layer < layers - 1:
-            _activate(sizes[2], y, slope, padded(widths[layer + 1]) * LANES)
+            _activate_blocks(sizes[2], y, slope, padded(widths[layer + 1]) * LANES)
         h, y = y, h
     return h
 
@@ -247,7 +249,7 @@ def _arrays(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any) -> Any:
 
 
 @compiled
-def _bound(gain: Any, y: Any, n: int) -> Any:
+def bound(gain: Any, y: Any, n: int) -> Any:
     """Bound v and r, the first 2n rows of the locally linear network, where there is a bound."""
     if gain > 0:
         for i in range(2 * n):
@@ -265,7 +267,7 @@ def locally_linear_step(
     parameters, sizes, scratch, x, u = _arrays(parameters, sizes, scratch, x, u)
     n, m, gain = sizes[0], sizes[1], parameters[0]
     y, out = _network(parameters, sizes, scratch, x, u, 1)[0], carray(out, (n, LANES))
-    _bound(gain, y, n)
+    bound(gain, y, n)
     rx = scratch[-LANES:]
     _inner(y[n : 2 * n], x, gain, rx)
     for i in range(n):
@@ -297,7 +299,7 @@ def locally_linear_derivatives(
     n, m, exact, gain = sizes[0], sizes[1], sizes[3], parameters[0]
     blocks = _network(parameters, sizes, scratch, x, u, 1 + n if exact else 1)
     y, out = blocks[0], carray(out, (n, n + m, LANES))
-    _bound(gain, y, n)
+    bound(gain, y, n)
     factor = gain if gain > 0 else gain + 1
     for i in range(n):
         for k in range(n + m):
