@@ -14,6 +14,9 @@ from torch import Tensor
 
 SHARP = 0.3
 """A blur of fewer pixels than this is none."""
+NEGLIGIBLE = 1e-15
+"""Weights of the blur below this, relative to a pixel's own, count as none. Products of smaller
+ones are denormal, and with these a processor multiplies ten to thirty times slower."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Lens:
     def _kernel(self, size: int) -> Tensor:
         """Return the matrix ``[size, size]`` that blurs along one side."""
         pixels = torch.arange(size, device=self.mean.device, dtype=self.mean.dtype)
-        return torch.exp(-0.5 * ((pixels[:, None] - pixels) / self.sigma).square())
+        weights = torch.exp(-0.5 * ((pixels[:, None] - pixels) / self.sigma).square())
+        return weights * (weights > NEGLIGIBLE)
 
 
 def _largest(x: Tensor) -> Tensor:
