@@ -200,6 +200,45 @@ def test_a_policy_is_refined_on_its_own_episodes(first: Episodes) -> None:
     assert refined.local.mean.A.shape == (6, *refined.noise.shape)
 
 
+def test_the_policy_that_is_kept_is_the_one_whose_own_episodes_cost_least(
+    first: Episodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refined, rng = refinement(first), np.random.default_rng(0)
+    played, play, at = [], refined.play, []
+
+    def keep(count: int, drawing: np.random.Generator) -> Episodes:
+        at.append(refined.policy)
+        played.append(play(count, drawing))
+        return played[-1]
+
+    monkeypatch.setattr(refined, "play", keep)
+    found = refined.refined(3, 2, rng)
+    assert [len(episodes) for episodes in played] == [2, 2, 2]
+    costs = []
+    for episodes in played:
+        z, u = (torch.stack(p) for p in zip(*refined._of_length(episodes), strict=True))
+        costs.append(float(refined.cost.total(z, u).mean()))
+    assert len(set(costs)) == 3
+    assert found.policy is at[int(np.argmin(costs))]
+    assert all(refined.policy is not law for law in at), "the last one has not played"
+
+
+def test_a_policy_begins_at_a_start_that_was_seen_and_leads_to_its_own_goal(
+    first: Episodes,
+) -> None:
+    refined = refinement(first)
+    codes = torch.stack([refined._seen(episode)[0][0] for episode in first.split()])
+    near = (codes - codes.mean(0)).square().sum(-1).argmin()
+    torch.testing.assert_close(refined.policy.X[0].float(), codes[near].float())
+    agent = refined.agent
+    other = agent.spec.layout.from_planes(first.planes(slice(3, 4)))[0]
+    theirs = Refinement(agent, first, 6, RefineOptions(memory=3), other)
+    wanted = agent.model.read(first.planes(slice(3, 4))[0]).mean.detach().double()
+    torch.testing.assert_close(theirs.cost.goal, wanted)
+    torch.testing.assert_close(agent.cost.goal.double(), wanted, msg="the agent has it from now on")
+    assert not torch.equal(refined.cost.goal, wanted)
+
+
 def test_the_error_of_the_global_model_is_what_it_misses(first: Episodes) -> None:
     refined = refinement(first)
     model, n = refined.agent.model, refined.agent.model.transition.n

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from e2c.control.agent import Agent
-from e2c.control.base import make_world_of, rollout
+from e2c.control.base import Frames, make_world_of, rollout
 from e2c.control.local import Controls, Improvement, LinearPolicy, LocalController, improve
 from e2c.control.simple import Noisy
 from e2c.data.episodes import Episodes
@@ -66,20 +66,30 @@ class StepErrors:
 class Refinement:
     """A policy for episodes of T steps, and what it was refined with.
 
+    It begins as what the agent would do from the start that is nearest to the mean of all: the mean
+    of several codes need not be the code of anything.
+
     Args:
         agent: whose model encodes, and is the prior of the local models.
         first: data of the agent's world; its episodes tell where episodes begin, and how large the
             error of the global model is.
         steps: T.
         options: how it is refined.
+        goal: an observation to reach, in place of the goal that the model was trained with. The
+            agent has this goal from now on.
     """
 
     def __init__(
-        self, agent: Agent, first: Episodes, steps: int, options: RefineOptions | None = None
+        self,
+        agent: Agent,
+        first: Episodes,
+        steps: int,
+        options: RefineOptions | None = None,
+        goal: Frames | None = None,
     ) -> None:
         self.agent, self.steps, self.options = agent, steps, options or RefineOptions()
         model, spec, o = agent.model, agent.spec, self.options
-        agent.reset()
+        agent.reset(goal)
         self.global_model = agent.dynamics
         self.cost = weighted(agent.cost, o.terminal_weight, torch.float64)
         scale = spec.control_scale.double()
@@ -91,8 +101,9 @@ class Refinement:
         n = errors.shape[-1]
         unit = (model.latent_variance.double() / n).sqrt().expand(n)
         self.spread = o.spread * torch.cat((unit, scale))
-        start = torch.stack([z[0] for z, _ in seen]).mean(0)
-        self.policy = imagined_policy(agent, start.float(), steps, o.terminal_weight)
+        starts = torch.stack([z[0] for z, _ in seen])
+        start = starts[(starts - starts.mean(0)).square().sum(-1).argmin()]
+        self.policy = imagined_policy(agent, start.float(), steps, o.terminal_weight, goal)
         self.z, self.u = start.new_zeros(0, steps + 1, n), start.new_zeros(0, steps, len(scale))
         self.local: LocalDynamics | None = None
         """The local models of the last round."""
@@ -132,6 +143,30 @@ class Refinement:
         found = improve(self.policy, self.local, self.cost, self.z[:, 0], self.controls, bound)
         self.policy = found.policy
         return found
+
+    def refined(self, rounds: int, count: int, rng: np.random.Generator) -> LocalController:
+        """Refine in rounds; return what acts by the policy whose own episodes cost least.
+
+        A step that the local models promise much of may be wrong, where they do not fit the own
+        episodes. So the costs are those of the codes that were seen, and the last policy, which has
+        not played, is not among those compared.
+
+        Args:
+            rounds: how many, at least 1.
+            count: own episodes in each.
+            rng: draws their starts and the noise.
+
+        Raises:
+            E2CError: as `learn`.
+        """
+        tried = list[tuple[float, LocalController]]()
+        for _ in range(rounds):
+            acting = self.controller
+            seen = self._of_length(episodes := self.play(count, rng))
+            z, u = (torch.stack(parts) for parts in zip(*seen, strict=True))
+            tried.append((float(self.cost.total(z, u).mean()), acting))
+            self.learn(episodes)
+        return min(tried, key=lambda each: each[0])[1]
 
     def step_errors(self, episodes: Episodes) -> StepErrors:
         """Return what both models miss; in episodes that were not learned yet, a test of the fit.
@@ -173,30 +208,38 @@ class Refinement:
 
 @torch.no_grad()
 def imagined_policy(
-    agent: Agent, start: Tensor, steps: int, terminal_weight: float
+    agent: Agent,
+    start: Tensor,
+    steps: int,
+    terminal_weight: float,
+    goal: Frames | None = None,
 ) -> LinearPolicy:
     """Return what the agent would do in its own model: the policy before any own episode.
 
     The agent plans and acts in its model step by step, as it does in its world, and iLQG improves
-    the whole episode. iLQG alone, over so many steps, ends in swings that fall down again.
+    the whole episode. iLQG alone, over so many steps, ends in swings that fall down again. It is
+    given the states that were planned, and leads back to them. The controls alone would not do:
+    from an unstable goal, what arithmetic rounds leads away within some 100 steps.
 
     Args:
         agent: it begins a new episode.
         start: ``[n]``, where the episode begins.
         steps: T.
         terminal_weight: of the last state's distance from the goal, against 1 for the others.
+        goal: an observation to reach, in place of the goal that the model was trained with.
     """
-    agent.reset()
-    x, controls = start[None], list[Tensor]()
+    agent.reset(goal)
+    path, controls = [start[None]], list[Tensor]()
     for _ in range(steps):
-        controls.append(agent.planner.plan(x, agent.cost).controls[:, 0])
-        x = agent.dynamics.step(x, controls[-1])
-    agent.reset()
+        controls.append(agent.planner.plan(path[-1], agent.cost).controls[:, 0])
+        path.append(agent.dynamics.step(path[-1], controls[-1]))
+    agent.reset(goal)
     low, high = (torch.tensor(ends) for ends in (agent.spec.control_low, agent.spec.control_high))
     cost = weighted(agent.cost, terminal_weight, start.dtype)
     polish = ILQG(ILQGOptions(max_iterations=POLISH))
-    U = torch.stack(controls, 1)
-    return LinearPolicy.of_plan(polish.solve(agent.dynamics, cost, start[None], U, low, high))
+    X, U = torch.stack(path, 1), torch.stack(controls, 1)
+    plan = polish.solve(agent.dynamics, cost, start[None], U, low, high, X[:, None])
+    return LinearPolicy.of_plan(plan)
 
 
 @torch.no_grad()
