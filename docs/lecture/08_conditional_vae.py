@@ -82,7 +82,7 @@ seen = agent.model.encode(starts).mean.detach()
 centre, spread = seen.mean(0), seen.std(0)
 
 
-def features(frames: np.ndarray) -> torch.Tensor:
+def features(frames: np.ndarray, goals: np.ndarray | None = None) -> torch.Tensor:
     """Return the codes of first observations, in units of their spread, ``[B, n]``."""
     return (agent.model.encode(frames).mean.detach() - centre) / spread
 

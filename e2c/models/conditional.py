@@ -7,6 +7,7 @@ whose variance is learned.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,20 +79,35 @@ class ConditionalVAE(nn.Module):
         return self.predict(x, self.codes[rows].sample(draws)).mean
 
     def fit(
-        self, x: Tensor, y: Tensor, steps: int, learning_rate: float = 2e-3, seed: int = 0
+        self,
+        x: Tensor,
+        y: Tensor,
+        steps: int,
+        learning_rate: float = 2e-3,
+        seed: int = 0,
+        batch: int | None = None,
     ) -> list[float]:
         """Climb the mean ELBO of ``x [N, inputs]``, ``y [N, outputs]`` by Adam.
 
-        The step size falls to 0 as a half cosine.
+        Args:
+            x: what is given.
+            y: what there was with each x.
+            steps: how many.
+            learning_rate: of the first step; it falls to 0 as a half cosine.
+            seed: of all draws.
+            batch: how many pairs are drawn for a step; None for all N in each.
 
         Returns:
-            The mean ELBO before each step, in nats.
+            The mean ELBO of the pairs of each step, before it, in nats.
         """
         draws, bounds = Generators(seed), list[float]()
         adam = torch.optim.Adam(self.parameters(), lr=learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
         for _ in range(steps):
-            bound = self.elbo(x, y, draws).mean()
+            rows: Any = ...
+            if batch is not None:
+                rows = torch.randint(len(x), (batch,), generator=draws.batches)
+            bound = self.elbo(x[rows], y[rows], draws).mean()
             adam.zero_grad()
             (-bound).backward()
             adam.step()
