@@ -17,8 +17,9 @@ from tiny import ENV, MODEL
 from e2c.control.agent import Agent, PlannerConfig
 from e2c.control.base import Controller, make_world, rollout
 from e2c.control.exploration import Explorer, ExplorerOptions, know
+from e2c.control.imitation import ImitationOptions, PlanPolicy, imitate
 from e2c.control.oracle import Oracle
-from e2c.control.simple import Coloured, Noisy, Random, Replay, Zero
+from e2c.control.simple import ByGoal, Coloured, Noisy, Random, Replay, Zero
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.evaluate import evaluate
@@ -53,6 +54,12 @@ def untrained_explorer(world: World) -> Explorer:
     return Explorer(agent.model, agent.spec, layer, ExplorerOptions(horizon=5, samples=7))
 
 
+def imitating(world: World) -> PlanPolicy:
+    """What imitates noise."""
+    agent, options = untrained_agent(world), ImitationOptions(2, hidden=(7,), steps=2, batch=3)
+    return imitate(agent.model, agent.spec, recorded(world), options)
+
+
 def recorded(world: World) -> Episodes:
     return rollout(world, Random(world, rng(1)), T, rng(2))
 
@@ -65,6 +72,7 @@ CONTROLLERS: dict[str, Callable[[World], Controller]] = {
     "noisy": lambda world: Noisy(Zero(world), np.full(control_space(world).shape, 9.0), rng(1)),
     "agent": untrained_agent,
     "explorer": untrained_explorer,
+    "imitating": imitating,
     "oracle": lambda world: Oracle(world, OPTIONS),
 }
 CHANGING = {"random", "coloured", "noisy", "explorer"}
@@ -224,3 +232,36 @@ def test_noise_lets_the_other_controller_begin_with_the_goals() -> None:
     world = dots(2)
     rollout(world, Noisy(Asked(world), np.ones(2), rng(0)), 1, rng(0), goals)
     assert told[0] is goals
+
+
+class Fixed(Zero):
+    """Gives one number for all controls."""
+
+    def __init__(self, world: World, number: float) -> None:
+        super().__init__(world)
+        self.number = number
+        self.told: Any = None
+
+    def reset(self, goals: Any, /) -> None:
+        self.told = goals
+
+    def act(self, frames: Any, /) -> Any:
+        return super().act(frames) + self.number
+
+
+def test_each_episode_is_led_by_the_controller_of_its_goal() -> None:
+    world, goals = dots(3), rng(0).integers(0, 256, (2, 2, 6, 8, 3), np.uint8)
+    each = [Fixed(world, 0.25), Fixed(world, -0.5)]
+    leading, told = ByGoal(goals, each), goals[[1, 0, 1]]
+    frames = np.zeros((3, 2, 6, 8, 3), np.uint8)
+    leading.reset(told)
+    np.testing.assert_array_equal(leading.act(frames), [2 * [-0.5], 2 * [0.25], 2 * [-0.5]])
+    assert all(controller.told is told for controller in each)
+
+
+def test_a_goal_without_a_controller_is_refused() -> None:
+    world, goals = dots(2), rng(0).integers(0, 256, (3, 2, 6, 8, 3), np.uint8)
+    leading = ByGoal(goals[:2], [Zero(world), Zero(world)])
+    for told in (None, goals[[0, 2]]):
+        with pytest.raises(E2CError, match=r"each of 2 goals, and .* has none of these; give it"):
+            leading.reset(told)

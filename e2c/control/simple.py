@@ -1,7 +1,8 @@
-"""Controllers that have learned nothing: random, at rest, a recording, and noise on another's."""
+"""Controllers that have learned nothing: random, at rest, a recording; and two that lead others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from e2c.control.base import Controller, Frames
 from e2c.data.episodes import Episodes
+from e2c.errors import E2CError
 from envs.world import World, control_space
 
 Noise = Literal["auto", "uniform", "white", "pink", "red", "telegraph"]
@@ -193,3 +195,39 @@ class Noisy:
         """Return actions ``[B, m]``."""
         actions = np.asarray(self.controller.act(frames))
         return actions + self.scale * self.rng.standard_normal(actions.shape)
+
+
+class ByGoal:
+    """Lets a controller act for each goal, in the episodes that have this goal.
+
+    Args:
+        goals: G different ones, ``[G, *observation]``.
+        controllers: G of them.
+    """
+
+    def __init__(self, goals: Frames, controllers: Sequence[Controller]) -> None:
+        self.goals, self.controllers = goals, controllers
+        self._chosen = np.empty(0, np.int64)
+
+    def reset(self, goals: Frames | None, /) -> None:
+        """Begin a batch of episodes.
+
+        Raises:
+            E2CError: for an episode without a goal, or with one that no controller is for.
+        """
+        told = self.goals[:0] if goals is None else np.asarray(goals)
+        same = (told[:, None] == self.goals).all(tuple(range(2, self.goals.ndim + 1)))
+        if not (len(told) and same.any(1).all()):
+            raise E2CError(
+                f"There is a controller for each of {len(self.goals)} goals, and an episode has "
+                "none of these; give it one of them."
+            )
+        self._chosen = same.argmax(1)
+        for controller in self.controllers:
+            controller.reset(goals)
+
+    def act(self, frames: Frames, /) -> NDArray[np.float64]:
+        """Return actions ``[B, m]``."""
+        actions = np.stack([controller.act(frames) for controller in self.controllers])
+        chosen: NDArray[np.float64] = actions[self._chosen, np.arange(len(frames))]
+        return chosen
