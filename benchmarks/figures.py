@@ -22,6 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
+from benchmarks.policies import POLICIES
 from benchmarks.published import Share
 from e2c.presets import PRESETS
 from e2c.report.style import INK, MUTED, PAPER, style
@@ -29,9 +30,9 @@ from envs.quantity import Quantity
 
 _COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a00", "#4d4d4d"),
-    *("#882255", "#332288", "#44aa99", "#999933", "#000000"),
+    *("#882255", "#332288", "#44aa99", "#999933", "#000000", "#ff6db6", "#24ff24"),
 )
-_MARKERS = ("o", "s", "^", "v", "P", "X", "p", "h", "<", ">", "*", "d", "D")
+_MARKERS = ("o", "s", "^", "v", "P", "X", "p", "h", "<", ">", "*", "d", "D", "H", "8")
 _CYCLE = LinearSegmentedColormap.from_list("angle", [_COLOURS[k] for k in (0, 2, 4, 3, 0)])
 _PUBLISHED: dict[str, Any] = {"color": MUTED, "marker": "D", "markerfacecolor": PAPER}
 _REFERENCES: dict[str, dict[str, Any]] = {
@@ -242,14 +243,19 @@ def _colouring(found: LatentMaps) -> tuple[LinearSegmentedColormap | str, Normal
 
 def _look(method: str) -> dict[str, Any]:
     """Colour and marker of a method, the same in every figure."""
-    place = list(PRESETS).index(method)
+    place = _drawn().index(method)
     return {"color": _COLOURS[place % len(_COLOURS)], "marker": _MARKERS[place % len(_MARKERS)]}
 
 
 def _in_order(methods: Iterable[str]) -> list[str]:
-    """The presets among ``methods``, each once, as they are registered."""
+    """What is drawn of ``methods``, each once, as they are registered."""
     found = set(methods)
-    return [method for method in PRESETS if method in found]
+    return [method for method in _drawn() if method in found]
+
+
+def _drawn() -> list[str]:
+    """The methods that have a colour and a marker."""
+    return [*PRESETS, *POLICIES]
 
 
 def _figure(width: float, height: float) -> Figure:

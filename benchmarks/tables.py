@@ -8,8 +8,9 @@ A cell (task, method, seed) is a training run from nothing under the preset of t
 from images alone on the same ten starts for every model. It leaves one JSON file in ``tables``.
 Cells are taken seed by seed, so a benchmark that is stopped has measured every method alike;
 stopped at any moment, the same command goes on where it was, in the middle of a training too.
-Random and zero controls and the oracle, which is the default's planner on the true dynamics, are
-rows of one cell on each task.
+`local` and `cvae` are policies that are made of the default's model (`benchmarks.policies`). Random
+and zero controls and the oracle, which is the default's planner on the true dynamics, are rows of
+one cell on each task.
 
 The noise on the state comes from children of the generator that draws the starts, so every model
 meets the same noise. Cells of the commits before `envs.world` drew it with the seed ``[1000, 2]``.
@@ -36,8 +37,9 @@ import tyro
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks import figures, store
+from benchmarks import figures, policies, store
 from benchmarks.cells import complain, compute, train
+from benchmarks.policies import POLICIES
 from benchmarks.published import (
     SOURCES,
     SUCCESS,
@@ -59,8 +61,10 @@ from e2c.door import load_agent
 from e2c.errors import E2CError, run_command
 from e2c.evaluation.assessment import assess
 from e2c.evaluation.disturbances import Disturbance
+from e2c.evaluation.evaluate import evaluate
 from e2c.evaluation.scores import Scores, score
 from e2c.files import runs
+from e2c.learning import own
 from e2c.options import leaves, to_dict
 from e2c.presets import PRESETS, preset
 from e2c.report.plots import save_figure
@@ -94,8 +98,9 @@ SCORED: dict[str, tuple[str, tuple[str, ...]]] = {
 """Column of scores: its task, and where in a cell's file the score stands."""
 UNTRAINED = {"random": 10, "zero": 1, "oracle": 1}
 """Rows without training: how often each start is repeated, with other random numbers."""
-METHODS = (*UNTRAINED, *PRESETS)
-"""The rows: these, and a model under each preset."""
+LEARNED = (*PRESETS, *POLICIES)
+METHODS = (*UNTRAINED, *LEARNED)
+"""The rows: these, a model under each preset, and the policies made of the default's."""
 
 Play = Callable[[Disturbance, int], dict[str, Any]]
 """Runs that many episodes from the starts of `START_SEED` in a disturbed world: their scores."""
@@ -144,13 +149,14 @@ class Cell:
             "episodes": EPISODES,
             "noisy_episodes": NOISY_EPISODES,
             "noise": NOISE.get(self.task, ()),
+            **({"policy": POLICIES[self.method]} if self.method in POLICIES else {}),
         }
         path = results / "tables" / self.task / self.method / f"seed{self.seed}.json"
         return store.Cell(path, asked)
 
     def config(self) -> Config:
-        """Return its configuration; without training, that of the oracle's planner."""
-        return preset("default" if self.method in UNTRAINED else self.method, TASKS[self.task])
+        """Return its configuration: of a policy, the model's; untrained, the oracle's planner's."""
+        return preset(self.method if self.method in PRESETS else "default", TASKS[self.task])
 
     @property
     def folder(self) -> Path:
@@ -165,13 +171,13 @@ class Tables(Benchmark):
     tasks: tuple[str, ...] = ("all",)
     """Tasks to measure: names, or all."""
     methods: tuple[str, ...] = ("all",)
-    """Rows to measure: presets, random, zero, oracle, or all."""
+    """Rows to measure: presets, local, cvae, random, zero, oracle, or all."""
     seeds: tuple[int, ...] = tuple(range(10))
     """Of the models of each method on each task."""
     jobs: int = 2
     """Cells computed at the same time, each on its share of the cores."""
     keep_runs: bool = False
-    """Keep the run folders, under runs/tables."""
+    """Keep the run folders, under runs/tables; then `local` and `cvae` take the default's run."""
     cell: str = ""
     """Compute this one cell here, TASK:METHOD:SEED, and nothing else."""
 
@@ -226,7 +232,12 @@ class Tables(Benchmark):
     def _compute(self, cell: Cell) -> None:
         """Measure a cell and write its file; then its run folder has done its work."""
         torch.set_num_threads(1)
-        measured = _measure_untrained(cell) if cell.method in UNTRAINED else _measure_model(cell)
+        if cell.method in UNTRAINED:
+            measured = _measure_untrained(cell)
+        elif cell.method in PRESETS:
+            measured = _measure_model(cell)
+        else:
+            measured = _measure_policy(cell, self.keep_runs)
         about = {"env": TASKS[cell.task], "start_seed": START_SEED}
         cell.stored(self.folder).keep({**vars(cell), **about, **measured})
         if not self.keep_runs:
@@ -246,20 +257,56 @@ def _check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
 
 def _measure_model(cell: Cell) -> dict[str, Any]:
     """Train a model, going on where its run stands, and evaluate it."""
-    config = cell.config()
-    train(Recipe(replace(config, evaluation=EvaluationConfig(0)), seed=cell.seed), cell.folder)
-    told, agent = json.loads((cell.folder / runs.SUMMARY).read_text()), load_agent(cell.folder)
+    told, agent = _trained(cell, cell.folder)
     started = time.perf_counter()
     scores = _scores(cell.task, partial(_played_by_agent, agent))
     taken = time.perf_counter() - started
     total = told["seconds"]["total"] + taken
     return {
-        "config": _changed(config),
+        "config": _changed(cell.config()),
         "seconds": {**told["seconds"], "evaluate": taken, "total": total},
         **{key: told[key] for key in ("transitions", "steps", "open_loop_error")},
         **scores,
         **({"latent_map": _latent_map(agent)} if cell.seed == 0 else {}),
     }
+
+
+def _measure_policy(cell: Cell, shared: bool) -> dict[str, Any]:
+    """Train the default's model, make a policy of it, and evaluate that.
+
+    Args:
+        cell: of a row of `POLICIES`.
+        shared: whether the finished run of the default's cell is taken, where there is one.
+    """
+    folder, kept = cell.folder, replace(cell, method="default").folder
+    if shared and runs.finished(kept) and not runs.differences(kept, _recipe(cell)):
+        folder = kept
+    told, agent = _trained(cell, folder)
+    started = time.perf_counter()
+    made = policies.make(cell.method, agent, join(own.episodes_of(folder)[1:]), cell.seed)
+    ready = time.perf_counter()
+    scores = _scores(cell.task, partial(_played_by_policy, made.controller, agent))
+    ended = time.perf_counter()
+    taken = {"policy": ready - started, "evaluate": ended - ready}
+    total = told["seconds"]["total"] + ended - started
+    return {
+        "config": _changed(cell.config()),
+        "seconds": {**told["seconds"], **taken, "total": total},
+        "transitions": told["transitions"] + made.transitions,
+        "steps": told["steps"] + made.steps,
+        **scores,
+    }
+
+
+def _trained(cell: Cell, folder: Path) -> tuple[dict[str, Any], Agent]:
+    """Train a cell's model in a folder; return what its run tells, and its agent."""
+    train(_recipe(cell), folder)
+    return json.loads((folder / runs.SUMMARY).read_text()), load_agent(folder)
+
+
+def _recipe(cell: Cell) -> Recipe:
+    """Return the recipe of a cell's model."""
+    return Recipe(replace(cell.config(), evaluation=EvaluationConfig(0)), seed=cell.seed)
 
 
 def _changed(config: Config) -> dict[str, Any]:
@@ -284,6 +331,14 @@ def _scores(task: str, play: Play) -> dict[str, Any]:
 def _played_by_agent(agent: Agent, disturbance: Disturbance, count: int) -> dict[str, Any]:
     found = assess(agent, count, START_SEED, disturbance, oracle=False)
     return _told(found.agent.scores, found.results["cost_mean"])
+
+
+def _played_by_policy(
+    policy: Controller, agent: Agent, disturbance: Disturbance, count: int
+) -> dict[str, Any]:
+    world = disturbance.world(agent.spec, count, START_SEED)
+    found = evaluate(world, policy, START_SEED)
+    return _told(found.scores, float(Oracle(world, agent.options).price(found.episodes).mean()))
 
 
 def _told(scores: Scores, cost: float) -> dict[str, Any]:
@@ -370,7 +425,7 @@ def tables(finished: Finished) -> str:
             *_table(_trial_columns(), partial(_trial_text, finished), METHODS),
             f"\n{_TRIAL_CAPTION}\n",
             "# Costs\n",
-            *_table(tuple(TASKS), partial(_cost_text, finished), tuple(PRESETS)),
+            *_table(tuple(TASKS), partial(_cost_text, finished), LEARNED),
             f"\n{_COST_CAPTION}\n",
             "Published: " + "; ".join(f"{name}: {what}" for name, what in SOURCES.items()) + ".\n",
         )
@@ -383,8 +438,8 @@ _SCORES_CAPTION = (
     f"which the published ± is, takes the {EPISODES} starts of each model for so many independent "
     "runs and is smaller. In brackets the number of models and the best one; without, it is one. "
     "Random controls are drawn 10 times on each start; the oracle is the default's planner on the "
-    "true state and dynamics. What the publications call swing-up is `reach` here."
-)
+    "true state and dynamics. What the publications call swing-up is `reach` here. "
+) + policies.CAPTION
 _NOISE_CAPTION = (
     "Columns: task and standard deviation of the noise on the state, in the task's unit; mean over "
     f"the models ± its standard error, {NOISY_EPISODES} starts each ({EPISODES} without noise). "
@@ -407,8 +462,8 @@ _TRIAL_CAPTION = (
     "of its own true model, and what compares is the order of the methods."
 )
 _COST_CAPTION = (
-    "Medians over the models: seconds on one core for collecting, own episodes and training; "
-    "transitions; optimiser steps."
+    "Medians over the models: seconds on one core to collect, play own episodes, train and make a "
+    "policy; transitions; optimiser steps."
 )
 
 
@@ -509,6 +564,10 @@ def _details(share: Share, digits: str) -> str:
     return error + (f" ({share.models}, best {share.best:{digits}})" if several else "")
 
 
+_COSTLY = ("collect", "own", "train", "policy")
+"""Parts of the time that a cell took which are told as its cost."""
+
+
 def _cost_text(finished: Finished, method: str, task: str) -> str:
     cells = finished.get((task, method), [])
     if not cells:
@@ -516,7 +575,7 @@ def _cost_text(finished: Finished, method: str, task: str) -> str:
     seconds, transitions, steps = np.median(
         [
             (
-                sum(cell["seconds"].get(part, 0.0) for part in ("collect", "own", "train")),
+                sum(cell["seconds"].get(part, 0.0) for part in _COSTLY),
                 cell["transitions"],
                 cell["steps"],
             )
@@ -536,7 +595,8 @@ def draw(finished: Finished) -> dict[str, Figure]:
     if shares := _by_method(SCORED, lambda column, method: _scored(finished, method, column)):
         found["tables_scores"] = figures.scores(shares, _published_scores())
     models = {key: cells for key, cells in finished.items() if key[1] in PRESETS}
-    if curves := _by_method(NOISE, partial(_reached_by_noise, models)):
+    learned = {key: cells for key, cells in finished.items() if key[1] in LEARNED}
+    if curves := _by_method(NOISE, partial(_reached_by_noise, learned)):
         found["tables_noise"] = figures.noise(curves, _by_method(NOISE, _published_success))
     if errors := _by_method(TASKS, partial(_median_error, models)):
         found["tables_open_loop"] = figures.open_loop(errors)

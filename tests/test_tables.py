@@ -1,6 +1,7 @@
 """The comparison goes on where it was, computes nothing twice, and tells what it found."""
 
 import dataclasses
+import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny import CONFIG, ROOT, python, shorten_episodes
 
-from benchmarks import cells, figures, published, store, tables
+from benchmarks import cells, figures, policies, published, store, tables
+from benchmarks.policies import POLICIES
 from benchmarks.published import Share
 from benchmarks.tables import Cell, Tables
+from e2c.config import Config, Recipe
+from e2c.control.agent import Agent
 from e2c.control.base import make_world, problem_spec, rollout
+from e2c.control.imitation import ImitationOptions
 from e2c.control.simple import Zero
 from e2c.data.episodes import Episodes
+from e2c.door import load_agent
 from e2c.errors import E2CError
 from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.evaluate import evaluate
@@ -45,7 +52,9 @@ def compared(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     presets: dict[str, Any] = {name: {} for name in (MODEL, "e2c", "rce", "pcc", "ae")}
     for place in (tables, figures):
         monkeypatch.setattr(place, "PRESETS", presets)
-    monkeypatch.setattr(tables, "METHODS", (*tables.UNTRAINED, *presets))
+    learned = (*presets, *POLICIES)
+    monkeypatch.setattr(tables, "LEARNED", learned)
+    monkeypatch.setattr(tables, "METHODS", (*tables.UNTRAINED, *learned))
 
 
 @pytest.fixture
@@ -56,6 +65,9 @@ def small(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "preset", lambda name, env: dataclasses.replace(CONFIG, env=env))
     monkeypatch.setattr(tables, "EPISODES", 3)
     monkeypatch.setattr(tables, "NOISY_EPISODES", 2)
+    monkeypatch.setattr(policies, "ROUNDS", 2)
+    monkeypatch.setattr(policies, "DEMONSTRATIONS", 3)
+    monkeypatch.setattr(policies, "IMITATION", ImitationOptions(2, steps=4, batch=5))
     monkeypatch.setattr(tables, "compute", Computer())
 
 
@@ -126,6 +138,92 @@ def test_latent_maps_are_of_the_first_seed_and_perturbed_starts_of_balance() -> 
     assert "noise" not in found
     assert len(found["perturbed"]["episodes"]) == 3
     assert runs.finished(cell.folder)
+
+
+@pytest.mark.parametrize(
+    ("method", "played", "stepped"), [("local", 3 * 2 * 4 * STEPS, 0), ("cvae", 3 * STEPS, 4)]
+)
+@pytest.mark.usefixtures("small")
+def test_a_policy_is_a_row_like_any_other(method: str, played: int, stepped: int) -> None:
+    cell = Cell("planar", method, 1)
+    Tables(cell=cell.name)()
+    found = content(cell)
+    assert found["transitions"] == 50 + 2 * STEPS + played, "three goals, or three demonstrations"
+    assert found["steps"] == 6 + 4 + stepped
+    assert len(found["episodes"]) == 3
+    assert all(len(found["noise"][std]["episodes"]) == 2 for std in ("1", "2", "5"))
+    assert np.isfinite(found["cost"])
+    assert {"policy", "train", "evaluate", "total"} <= set(found["seconds"])
+    assert not {"open_loop_error", "latent_map"} & set(found)
+    assert found["config"]["optimiser.steps"] == 6
+    assert found["options"]["policy"] == json.loads(json.dumps(POLICIES[method]))
+    assert not cell.folder.exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_policy_stands_on_the_model_of_the_default_and_plays_its_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A policy that is the agent itself scores as the default does."""
+    stood: list[Agent] = []
+
+    def agent_itself(method: str, agent: Agent, own: Episodes, seed: int) -> policies.Made:
+        stood.append(agent)
+        assert (method, seed, len(own)) == ("cvae", 3, 2)
+        return policies.Made(agent, 0, 0)
+
+    monkeypatch.setattr(policies, "make", agent_itself)
+    one, other = Cell("planar", "default", 3), Cell("planar", "cvae", 3)
+    Tables(cell=one.name, keep_runs=True)()
+    Tables(cell=other.name)()
+    ours, theirs = content(one), content(other)
+    for key in ("time_in_goal", "success_rate", "episodes", "cost", "noise", "transitions"):
+        assert ours[key] == theirs[key], key
+    trained = load_agent(one.folder).model.state_dict()
+    for name, weights in stood[0].model.state_dict().items():
+        assert torch.equal(weights, trained[name]), name
+
+
+@pytest.mark.usefixtures("small")
+def test_where_runs_are_kept_policies_take_the_default_s_if_it_is_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def trains(cell: Cell, keep: bool) -> bool:
+        begun: list[Path] = []
+        train = run.train
+
+        def counted(recipe: Recipe, folder: Path) -> Any:
+            begun.append(folder)
+            return train(recipe, folder)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "train", counted)
+            Tables(cell=cell.name, keep_runs=keep)()
+        return begun == [cell.folder]
+
+    assert trains(Cell("reach", "default", 0), keep=True)
+    assert not trains(Cell("reach", "cvae", 0), keep=True)
+    assert trains(Cell("reach", "cvae", 0), keep=False), "which nobody is to keep"
+    assert Cell("reach", "default", 0).folder.exists()
+    monkeypatch.setattr(tables, "preset", lambda name, env: other_steps(env))
+    assert trains(Cell("reach", "local", 0), keep=True), "the kept one has another recipe"
+
+
+def other_steps(env: str) -> Config:
+    return dataclasses.replace(
+        CONFIG, env=env, optimiser=dataclasses.replace(CONFIG.optimiser, steps=5)
+    )
+
+
+def test_a_file_of_other_options_is_no_result_of_a_policy(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell("planar", "local", 0)
+    cell.stored(places).keep({"seed": 0})
+    assert cell.stored(places).found() is not None
+    monkeypatch.setitem(POLICIES, "local", POLICIES["local"] | {"rounds": (9, 9)})
+    assert cell.stored(places).found() is None
+    assert "policy" not in Cell("planar", "default", 0).stored(places).options
 
 
 def test_a_task_is_played_as_it_is_and_as_its_tables_ask() -> None:
@@ -224,7 +322,7 @@ def test_cells_are_taken_seed_by_seed_and_rows_without_training_once() -> None:
         *("arm:oracle:0", f"arm:{MODEL}:0", "planar:oracle:0", f"planar:{MODEL}:0"),
         *(f"arm:{MODEL}:1", f"planar:{MODEL}:1"),
     ]
-    everything = len(tables.TASKS) * (len(tables.UNTRAINED) + 10 * len(PRESETS))
+    everything = len(tables.TASKS) * (len(tables.UNTRAINED) + 10 * (len(PRESETS) + len(POLICIES)))
     assert len(Tables().asked()) == everything
 
 
@@ -233,6 +331,7 @@ def test_cells_are_taken_seed_by_seed_and_rows_without_training_once() -> None:
     [
         ({"tasks": ("planr",)}, "There is no task 'planr'; did you mean planar[?]"),
         ({"methods": ("orakel",)}, "There is no method 'orakel'; did you mean oracle[?]"),
+        ({"methods": ("cave",)}, "There is no method 'cave'; did you mean cvae[?]"),
         ({"tasks": ("chess",)}, "There is no task 'chess'; known: swing_up, .*, all[.]"),
         ({"cell": "planar:orakel:0"}, "There is no method 'orakel'; did you mean oracle[?]"),
         ({"cell": "planar:default"}, "--cell is 'planar:default'; it must be TASK:METHOD:SEED"),
@@ -319,7 +418,9 @@ def synthetic(task: str, method: str, seed: int, share: float) -> None:
         found["noise"] = {
             str(std): {**scores, "success_rate": share / (2 + std)} for std in tables.NOISE[task]
         }
-    if method not in tables.UNTRAINED:
+    if method in POLICIES:
+        found |= {"seconds": {"train": 90.0, "policy": 7.0}, "transitions": 4321, "steps": 8765}
+    if method in PRESETS:
         states = np.random.default_rng(7).uniform(-3, 3, (11, 2))
         found |= {
             "seconds": {"collect": 1.0, "train": 90.0 + seed, "own": 2.0, "evaluate": 999.0},
@@ -375,6 +476,10 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
         noise = dict(zip(noisy[""], noisy["random"], strict=True))
         assert (noise["planar, 0"], noise["planar, 2"], noise["arm, 0"]) == (none, two, "")
     assert dict(zip(costs[""], costs[MODEL], strict=True))["balance"] == "94 s, 1,234, 5,678"
+    synthetic("reach", "local", 0, 0.25)
+    scored, *_, costs = rows(tables.tables(Tables(committed=True).finished())).values()
+    assert scored["local"][names.index("reach")] == "**25.0**"
+    assert dict(zip(costs[""], costs["local"], strict=True))["reach"] == "97 s, 4,321, 8,765"
 
 
 @pytest.mark.usefixtures("compared")
@@ -416,6 +521,7 @@ def test_published_figures_are_typed_once_and_of_tasks_there_are() -> None:
 def test_what_was_measured_is_drawn() -> None:
     for task in ("planar", "balance", "swing_up"):
         synthetic(task, "oracle", 0, 0.9)
+        synthetic(task, "cvae", 0, 0.75)
         for method in ("e2c", "pcc", MODEL):
             for seed in range(1 if method == MODEL else 3):
                 synthetic(task, method, seed, 0.25 * (seed + 1))
@@ -427,7 +533,10 @@ def test_what_was_measured_is_drawn() -> None:
     scores = {axes.get_title("left"): axes for axes in drawn["tables_scores"].axes}
     assert set(scores) == {"planar", "balance", "balance, perturbed", "swing_up", ""}
     ticks = [label.get_text() for label in scores["swing_up"].get_yticklabels()]
-    assert ticks == [MODEL, "e2c", "pcc"]
+    assert ticks == [MODEL, "e2c", "pcc", "cvae"]
+    noisy = drawn["tables_noise"].axes[0].get_legend_handles_labels()[1]
+    assert "cvae" in noisy
+    assert "cvae" not in drawn["tables_open_loop"].axes[0].get_legend_handles_labels()[1]
     curve = next(
         line
         for line in drawn["tables_open_loop"].axes[0].lines
@@ -442,5 +551,5 @@ def test_nothing_is_drawn_of_nothing() -> None:
 
 
 def test_methods_are_told_apart() -> None:
-    looks = [tuple(figures._look(method).values()) for method in PRESETS]
+    looks = [tuple(figures._look(method).values()) for method in (*PRESETS, *POLICIES)]
     assert len(set(looks)) == len(looks)
