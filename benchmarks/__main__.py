@@ -22,7 +22,7 @@ from benchmarks.any_pixels import AnyPixels
 from benchmarks.cells import complain
 from benchmarks.demo import Demo
 from benchmarks.devices import Devices
-from benchmarks.dmc_pendulum import DmcPendulum
+from benchmarks.dmc import Dmc
 from benchmarks.exploration import Exploration
 from benchmarks.failures import Failures
 from benchmarks.faults import Faults
@@ -57,7 +57,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "robustness": Robustness,
     "any_pixels": AnyPixels,
     "mujoco_camera": MujocoCamera,
-    "dmc_pendulum": DmcPendulum,
+    "dmc": Dmc,
     "gym_mujoco": GymMujoco,
     "goals": Goals,
     "planners": Planners,
@@ -80,7 +80,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
 RUN = "runs/remeasured_demo"
 WHOLE = {
     "swing_up": ("--rows", "all"),
-    "dmc_pendulum": ("--frames", "10000", "20000"),
+    "dmc": ("--frames", "10000", "20000"),
     "demo": ("--out", RUN),
     "speed": ("--run", RUN),
     "devices": ("--device", "cuda"),

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.dmc_pendulum import FRAMES
-from benchmarks.published import PENDULUM_RETURN, TIME_IN_GOAL, Share
+from benchmarks.dmc_tasks import FRAMES
+from benchmarks.published import DM_CONTROL_RETURN, TIME_IN_GOAL, Share
 from benchmarks.store import COMMITTED, read
 
 HELD = 0.3
@@ -57,7 +57,7 @@ def rows(results: Path = COMMITTED) -> Iterator[str]:
         f"{NUMBERS[len(models)]} seeds, {starts} starts each | {_success(models, '.0%')} "
         "| `python -m benchmarks.any_pixels` |"
     )
-    yield _pendulum(results / "dmc_pendulum")
+    yield _pendulum(results / "dmc" / "pendulum-swingup")
     yield (
         f"| pictures of other goals, up to {HELD} rad beside upright, without training anew: mean "
         f"distance at the end | below {_farthest(results):.3f} rad | `python -m benchmarks.goals` |"
@@ -114,12 +114,12 @@ def _budgets(folder: Path) -> Iterator[str]:
 def _pendulum(folder: Path) -> str:
     """Return the row of dm_control's pendulum."""
     found = [np.mean(cell["returns"]) for cell in _all(folder, "[0-9]*")]
-    other = PENDULUM_RETURN["EfficientZero V2", FRAMES]
+    other = DM_CONTROL_RETURN["pendulum-swingup"]["EfficientZero V2", FRAMES]
     return (
         f"| dm_control's `pendulum-swingup` from its own pictures, {FRAMES:,} frames, "
         f"{NUMBERS[len(found)]} seeds | return {np.mean(found):.0f} of 1,000; the worst seed "
         f"{min(found):.0f} (best published, with reward: {other:.0f}) "
-        "| `python -m benchmarks.dmc_pendulum` |"
+        "| `python -m benchmarks.dmc` |"
     )
 
 

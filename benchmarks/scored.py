@@ -48,12 +48,17 @@ class Told(gymnasium.Wrapper[Any, Any, Any, Any]):
         return (*seen, info | self._tell(self.env))
 
 
-def trained_towards(picture: Frames, recipe: Recipe) -> Run:
-    """Train from nothing towards the goal of a picture ``[h, w, 3]``; no file is kept."""
+def trained_towards(picture: Frames | None, recipe: Recipe) -> Run:
+    """Train from nothing towards the goal of a picture ``[h, w, 3]``; no file is kept.
+
+    Without a picture, the goals are those that the world tells.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        goal = Path(folder) / "goal.png"
-        cv2.imwrite(str(goal), picture[..., ::-1])
-        return run.train(replace(recipe, goal=str(goal)), Path(folder) / "run")
+        if picture is not None:
+            goal = Path(folder) / "goal.png"
+            cv2.imwrite(str(goal), picture[..., ::-1])
+            recipe = replace(recipe, goal=str(goal))
+        return run.train(recipe, Path(folder) / "run")
 
 
 def played(

@@ -56,6 +56,12 @@ def test_but_no_more_than_was_allowed() -> None:
     assert collect_transitions(ENV, 20, 10, 3, noise="white").transitions == 20
 
 
+def test_nor_where_episodes_have_goals_of_their_own() -> None:
+    far = np.zeros((1, 40, 40), np.uint8)
+    made = functools.partial(collect_transitions, "E2C/Planar-v0", 40, 10, 3, restarts=False)
+    assert made(goal=far, most=80).transitions == 40
+
+
 @pytest.mark.usefixtures("quick")
 def test_they_replace_own_rounds_of_which_half_remain(tmp_path: Path) -> None:
     run = train(recipe(), tmp_path / "run")

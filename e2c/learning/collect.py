@@ -124,7 +124,8 @@ def collect_transitions(
         exploration: the noise on the agent's controls, as a share of the limits.
         noise: see `collect`.
         restarts: see `collect`.
-        goal: an observation that the episodes are to show; see `e2c.data.looks.unlikeness`.
+        goal: an observation that the episodes are to show; see `e2c.data.looks.unlikeness`. Where
+            the world tells them goals that differ, none has to be shown.
         most: until they do, more episodes are recorded, while there are fewer transitions.
         options: of the world, see `make_world`.
     """
@@ -148,10 +149,16 @@ def collect_transitions(
 def _wanting(parts: Sequence[Episodes], transitions: int, goal: Frames | None, most: int) -> bool:
     """Say whether more episodes are to be recorded; see `collect_transitions`."""
     count = sum(part.transitions for part in parts)
-    if goal is None or not transitions <= count < most:
+    if goal is None or not transitions <= count < most or _differ(parts):
         return count < transitions
     planes = parts[0].layout.to_planes(goal)
     return min(unlikeness(part, planes) for part in parts) > SEEN
+
+
+def _differ(parts: Sequence[Episodes]) -> bool:
+    """Say whether a world told the episodes different goals."""
+    goals = [goal for part in parts if part.goals is not None for goal in part.goals]
+    return any((goal != goals[0]).any() for goal in goals)
 
 
 def without_environment(recipe: Recipe) -> Recipe:
