@@ -184,7 +184,7 @@ def _other(task: str, name: str) -> dict[str, Any]:
         return Random(world, np.random.default_rng(0)) if name == "random" else Zero(world)
 
     base = config(task)
-    camera = replace(base.camera, size=(8, 8), frames=1)
+    camera = replace(base.camera, size=(8, 8), frames=1, crop=None)
     small = replace(base, camera=camera, env_args=f'{{"render_kwargs": {SMALL}}}')
     return {"returns": _returns(small, controller, None)}
 
