@@ -183,10 +183,11 @@ def _other(task: str, name: str) -> dict[str, Any]:
     def controller(world: World) -> Controller:
         return Random(world, np.random.default_rng(0)) if name == "random" else Zero(world)
 
-    base = config(task)
-    camera = replace(base.camera, size=(8, 8), frames=1)
-    small = replace(base, camera=camera, env_args=f'{{"render_kwargs": {SMALL}}}')
-    return {"returns": _returns(small, controller, None)}
+    used = config(task)
+    if not TASKS[task].own_goals:  # which are as large as the task's own camera shows them
+        camera = replace(used.camera, size=(8, 8), frames=1, crop=None)
+        used = replace(used, camera=camera, env_args=f'{{"render_kwargs": {SMALL}}}')
+    return {"returns": _returns(used, controller, None)}
 
 
 def _returns(

@@ -5,6 +5,7 @@ import inspect
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -298,3 +299,11 @@ def test_every_field_has_its_sentence_and_every_number_its_range(part: Any) -> N
             isinstance(value, int | float) or (isinstance(value, tuple) and value)
         )
         assert not number or "range" in item.metadata, item.name
+
+
+def test_the_crop_of_a_task_is_inside_the_pictures_that_it_asks_for() -> None:
+    found = preset("default", "dm_control/cartpole-balance-v0")
+    drawn = json.loads(found.env_args)["render_kwargs"]
+    camera = found.camera
+    assert camera.frame(np.zeros((drawn["height"], drawn["width"], 3), np.uint8)).shape == (48, 64)
+    assert preset("default").env_args == "{}"
