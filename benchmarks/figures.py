@@ -30,7 +30,7 @@ from envs.quantity import Quantity
 
 _COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a00", "#4d4d4d"),
-    *("#882255", "#332288", "#44aa99", "#999933", "#000000", "#ff6db6", "#24ff24"),
+    *("#882255", "#332288", "#44aa99", "#999933", "#000000", "#ff6db6", "#8c564b"),
 )
 _MARKERS = ("o", "s", "^", "v", "P", "X", "p", "h", "<", ">", "*", "d", "D", "H", "8")
 _CYCLE = LinearSegmentedColormap.from_list("angle", [_COLOURS[k] for k in (0, 2, 4, 3, 0)])

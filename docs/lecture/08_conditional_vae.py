@@ -145,3 +145,7 @@ for name, policy in policies.items():
 assert success["Gaussian regression"].mean() < 0.1
 assert success["conditional VAE"].mean() >= 0.95
 assert 25 <= right.sum() <= 75
+
+# %% [markdown]
+# In row `cvae` of [the tables](../results.md) a conditional VAE imitates the agent on every task.
+# It draws five controls at a time, plays them, and looks again.

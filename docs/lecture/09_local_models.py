@@ -159,4 +159,5 @@ for mass in (1.0, HEAVY):
 # keep what succeeds. With the heavy rod the rounds swing a little better, and none succeeds: near a
 # swing that falls back, no small change leads to one that stands. A global model is worse along the
 # trajectory, but it knows of others. How this goes in training is told in the
-# [lab note](../lab-notes/local-models.md).
+# [lab note](../lab-notes/local-models.md); row `local` of [the tables](../results.md) acts by such
+# policies on every task.
