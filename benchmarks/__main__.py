@@ -80,7 +80,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
 RUN = "runs/remeasured_demo"
 WHOLE = {
     "swing_up": ("--rows", "all"),
-    "dmc": ("--frames", "10000", "20000"),
+    "dmc": ("--tasks", "all", "--frames", "10000", "20000"),
     "demo": ("--out", RUN),
     "speed": ("--run", RUN),
     "devices": ("--device", "cuda"),
