@@ -81,6 +81,7 @@ RUN = "runs/remeasured_demo"
 WHOLE = {
     "swing_up": ("--rows", "all"),
     "dmc": ("--tasks", "all", "--frames", "10000", "20000"),
+    "local": ("--tasks", "all"),
     "demo": ("--out", RUN),
     "speed": ("--run", RUN),
     "devices": ("--device", "cuda"),

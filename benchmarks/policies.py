@@ -3,8 +3,8 @@
 Both are made of the model of the cell's default, which stays as it is, and of episodes that are
 played for them. They see images only.
 
-* *local*: for each goal, the time-varying linear policy that the agent imagines, refined along
-  local models of its own episodes (`e2c.control.refine`).
+* *local*: for each goal, a time-varying linear policy that follows an episode of the agent, refined
+  along local models of its own episodes (`e2c.control.refine`).
 * *cvae*: a conditional VAE that imitates the agent (`e2c.control.imitation`). It draws several
   controls at a time, plays them, and looks again.
 """
@@ -19,18 +19,16 @@ import numpy as np
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, Frames, make_world_of, rollout
 from e2c.control.imitation import ImitationOptions, imitate
-from e2c.control.refine import Refinement, RefineOptions
+from e2c.control.refine import Refinement, RefineOptions, demonstrations
 from e2c.control.simple import ByGoal
-from e2c.data.episodes import Episodes
 from e2c.learning.collect import noisy
 from e2c.options import to_dict
 from envs.world import begin
 
 ROUNDS, TOGETHER = 6, 4
-"""How often a policy of `local` plays and is refined, and its own episodes in each round."""
-REFINE = RefineOptions(bound=0.2, strength=20.0)
-"""Smaller steps and a stronger prior than by default: with larger steps, rounds of four own
-episodes lost the swing-up of seed 100."""
+"""How often a policy of `local` plays and is refined, and its own episodes in each round; the agent
+plays as many before the first."""
+REFINE = RefineOptions()
 DEMONSTRATIONS, EXPLORATION = 100, 0.1
 """Episodes that `cvae` imitates, and the noise on their controls, as a share of the limits."""
 IMITATION = ImitationOptions()
@@ -55,27 +53,27 @@ class Made:
     steps: int
 
 
-def make(method: str, agent: Agent, own: Episodes, seed: int) -> Made:
+def make(method: str, agent: Agent, seed: int) -> Made:
     """Make the policy of a row.
 
     Args:
         method: a key of `POLICIES`.
         agent: whose model.
-        own: own episodes of its run, which begin as the task's do.
         seed: of the cell.
     """
     rng = np.random.default_rng([seed, STREAM])
-    return _local(agent, own, rng) if method == "local" else _cvae(agent, rng, seed)
+    return _local(agent, rng) if method == "local" else _cvae(agent, rng, seed)
 
 
-def _local(agent: Agent, own: Episodes, rng: np.random.Generator) -> Made:
+def _local(agent: Agent, rng: np.random.Generator) -> Made:
     """Refine a policy for each goal of the task."""
     steps, goals = agent.spec.episode_steps, _goals(agent, rng)
     controllers = []
     for goal in goals:
-        refinement = Refinement(agent, own, steps, REFINE, goal)
+        shown = demonstrations(agent, TOGETHER, steps, rng, goal)
+        refinement = Refinement(agent, shown, REFINE, goal)
         controllers.append(refinement.refined(ROUNDS, TOGETHER, rng))
-    return Made(ByGoal(goals, controllers), len(goals) * ROUNDS * TOGETHER * steps, 0)
+    return Made(ByGoal(goals, controllers), len(goals) * (1 + ROUNDS) * TOGETHER * steps, 0)
 
 
 def _goals(agent: Agent, rng: np.random.Generator) -> Frames:

@@ -64,7 +64,6 @@ from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.evaluate import evaluate
 from e2c.evaluation.scores import Scores, score
 from e2c.files import runs
-from e2c.learning import own
 from e2c.options import leaves, to_dict
 from e2c.presets import PRESETS, preset
 from e2c.report.plots import save_figure
@@ -283,7 +282,7 @@ def _measure_policy(cell: Cell, shared: bool) -> dict[str, Any]:
         folder = kept
     told, agent = _trained(cell, folder)
     started = time.perf_counter()
-    made = policies.make(cell.method, agent, join(own.episodes_of(folder)[1:]), cell.seed)
+    made = policies.make(cell.method, agent, cell.seed)
     ready = time.perf_counter()
     scores = _scores(cell.task, partial(_played_by_policy, made.controller, agent))
     ended = time.perf_counter()

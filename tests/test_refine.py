@@ -9,7 +9,7 @@ from torch import Tensor
 from e2c.control.agent import Agent
 from e2c.control.base import make_world, problem_spec
 from e2c.control.local import Controls, Improvement, LinearPolicy, LocalController, improve
-from e2c.control.refine import Refinement, RefineOptions
+from e2c.control.refine import Refinement, RefineOptions, demonstrations, following, linearised
 from e2c.data.episodes import Episodes
 from e2c.door import collect
 from e2c.errors import E2CError
@@ -175,102 +175,164 @@ def test_where_nothing_is_seen_the_policy_s_own_state_stands_in() -> None:
 
 
 @pytest.fixture(scope="module")
-def first() -> Episodes:
-    return collect(ENV, 20, 10, seed=1)
+def shown() -> Episodes:
+    return collect(ENV, 18, 6, seed=1)
 
 
-def refinement(first: Episodes, steps: int = 6) -> Refinement:
+@pytest.fixture
+def refinement(shown: Episodes) -> Refinement:
     spec = problem_spec(make_world(ENV))
     agent = Agent(tiny_model(CONFIG.model, spec), spec, CONFIG.planner)
-    return Refinement(agent, first, steps, RefineOptions(memory=3))
+    return Refinement(agent, shown, RefineOptions(memory=3))
 
 
-def test_a_policy_is_refined_on_its_own_episodes(first: Episodes) -> None:
-    refined = refinement(first)
-    begun, rng = refined.policy, np.random.default_rng(0)
-    assert begun.U.abs().max() <= 2.0
+def cost_of(refinement: Refinement, episodes: Episodes) -> float:
+    return float(refinement.cost.total(*refinement._seen(episodes)).mean())
+
+
+def test_a_policy_follows_an_episode_and_leads_back_to_it(
+    refinement: Refinement, shown: Episodes
+) -> None:
+    z, u = refinement._seen(shown)
+    law = refinement.kept
+    assert refinement.policy is law
+    assert any(torch.equal(law.X, X) and torch.equal(law.U, U) for X, U in zip(z, u, strict=True))
+    along = linearised(refinement.global_model, law.X[:-1], law.U)
+    off = {gain: 0.01 * torch.ones_like(law.X[0]) for gain in (0.0, 1.0)}
+    cost = dict.fromkeys(off, 0.0)
+    for t in range(6):
+        for gain, x in off.items():
+            du = gain * law.K[t] @ x
+            cost[gain] += float(x @ refinement.cost.Q @ x + du @ refinement.cost.R @ du)
+            off[gain] = along.A[t] @ x + along.B[t] @ du
+    for gain, x in off.items():
+        cost[gain] += float(x @ refinement.cost.Qf @ x)
+    assert cost[1.0] < cost[0.0]
+
+
+def test_the_episode_that_is_followed_is_expected_to_cost_least_from_all_starts(
+    refinement: Refinement, shown: Episodes
+) -> None:
+    z, u = refinement._seen(shown)
+    laws = [
+        following(refinement.global_model, refinement.cost, *each)
+        for each in zip(z, u, strict=True)
+    ]
+    expected = torch.stack([refinement._expected(law, z[:, 0]) for law in laws])
+    torch.testing.assert_close(
+        expected.diagonal(), refinement.cost.total(z, u), msg="its own start leads along it"
+    )
+    best = laws[int(expected.mean(1).argmin())]
+    torch.testing.assert_close(refinement.kept.X, best.X)
+    assert not torch.allclose(expected, expected.diagonal()[:, None])
+
+
+def test_a_policy_is_refined_on_its_own_episodes(refinement: Refinement) -> None:
+    rng = np.random.default_rng(0)
+    assert refinement.policy.U.abs().max() <= 2.0
     for number in (1, 2):
-        episodes = refined.play(2, rng)
+        episodes = refinement.play(2, rng)
         assert episodes.lengths.tolist() == [6, 6]
-        found = refined.learn(episodes)
+        refinement.least = np.inf
+        found = refinement.learn(episodes)
         assert found.kl <= 2.0 * 6
-        assert len(refined.z) == min(3, 2 * number)
-    assert refined.policy is found.policy
-    assert refined.local is not None
-    assert refined.local.mean.A.shape == (6, *refined.noise.shape)
+        assert len(refinement.z) == min(3, 2 * number)
+    assert refinement.policy is found.policy
+    assert refinement.local is not None
+    assert refinement.local.mean.A.shape == (6, *refinement.noise.shape)
 
 
-def test_the_policy_that_is_kept_is_the_one_whose_own_episodes_cost_least(
-    first: Episodes, monkeypatch: pytest.MonkeyPatch
+def test_a_step_that_costs_more_is_taken_back_and_a_shorter_one_tried(
+    refinement: Refinement,
 ) -> None:
-    refined, rng = refinement(first), np.random.default_rng(0)
-    played, play, at = [], refined.play, []
-
-    def keep(count: int, drawing: np.random.Generator) -> Episodes:
-        at.append(refined.policy)
-        played.append(play(count, drawing))
-        return played[-1]
-
-    monkeypatch.setattr(refined, "play", keep)
-    found = refined.refined(3, 2, rng)
-    assert [len(episodes) for episodes in played] == [2, 2, 2]
-    costs = []
-    for episodes in played:
-        z, u = (torch.stack(p) for p in zip(*refined._of_length(episodes), strict=True))
-        costs.append(float(refined.cost.total(z, u).mean()))
-    assert len(set(costs)) == 3
-    assert found.policy is at[int(np.argmin(costs))]
-    assert all(refined.policy is not law for law in at), "the last one has not played"
+    rng = np.random.default_rng(0)
+    first = refinement.play(2, rng)
+    begun, step = refinement.kept, refinement.learn(first)
+    assert refinement.least == cost_of(refinement, first)
+    assert step.policy is not begun, "the test needs a step"
+    refinement.least = 0.0
+    shorter = refinement.learn(refinement.play(2, rng))
+    assert refinement.kept is begun
+    assert refinement.bound == 2.0 / 4
+    assert shorter.kl <= 6 * 2.0 / 4
+    assert len(refinement.z) == 2, "what a policy that is not kept played is not fitted"
+    refinement.least = np.inf
+    refinement.learn(refinement.play(2, rng))
+    assert refinement.kept is shorter.policy
+    assert refinement.bound == 2.0 / 2
+    assert len(refinement.z) == 3
 
 
-def test_a_policy_begins_at_a_start_that_was_seen_and_leads_to_its_own_goal(
-    first: Episodes,
+def test_what_acts_is_the_policy_whose_own_episodes_cost_least(
+    refinement: Refinement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refined = refinement(first)
-    codes = torch.stack([refined._seen(episode)[0][0] for episode in first.split()])
-    near = (codes - codes.mean(0)).square().sum(-1).argmin()
-    torch.testing.assert_close(refined.policy.X[0].float(), codes[near].float())
-    agent = refined.agent
-    other = agent.spec.layout.from_planes(first.planes(slice(3, 4)))[0]
-    theirs = Refinement(agent, first, 6, RefineOptions(memory=3), other)
-    wanted = agent.model.read(first.planes(slice(3, 4))[0]).mean.detach().double()
+    played, play = list[tuple[float, LinearPolicy]](), refinement.play
+
+    def keep(count: int, rng: np.random.Generator) -> Episodes:
+        episodes = play(count, rng)
+        played.append((cost_of(refinement, episodes), refinement.policy))
+        return episodes
+
+    monkeypatch.setattr(refinement, "play", keep)
+    found = refinement.refined(3, 2, np.random.default_rng(0))
+    assert len({cost for cost, _ in played}) == 3
+    assert found.policy is min(played, key=lambda each: each[0])[1]
+
+
+def test_a_policy_leads_to_its_own_goal(refinement: Refinement, shown: Episodes) -> None:
+    agent = refinement.agent
+    other = agent.spec.layout.from_planes(shown.planes(slice(3, 4)))[0]
+    theirs = Refinement(agent, shown, goal=other)
+    wanted = agent.model.read(shown.planes(slice(3, 4))[0]).mean.detach().double()
     torch.testing.assert_close(theirs.cost.goal, wanted)
     torch.testing.assert_close(agent.cost.goal.double(), wanted, msg="the agent has it from now on")
-    assert not torch.equal(refined.cost.goal, wanted)
+    assert not torch.equal(refinement.cost.goal, wanted)
 
 
-def test_the_error_of_the_global_model_is_what_it_misses(first: Episodes) -> None:
-    refined = refinement(first)
-    model, n = refined.agent.model, refined.agent.model.transition.n
+def test_demonstrations_are_episodes_of_the_agent_towards_the_goal(refinement: Refinement) -> None:
+    agent = refinement.agent
+    goal = agent.spec.layout.from_planes(agent.model.goal.numpy()[None])[0]
+    found = demonstrations(agent, 2, 4, np.random.default_rng(0), goal)
+    assert found.lengths.tolist() == [4, 4]
+    goals = found.goal_planes()
+    assert goals is not None
+    for each in goals:
+        np.testing.assert_array_equal(each, agent.model.goal.numpy())
+
+
+def test_the_error_of_the_global_model_is_what_it_misses(
+    refinement: Refinement, shown: Episodes
+) -> None:
+    model, n = refinement.agent.model, refinement.agent.model.transition.n
     missed = torch.zeros(n, n).double()
     with torch.no_grad():
-        for episode in first.split():
+        for episode in shown.split():
             z, u = model.encode(episode.planes()).mean, torch.from_numpy(episode.actions)
-            error = (z[1:] - refined.global_model.step(z[:-1], u)).double()
+            error = (z[1:] - refinement.global_model.step(z[:-1], u)).double()
             missed += error.mT @ error
-    torch.testing.assert_close(refined.noise, missed / first.transitions)
+    torch.testing.assert_close(refinement.noise, missed / shown.transitions)
 
 
-def test_errors_of_both_models_in_an_episode(first: Episodes) -> None:
-    refined, rng = refinement(first), np.random.default_rng(0)
-    episodes = refined.play(2, rng)
+def test_errors_of_both_models_in_an_episode(refinement: Refinement) -> None:
+    rng = np.random.default_rng(0)
+    episodes = refinement.play(2, rng)
     with pytest.raises(E2CError, match="no local models yet"):
-        refined.step_errors(episodes)
-    refined.learn(episodes)
-    assert refined.local is not None
-    found, mean = refined.step_errors(episodes), refined.local.mean
-    agent = refined.agent
+        refinement.step_errors(episodes)
+    refinement.learn(episodes)
+    assert refinement.local is not None
+    found, mean = refinement.step_errors(episodes), refinement.local.mean
+    agent = refinement.agent
     for row, episode in enumerate(episodes.split()):
         z = agent.model.encode(episode.planes()).mean.detach()
         u = torch.from_numpy(episode.actions)
         for t in range(6):
             with torch.no_grad():
-                told = refined.global_model.step(z[t : t + 1], u[t : t + 1])[0]
+                told = refinement.global_model.step(z[t : t + 1], u[t : t + 1])[0]
             torch.testing.assert_close(found.of_global[row, t].float(), z[t + 1] - told)
             local = mean.A[t] @ z[t].double() + mean.B[t] @ u[t].double() + mean.o[t]
             torch.testing.assert_close(found.of_local[row, t], z[t + 1].double() - local)
 
 
-def test_episodes_of_another_length_are_refused(first: Episodes) -> None:
+def test_episodes_of_another_length_are_refused(refinement: Refinement) -> None:
     with pytest.raises(E2CError, match=r"6 steps .* \[10, 10\]"):
-        refinement(first).learn(first)
+        refinement.learn(collect(ENV, 20, 10, seed=1))
