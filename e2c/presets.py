@@ -184,6 +184,7 @@ def _ramped(method: str, latent_weight: float) -> Changes:
 
 PRESETS: dict[str, Changes] = {
     "default": {},
+    "ordinary": {},
     "e2c": _published("e2c"),
     "rce": _ramped("rce", 1.0),
     "pcc": _ramped("pcc", 9.0),
@@ -236,8 +237,9 @@ PRESETS: dict[str, Changes] = {
     },
 }
 """What each preset changes. The weights of the successors are those that were published (PCC's 9 is
-1 for the bound and 8 for its consistency). ``paper``: Watter et al. 2015, supplement 2.6.2, the
-pendulum's column, and its one-step loss.
+1 for the bound and 8 for its consistency). ``ordinary``: the default, but no state is ever set, as
+with a real system. ``paper``: Watter et al. 2015, supplement 2.6.2, the pendulum's column, and its
+one-step loss.
 
 The supplement's "beta2 = 0.1" is read in the convention of the first Adam preprint, where a moment
 is ``beta * new + (1 - beta) * old``: 0.9 in today's. Taken literally, training diverged within 150
@@ -259,7 +261,12 @@ EXCEPTIONS: dict[tuple[str, str], Changes] = {
             "planner": _AS_TUNED | {"horizon": 50},
         }
         for name in PRESETS
-        if name not in ("default", "paper")
+        if name not in ("default", "ordinary", "paper")
+    },
+    **{
+        ("ordinary", task): {"data": {"restarts": False, "episode_length": None}}
+        for task, changes in TASKS.items()
+        if changes.get("data", {}).get("restarts")
     },
     ("pc3", "E2C/Planar-v0"): {"model": {"latent_dim": 2}},
     ("rce", "E2C/Planar-v0"): {"objective": {"prior_weight": 0.01}},
@@ -283,6 +290,8 @@ EXCEPTIONS: dict[tuple[str, str], Changes] = {
 
 Headline: the methods are compared with the larger networks, the data and the planner that they were
 tuned with.
+
+Ordinary: random episodes begin as the world resets them, and are as long as its own.
 
 Planar: an image there holds few nats, so RCE's prior weighs less. PC3 takes two latent dimensions;
 with a third it stretches the way to a goal along one direction, and the agent hits an obstacle.
