@@ -7,9 +7,9 @@ python -m benchmarks.local --committed    # print the table of the repository
 All begin with the same global model, trained on first data of random controls: 600 transitions for
 the swing-up, 10,000 for the arm. From there
 
-* *global*: it is trained on, as in every run: a round of own episodes, some steps, and so on; the
-  agent plans in it at every step.
-* *local*: the agent plays two own episodes, and a time-varying policy that follows the cheaper one
+* *global*: it is trained on, as in every run: a round of own episodes, some steps, and so on. At
+  each score its dynamics learn on, as at the end of a run; the agent plans in it at every step.
+* *local*: this agent plays two own episodes, and a time-varying policy that follows the cheaper one
   is refined along local models, two own episodes in a round. The encoder and the global model stay
   as they are. This begins twice, after an earlier and a later round of *global*.
 
@@ -18,6 +18,7 @@ Errors of a step are measured in own episodes that nothing was fitted to yet. Ea
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Mapping
@@ -45,6 +46,8 @@ from e2c.evaluation.intervals import interval
 from e2c.learning import own, run
 from e2c.learning.begin import Run
 from e2c.learning.collect import collect_transitions
+from e2c.learning.dynamics import learn_dynamics
+from e2c.learning.encodings import Encodings
 from e2c.learning.schedule import Phase
 from e2c.options import to_dict
 from e2c.presets import preset
@@ -60,6 +63,7 @@ class Course:
 
     Attributes:
         config: of the global model, without rounds of its own.
+        learn_on: steps for which its dynamics learn on.
         steps: of an episode.
         starts: of the episodes that are scored.
         beginnings: own episodes before local models begin.
@@ -69,6 +73,7 @@ class Course:
     """
 
     config: Config
+    learn_on: int
     steps: int
     starts: int
     beginnings: tuple[int, int]
@@ -86,7 +91,8 @@ class Course:
         """What decides the figures."""
         course = (START_SEED, self.starts, self.steps, self.beginnings, self.refined, TOGETHER)
         refine = to_dict(RefineOptions())
-        return {"config": to_dict(self.config), "refine": refine, "counts": course}
+        config = {"config": to_dict(self.config), "learn_on": self.learn_on}
+        return {**config, "refine": refine, "counts": course}
 
 
 def _course(env: str, steps: int, starts: int, beginnings: tuple[int, int], refined: int) -> Course:
@@ -97,7 +103,8 @@ def _course(env: str, steps: int, starts: int, beginnings: tuple[int, int], refi
     config = replace(base, data=data, optimiser=optimiser, evaluation=EvaluationConfig(0))
     every = max(TOGETHER, 2 * data.episodes_per_round)
     late = base.data.rounds // 2 * steps
-    return Course(config, steps, starts, beginnings, refined, every, late)
+    learn_on = base.optimiser.dynamics_steps
+    return Course(config, learn_on, steps, starts, beginnings, refined, every, late)
 
 
 TASKS = {
@@ -141,9 +148,10 @@ def _measure(course: Course, seed: str) -> Result:
             if count > 0:
                 _train_on(trained, number, count // together)
             if count in course.counts:
-                found["global"][str(count)] = _scored(course, trained.agent, trained.agent)
-            if count in course.beginnings:
-                found[f"local_{count}"] = _refined(course, trained.agent, number, count)
+                agent = _agent(course, trained, number)
+                found["global"][str(count)] = _scored(course, agent, agent)
+                if count in course.beginnings:
+                    found[f"local_{count}"] = _refined(course, agent, number, count)
     return {"seed": number, "first_transitions": trained.data[0].transitions, "scores": found}
 
 
@@ -170,14 +178,28 @@ def _train_on(trained: Run, seed: int, number: int) -> None:
     config, model = trained.config, trained.model
     explore = number > 1 and own.stayed(model, trained.data[-1])
     trained.data.append(own.play(trained.agent, config.data, seed, number, None, explore))
-    horizon, share = config.objective.horizon, config.data.own_share
-    windows = Windows(trained.data, horizon, share, trained.trainer.device, trained.see)
+    windows = _windows(trained)
     phase = Phase(config.optimiser.steps_per_round, config.optimiser.learning_rate_own, False)
     model.train()
     for _ in trained.trainer.run(windows, phase):
         pass
     model.eval()
     model.measure(trained.data[0].planes(slice(None, None, run.MEASURED_EVERY)))
+
+
+def _windows(trained: Run) -> Windows:
+    """Return windows of all data."""
+    horizon, share = trained.config.objective.horizon, trained.config.data.own_share
+    return Windows(trained.data, horizon, share, trained.trainer.device, trained.see)
+
+
+def _agent(course: Course, trained: Run, seed: int) -> Agent:
+    """Return the agent in whose model the dynamics have learned on."""
+    model = copy.deepcopy(trained.model)
+    if course.learn_on:
+        encodings = Encodings(model, _windows(trained))
+        model.transition = learn_dynamics(model.transition, encodings, course.learn_on, seed)
+    return trained.agent_of(model)
 
 
 def _refined(course: Course, agent: Agent, seed: int, begun: int) -> dict[str, dict[str, float]]:
