@@ -2,12 +2,15 @@
 
 The first call rolls many random tries out, optimises the cheapest of them for a while, and the best
 of these at length. A roll-out costs a small part of an iteration, and iLQG finds the next local
-minimum only. So which swings lead to the goal is found by chance, and how exactly by iLQG. Every
-later call starts from the last plan, shifted by one step. The optimiser linearises around that plan
-**as it was predicted** and rolls it out from the measured state under the new feedback, which
-absorbs the difference; one or two iterations then suffice (the real-time iteration of Diehl et al.
-2005). Rolled out without feedback, the plan of an unstable system would fall apart. A warm start is
-kept even if it cannot be improved.
+minimum only. So which swings lead to the goal is found by chance, and how exactly by iLQG. Where
+the plan leads nowhere, there is another start, from many more and wilder tries. They are not always
+taken: where the dynamics are learned, the cheapest of many is often one that they are wrong about.
+
+Every later call starts from the last plan, shifted by one step. The optimiser linearises around
+that plan **as it was predicted** and rolls it out from the measured state under the new feedback,
+which absorbs the difference; one or two iterations then suffice (the real-time iteration of Diehl
+et al. 2005). Rolled out without feedback, the plan of an unstable system would fall apart. A warm
+start is kept even if it cannot be improved.
 
 iLQG does not leave a local minimum. Where the system does not do what was planned, a plan can end
 up with one more swing though the system could be caught at its goal. So where a plan leads away
@@ -30,6 +33,9 @@ from planners.ilqg import ILQG, ILQGOptions
 from planners.rollouts import finite_cost, roll_out
 from planners.warm import WarmStarted, require_positive
 
+NOWHERE = 0.5
+"""A plan leads nowhere whose end is further from the goal, by the cost, than this times its
+start."""
 AWAY = 2.0
 """A plan leads away from the goal whose distance from it, by the cost, is ever more than this times
 what it is now."""
@@ -54,6 +60,8 @@ class RecedingOptions:
     """Starting points ``K`` that a start from scratch optimises, at least 1."""
     tries: int = 1
     """Random controls rolled out for each starting point, at least 1; the cheapest become them."""
+    more_tries: int = 32
+    """As many where the plan that was found leads nowhere, and the cost has a goal."""
     noise: tuple[float, float] = (0.5, 5.0)
     """Standard deviations of random controls, as shares of half the range of the limits: of the
     gentlest and of the wildest try. The latter, cut off at the limits, is nearly bang-bang. Where
@@ -67,7 +75,7 @@ class RecedingOptions:
     """Options of iLQG; iterations and, in later calls, the tolerance are set by the planner."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "horizon", "restarts", "tries", "knots")
+        require_positive(self, "horizon", "restarts", "tries", "more_tries", "knots")
 
 
 class RecedingHorizon(WarmStarted):
@@ -106,11 +114,25 @@ class RecedingHorizon(WarmStarted):
         if self.options.iterations > 1:
             later = replace(later, tolerance=self.options.tolerance, real_time=True)
         self._next = ILQG(later)
-        self._tries = smooth_controls(self.options, low, high, generator)
+        more = replace(self.options, tries=self.options.more_tries)
+        self._tries, self._more_tries = (
+            smooth_controls(options, low, high, generator) for options in (self.options, more)
+        )
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
+        """Start from random tries; where that leads nowhere, from more of them too."""
+        plan = self._start(self._tries, x0, cost)
+        if not isinstance(cost, GoalCost):
+            return plan
+        distances = cost.distances(plan.states)
+        rows = (distances[:, -1] > NOWHERE * distances[:, 0]).nonzero()[:, 0]
+        if len(rows) == 0:
+            return plan
+        return plan.with_cheaper(rows, self._start(self._more_tries, x0[rows], cost.select(rows)))
+
+    def _start(self, tries: Tensor, x0: Tensor, cost: Cost) -> Plan:
         """Optimise the cheapest tries for a while, and then the best at length."""
-        tries = self._tries.to(x0)
+        tries = tries.to(x0)
         U = torch.stack([self._cheapest(tries, x0, cost, row) for row in range(len(x0))])
         best = self._scout.solve(self.dynamics, cost, x0, U, self.low, self.high)
         if self._polish.options.max_iterations == 0:

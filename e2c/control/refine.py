@@ -155,9 +155,8 @@ class Refinement:
             if self.policy is not self.kept:
                 self.bound = min(GROW * self.bound, self.options.bound)
             self.kept, self.least = self.policy, cost
-            self.z, self.u = (
-                torch.cat(both)[-self.options.memory :] for both in ((self.z, z), (self.u, u))
-            )
+            self.z = torch.cat((self.z, z))[-self.options.memory :]
+            self.u = torch.cat((self.u, u))[-self.options.memory :]
             mean = linearised(self.global_model, self.z.mean(0)[:-1], self.u.mean(0))
             prior = LocalPrior(mean, self.noise, self.spread, self.options.strength)
             self.local = fit_local(self.z, self.u, prior)
