@@ -22,7 +22,7 @@ from planners import (
     RecedingOptions,
     Status,
 )
-from planners.receding import AWAY, smooth_controls
+from planners.receding import AWAY, NOWHERE, smooth_controls
 from planners.rollouts import roll_out
 from planners.warm import shift
 
@@ -340,6 +340,33 @@ def test_the_cheapest_of_all_tries_are_the_starting_points() -> None:
     plan = RecedingHorizon(Pendulum(), -high, high, options, seeded(0)).plan(x0, cost)
     torch.testing.assert_close(plan.cost, costs.amin(1))
     torch.testing.assert_close(plan.controls, U[costs.argmin(1)])
+
+
+def test_a_first_plan_that_leads_nowhere_is_tried_again_with_wilder_tries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Gentle tries leave a pendulum hanging; one that stands beside it has no second start."""
+    x0, cost = hanging(2), swing_up_cost()
+    x0[1] = cost.goal
+
+    def ends(**options: Any) -> Tensor:
+        chosen = {"horizon": 60, "noise": (0.01, 5.0), "first_iterations": 10, **options}
+        plan = controller(**chosen).plan(x0, cost)
+        return cost.distances(plan.states)[:, -1]
+
+    far = float(cost.distances(x0[:, None])[0, 0])
+    assert ends(more_tries=1)[0] > NOWHERE * far, "the test needs a plan that leads nowhere"
+    begun, start = list[int](), RecedingHorizon._start
+
+    def counted(self: RecedingHorizon, tries: Tensor, x: Tensor, asked: Cost) -> Plan:
+        begun.append(len(x))
+        return start(self, tries, x, asked)
+
+    monkeypatch.setattr(RecedingHorizon, "_start", counted)
+    found = ends(more_tries=32)
+    assert begun == [2, 1]
+    assert found[0] < 0.1 * far
+    assert found[1] < 1e-9
 
 
 def test_shift_moves_by_one_and_repeats_the_last_control() -> None:
