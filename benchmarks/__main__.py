@@ -80,7 +80,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
 RUN = "runs/remeasured_demo"
 WHOLE = {
     "swing_up": ("--rows", "all"),
-    "dmc": ("--tasks", "all", "--frames", "10000", "20000"),
+    "dmc": ("--tasks", "all", "--frames", "10000", "20000", "40000"),
     "local": ("--tasks", "all"),
     "demo": ("--out", RUN),
     "speed": ("--run", RUN),

@@ -100,7 +100,8 @@ POLICIES: dict[str, dict[str, Any]] = {
 """The rows, and what decides their policies besides the model."""
 CAPTION = (
     "`local` and `cvae` do not plan: they are policies, made of the model of the cell's default. "
-    "`local` is a time-varying linear policy for each goal, refined along local models in "
-    f"{ROUNDS} rounds of {TOGETHER} own episodes; `cvae` is a conditional VAE that imitates "
-    f"{DEMONSTRATIONS} episodes of the agent and draws {IMITATION.controls} controls at a time."
+    "`local` is a time-varying linear policy for each goal, which follows an episode of the agent "
+    f"and is refined along local models in {ROUNDS} rounds of {TOGETHER} own episodes. `cvae` is a "
+    f"conditional VAE that imitates {DEMONSTRATIONS} episodes of the agent and draws "
+    f"{IMITATION.controls} controls at a time."
 )
