@@ -32,7 +32,7 @@ _COLOURS = (
     *("#0072b2", "#9467bd", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a00"),
     *("#4d4d4d", "#882255", "#332288", "#44aa99", "#999933", "#000000", "#ff6db6", "#8c564b"),
 )
-_MARKERS = ("o", "4", "s", "^", "v", "P", "X", "p", "h", "<", ">", "*", "d", "D", "H", "8")
+_MARKERS = ("o", (4, 1, 0), "s", "^", "v", "P", "X", "p", "h", "<", ">", "*", "d", "D", "H", "8")
 _CYCLE = LinearSegmentedColormap.from_list("angle", [_COLOURS[k] for k in (0, 3, 5, 4, 0)])
 _PUBLISHED: dict[str, Any] = {"color": MUTED, "marker": "D", "markerfacecolor": PAPER}
 _REFERENCES: dict[str, dict[str, Any]] = {
