@@ -107,7 +107,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 OWN = [
-    ("train", ["--out", "new", "--preset", "papr"], "no preset 'papr'; choose one of: default, e"),
+    ("train", ["--out", "new", "--preset", "papr"], "no preset 'papr'; choose one of: default, o"),
     ("train", ["--out", "run"], "run holds the run of another recipe (config.model.latent_dim is"),
     (
         "train",
