@@ -3,7 +3,7 @@
 #
 # **A global model has to be right everywhere. A controller that goes along one trajectory needs a
 # model of its neighbourhood only, and a few episodes fit one: in a world that the global model does
-# not know, twelve episodes bring the error of a step below half. But a better model along a
+# not know, six episodes bring the error of a step below half. But a better model along a
 # trajectory does not show a better trajectory.**
 #
 # For each step of time there is a linear-Gaussian model of its own. Its prior is what the global
@@ -95,7 +95,7 @@ squares = torch.linalg.lstsq(points, z[:, 1:].transpose(0, 1)).solution
 told = (points @ squares).transpose(0, 1)
 torch.testing.assert_close(weak.step(z[:, :-1], u), told, atol=1e-3, rtol=0)
 strengths = np.logspace(-6, 4, 21)
-curve = {f"{count} episodes": [missed(fitted(s, count)) for s in strengths] for count in (2, 4, 12)}
+curve = {f"{count} episodes": [missed(fitted(s, count)) for s in strengths] for count in (2, 6, 12)}
 show_lines("error of a step", "strength s", {k: (strengths, v) for k, v in curve.items()}, log=True)
 
 # %% [markdown]
@@ -104,11 +104,11 @@ show_lines("error of a step", "strength s", {k: (strengths, v) for k, v in curve
 # In latent units; the codes of the data have a standard deviation of about 3 in each coordinate.
 
 # %%
-errors = {count: missed(fitted(1.0, count)) for count in (2, 4, 12)}
+errors = {count: missed(fitted(1.0, count)) for count in (2, 6, 12)}
 print(f"global model: {missed(prior):.3f}")
 for count, error in errors.items():
     print(f"local models of {count} episodes: {error:.3f}")
-assert errors[4] < 0.75 * missed(prior)
+assert errors[6] < 0.5 * missed(prior)
 assert errors[12] < 0.5 * missed(prior)
 
 # %% [markdown]
@@ -122,13 +122,13 @@ assert errors[12] < 0.5 * missed(prior)
 # %%
 local = fit_local(z, u, LocalPrior(prior, refined.noise, refined.spread, 1.0))
 steps = {}
-for bound in (1.0, 10.0, 100.0):
+for bound in (0.02, 1.0, 100.0):
     found = improve(refined.policy, local, refined.cost, z[:, 0], refined.controls, bound)
-    print(f"at most {bound:.0f} nats: {found.kl:.1f}, cost {found.cost_after:.1f}")
+    print(f"at most {bound:g} nats: {found.kl:.2g}, cost {found.cost_after:.1f}")
     assert 0 < found.kl <= bound
     steps[bound] = found.cost_after
 print(f"without a step: cost {found.cost_before:.1f}")
-assert steps[100.0] < steps[10.0] <= steps[1.0] < found.cost_before
+assert steps[100.0] < steps[1.0] < steps[0.02] < found.cost_before
 
 # %% [markdown]
 # ## What it means for the pendulum
