@@ -26,7 +26,7 @@ from e2c.control.agent import blank
 from e2c.control.base import Frames
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.local import LocalDynamics
-from planners import Cost, Plan
+from planners import Cost
 from planners.riccati import LocalModel, backward_pass, local_model
 
 LEAST, MOST, TRIED = 1e-6, 1e6, 61
@@ -46,11 +46,6 @@ class LinearPolicy:
     X: Tensor
     U: Tensor
     K: Tensor
-
-    @classmethod
-    def of_plan(cls, plan: Plan) -> LinearPolicy:
-        """Return the policy of a plan of one problem, in float64."""
-        return cls(plan.states[0].double(), plan.controls[0].double(), plan.gains[0].double())
 
     def act(self, t: int, z: Tensor) -> Tensor:
         """Return controls ``[..., m]`` of step t for ``z [..., n]``; it does not know limits."""

@@ -99,7 +99,7 @@ class Refinement:
         model, spec, o = agent.model, agent.spec, self.options
         agent.reset(goal)
         self.global_model = agent.dynamics
-        self.cost = weighted(agent.cost, o.terminal_weight, torch.float64)
+        self.cost = weighted(agent.cost, o.terminal_weight)
         scale = spec.control_scale.double()
         low, high = (torch.tensor(ends).double() for ends in (spec.control_low, spec.control_high))
         self.controls = Controls(low, high, o.exploration * scale)
@@ -284,7 +284,7 @@ def linearised(dynamics: Dynamics, z: Tensor, u: Tensor) -> LocalLinearisation:
     return LocalLinearisation(A, B, dynamics.step(*at).double() - Az - Bu)
 
 
-def weighted(cost: GoalCost, terminal_weight: float, dtype: torch.dtype) -> GoalCost:
-    """Return a cost with another weight of its last state, in another dtype."""
-    goal, Q, R = (part.to(dtype) for part in (cost.goal, cost.Q, cost.R))
-    return GoalCost(goal, Q, R, terminal_weight * Q, cost.reference.to(dtype))
+def weighted(cost: GoalCost, terminal_weight: float) -> GoalCost:
+    """Return a cost of one problem with another weight of its last state, in float64."""
+    goal, Q, R = (part.double() for part in (cost.goal, cost.Q, cost.R))
+    return GoalCost(goal, Q, R, terminal_weight * Q, cost.reference.double())
