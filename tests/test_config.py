@@ -42,6 +42,16 @@ def test_exceptions_are_of_presets_on_tasks_that_there_are() -> None:
         assert env in (HEADLINE, *TASKS)
 
 
+@pytest.mark.parametrize("env", envs.ENVIRONMENTS)
+def test_ordinary_is_the_default_without_states_that_are_set(env: str) -> None:
+    default, ordinary = preset("default", env), preset("ordinary", env)
+    assert not ordinary.data.restarts
+    if default.data.restarts:
+        data = dataclasses.replace(default.data, restarts=False, episode_length=None)
+        default = dataclasses.replace(default, data=data)
+    assert ordinary == default
+
+
 def test_the_papers_preset_has_the_published_values() -> None:
     """Watter et al. 2015, supplement 2.6.2, the column of the pendulum."""
     paper = dict(leaves(preset("paper")))

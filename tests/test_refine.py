@@ -289,15 +289,19 @@ def test_a_policy_leads_to_its_own_goal(refinement: Refinement, shown: Episodes)
     assert not torch.equal(refinement.cost.goal, wanted)
 
 
-def test_demonstrations_are_episodes_of_the_agent_towards_the_goal(refinement: Refinement) -> None:
+def test_demonstrations_are_episodes_of_the_agent_towards_the_goal(
+    refinement: Refinement, shown: Episodes
+) -> None:
     agent = refinement.agent
-    goal = agent.spec.layout.from_planes(agent.model.goal.numpy()[None])[0]
+    wanted = shown.planes(slice(3, 4))
+    goal = agent.spec.layout.from_planes(wanted)[0]
     found = demonstrations(agent, 2, 4, np.random.default_rng(0), goal)
     assert found.lengths.tolist() == [4, 4]
     goals = found.goal_planes()
     assert goals is not None
     for each in goals:
-        np.testing.assert_array_equal(each, agent.model.goal.numpy())
+        np.testing.assert_array_equal(each, wanted[0])
+    assert not np.array_equal(wanted[0], agent.model.goal.numpy()), "the world's own goal"
 
 
 def test_the_error_of_the_global_model_is_what_it_misses(
