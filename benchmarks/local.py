@@ -9,8 +9,8 @@ the swing-up, 10,000 for the arm. From there
 
 * *global*: it is trained on, as in every run: a round of own episodes, some steps, and so on. At
   each score its dynamics learn on, as at the end of a run; the agent plans in it at every step.
-* *local*: this agent plays two own episodes, and a time-varying policy that follows the cheaper one
-  is refined along local models, two own episodes in a round. The encoder and the global model stay
+* *local*: this agent plays two own episodes, and a time-varying policy that follows one of them is
+  refined along local models, two own episodes in a round. The encoder and the global model stay
   as they are. This begins twice, after an earlier and a later round of *global*.
 
 Errors of a step are measured in own episodes that nothing was fitted to yet. Each seed is a cell.

@@ -3,8 +3,8 @@
 The first call rolls many random tries out, optimises the cheapest of them for a while, and the best
 of these at length. A roll-out costs a small part of an iteration, and iLQG finds the next local
 minimum only. So which swings lead to the goal is found by chance, and how exactly by iLQG. Where
-the plan leads nowhere, there is another start, from many more and wilder tries. They are not always
-taken: where the dynamics are learned, the cheapest of many is often one that they are wrong about.
+the plan leads nowhere, there is another start, from many more and wilder tries. Not every start has
+them: where the dynamics are learned, the cheapest of many is often one that they are wrong about.
 
 Every later call starts from the last plan, shifted by one step. The optimiser linearises around
 that plan **as it was predicted** and rolls it out from the measured state under the new feedback,
