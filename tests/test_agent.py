@@ -468,6 +468,27 @@ def test_latent_dynamics_are_the_transitions(
     assert (A - fx).abs().max() > 1e-2
 
 
+@torch.inference_mode()
+def test_dynamics_stay_by_the_least_change_of_their_last_weights() -> None:
+    learned = make_agent().dynamics.learned.double()
+    dynamics, W = LatentDynamics(learned), torch.cat(learned.last_weights(), -1)
+    x, z = torch.randn(2, 50, 4, generator=generator(), dtype=torch.float64)
+    u, v = torch.randn(2, 50, 2, generator=generator(1), dtype=torch.float64)
+    before, drift = dynamics.step(z, v), x[0] - dynamics.step(x[0], u[0])
+    dynamics.stay(x[0], u[0])
+    torch.testing.assert_close(dynamics.step(x[0], u[0]), x[0])
+    phi = learned.features(x[0], u[0])
+    share = learned.features(z, v) @ phi / phi.square().sum()
+    torch.testing.assert_close(dynamics.step(z, v), before + share.outer(drift))
+    assert share.abs().min() < 0.5, "else it is a shift"
+    dW = torch.cat(dynamics.transition.last_weights(), -1) - W
+    least = torch.linalg.lstsq(phi[None], drift[None]).solution.mT
+    torch.testing.assert_close(dW, least)
+    torch.testing.assert_close(torch.cat(learned.last_weights(), -1), W)
+    dynamics.forget()
+    torch.testing.assert_close(dynamics.step(z, v), before)
+
+
 def test_the_jacobian_asked_for_is_used() -> None:
     x = images(5)
     frozen = make_agent(options=dataclasses.replace(OPTIONS, jacobian="A", first_iterations=1))

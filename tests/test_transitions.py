@@ -151,17 +151,6 @@ def test_jacobian_takes_any_leading_dimensions(lead: tuple[int, ...], kind: str)
     torch.testing.assert_close(fu, flat[1].reshape(*lead, 3, 2))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_shifted_transition_leads_further_and_the_learned_one_stays(kind: str) -> None:
-    model, drift = another(kind, 3, 2).double(), torch.tensor([0.5, -2.0, 0.125]).double()
-    z, u = torch.randn(B, 3, generator=generator()).double(), torch.ones(B, 2).double()
-    before, jacobians = model.step(z, u), model.jacobian(z, u)
-    shifted = model.shifted(drift)
-    torch.testing.assert_close(shifted.step(z, u), before + drift)
-    torch.testing.assert_close(shifted.jacobian(z, u), jacobians)
-    torch.testing.assert_close(model.step(z, u), before)
-
-
 @pytest.mark.parametrize("lead", [(), (B,), (B, 2), (1,)])
 @pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])
 @pytest.mark.parametrize("kind", KINDS)

@@ -146,10 +146,11 @@ class Agent:
     the agent from standing beside its goal:
 
     * Control costs from the *holding control*, under which the model best stays at the goal.
-    * What the model still moves there is subtracted from all its steps. This is left out where the
-      limits cut the holding control off, since the goal can then only be passed; where the
-      episodes of a batch have different goals, since they share one model; and where it is large,
-      since it would then spoil the steps on the way (`DRIFT`).
+    * What the model still moves there is taken from it, and nearly as much from its steps nearby
+      (`LatentDynamics.stay`). This is left out where the limits cut the holding control off, since
+      the goal can then only be passed; where the episodes of a batch have different goals, since
+      they share one model; and where it is large, since the model then does not know its goal yet
+      (`DRIFT`).
     * Near the goal, the control beyond the holding one is summed, and the sum added to the actions
       (integral action): a holding control that was learned wrongly is put right.
 
@@ -226,14 +227,14 @@ class Agent:
         Where these are one goal, the limits do not cut its control off, and the dynamics nearly
         stay there under it, they stay there exactly from now on.
         """
-        self.dynamics.shift(torch.zeros(()))
+        self.dynamics.forget()
         low, high = (torch.from_numpy(limit).to(z) for limit in (self._low, self._high))
         holding = holding_control(self.dynamics, z, low, high)
         inside = (low < holding) & (holding < high)
         drift = z - self.dynamics.step(z, holding)
         small = drift.square().sum(-1) < DRIFT * self.model.latent_variance
         if bool((z == z[0]).all() & inside.all() & small.all()):
-            self.dynamics.shift(drift[0])
+            self.dynamics.stay(z[0], holding[0])
         return holding
 
     @property

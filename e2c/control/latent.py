@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -24,17 +25,28 @@ class LatentDynamics:
     def __init__(self, transition: Transition, jacobian: str = "true") -> None:
         self.learned, self.jacobian = transition, jacobian
         self.state_dim, self.control_dim = transition.n, transition.m
-        self.shift(torch.zeros(()))
+        self.forget()
 
-    def shift(self, drift: Tensor) -> None:
-        """Let every step lead ``drift [n]`` further than was learned."""
-        self.transition = self.learned.shifted(drift.to(self.learned.control_scale))
+    def forget(self) -> None:
+        """Let every step lead where was learned."""
+        self.transition = copy.deepcopy(self.learned)
         self._compiled: Compiled | None = None
 
     def correct(self, dW: Tensor) -> None:
         """Let the last weights be greater by ``dW [n, d]`` than was learned."""
         self.transition = self.learned.moved(dW.to(self.learned.control_scale))
         self._compiled = None
+
+    def stay(self, x: Tensor, u: Tensor) -> None:
+        """Let a step from ``x [n]`` under ``u [m]`` lead to x, by the least change of the weights.
+
+        With ``phi`` at x and u, that is ``dW = (x - f(x, u)) phi^T / |phi|^2`` (least norm). It
+        moves other steps as far as their features are like these: near x by as much, far from it
+        hardly.
+        """
+        phi = self.learned.features(x, u)
+        drift = x - self.learned.step(x, u)
+        self.correct(torch.outer(drift, phi / phi.square().sum()))
 
     def step(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the next latent state ``[..., n]`` of ``x [..., n]`` under ``u [..., m]``."""

@@ -112,10 +112,6 @@ class Transition(nn.Module, ABC):
         return from_columns(torch.stack(carried, -3), belief.log_det, growth)
 
     @abstractmethod
-    def constant(self) -> Tensor:
-        """Return the parameters ``[n]`` that are added to every next state, as a view."""
-
-    @abstractmethod
     def features(self, z: Tensor, u: Tensor) -> Tensor:
         """Return ``phi(z, u) [..., d]``: f is linear in the `last_weights`, and this its slope."""
 
@@ -134,13 +130,6 @@ class Transition(nn.Module, ABC):
         for view, part in zip(views, dW.split([view.shape[1] for view in views], -1), strict=True):
             view.add_(part)
         return other
-
-    @torch.no_grad()
-    def shifted(self, drift: Tensor) -> Self:
-        """Return a copy in which every step leads ``drift [n]`` further: ``f(z, u) + drift``."""
-        moved = copy.deepcopy(self)
-        moved.constant().add_(drift)
-        return moved
 
 
 class LocallyLinear(Transition):
@@ -218,10 +207,6 @@ class LocallyLinear(Transition):
         carried = carried.transpose(0, 1).reshape(*lead, *carried.shape[:1], *carried.shape[2:])
         return from_columns(carried, belief.log_det, growth.mT.reshape(*lead, -1))
 
-    def constant(self) -> Tensor:
-        """Return the part ``[n]`` of the last bias that is o(z)'s."""
-        return _last(self.net).bias[2 * self.n : 3 * self.n]
-
     def features(self, z: Tensor, u: Tensor) -> Tensor:
         """See `Transition.features`: the last hidden layer and 1; the same times each control."""
         h = _hidden(self.net, z)
@@ -284,10 +269,6 @@ class NonLinear(Transition):
         """``df/dz [..., n, n]`` and ``df/du [..., n, m]``."""
         return self._expand(z, u)[1:]
 
-    def constant(self) -> Tensor:
-        """Return the last bias ``[n]``."""
-        return _last(self.net).bias
-
     def features(self, z: Tensor, u: Tensor) -> Tensor:
         """See `Transition.features`: the last hidden layer and 1."""
         return _hidden(self.net, self._inputs(z, u))
@@ -330,10 +311,6 @@ class GlobalLinear(Transition):
         """``A [..., n, n]`` and ``B [..., n, m]``."""
         shape, B = z.shape[:-1], self.B / self.control_scale
         return self.A.expand(*shape, -1, -1), B.expand(*shape, -1, -1)
-
-    def constant(self) -> Tensor:
-        """Return o ``[n]``."""
-        return self.o
 
     def features(self, z: Tensor, u: Tensor) -> Tensor:
         """See `Transition.features`: state, control and 1."""
