@@ -41,7 +41,12 @@ _AS_TUNED = {"iterations": 1, "catch": False}
 """How the planners of all but the headline task's default were tuned and measured."""
 _OWN_LIKE_SCORED = {"own_horizon": None, "own_iterations": None}
 """Own episodes are planned like those that count."""
-_APART = {"steps_per_round": 300, "dynamics_steps_per_round": 500, "sight_steps": 0}
+_APART = {
+    "steps_per_round": 300,
+    "dynamics_steps": 1500,
+    "dynamics_steps_per_round": 500,
+    "sight_steps": 0,
+}
 """Before each round of own episodes, the dynamics learn on apart."""
 _FINE: Changes = {
     "model": {

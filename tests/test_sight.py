@@ -67,7 +67,7 @@ def test_the_patch_moves_evenly_from_frame_to_frame() -> None:
     faulty = FaultyCamera(x[0].numel(), CPU)
     faults = faulty.draw(len(x), 3, generator())
     noise, _, brightness, contrast, row, column, grey, down, across = range(9)
-    faults[:, [noise, brightness, contrast, 9, 10, 11]] = 1.0
+    faults[:, [noise, brightness, contrast, 10, 11, 12]] = 1.0
     faults[:, row], faults[:, [grey, down]] = 0.0, 0.5
     faults[:, column] = 0.2 + 0.6 * faults[:, column]
     lit = faulty(x, faults)[:, :, 0] > 0
@@ -75,6 +75,23 @@ def test_the_patch_moves_evenly_from_frame_to_frame() -> None:
     step = (lit * torch.arange(1000.0)).sum(-1).div(lit.sum(-1)).diff(dim=1)
     told = 1000 * camera.SPEED * (2 * faults[:, across] - 1)
     assert torch.allclose(step, told[:, None].expand(-1, 2), atol=1.01)
+
+
+def test_the_first_observations_are_seen_nearer_or_further_away() -> None:
+    """As torch's own sampling of images sees them; nothing but a patch of a few pixels is added."""
+    x, side = torch.rand(40, *SHAPE, generator=generator()), camera.SIZE
+    faulty = FaultyCamera(x[0].numel(), CPU)
+    faults = faulty.draw(len(x), 3, generator(1))
+    noise, _, brightness, contrast, *_, size, first = range(11)
+    faults[:, [noise, brightness, contrast, first, first + 1, first + 2]] = 1.0
+    seen, factor = faulty(x, faults), 1 + side * (2 * faults[:, size] - 1)
+    factor[int(camera.SHARE * len(x)) :] = 1.0
+    theta = torch.eye(2, 3) / factor[:, None, None]
+    grid = torch.nn.functional.affine_grid(theta, [*x.shape], align_corners=True)
+    wanted = torch.nn.functional.grid_sample(x, grid, padding_mode="border", align_corners=True)
+    same = (seen - wanted).abs() < 1e-5
+    assert same.flatten(1).float().mean(1).min() > 0.85, "but for the patch"
+    assert factor.std() > 0.02
 
 
 def test_faults_are_drawn_by_the_generator() -> None:

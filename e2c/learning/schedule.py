@@ -35,7 +35,7 @@ class OptimiserConfig:
     out, it is chosen from the first data; see e2c/learning/looks.py."""
     blur_until: float = option(0.4, 0, 1)
     """Share of the first phase over which the blur falls to none, linearly."""
-    dynamics_steps: int = option(1500)
+    dynamics_steps: int = option(4000)
     """Steps at the end of a run in which the dynamics alone learn on, from the means of the
     encodings; 0 for none."""
     dynamics_steps_per_round: int = option(0)
