@@ -21,7 +21,7 @@ BATCH = 96
 """Observations in a batch."""
 CLEAN = 0.2
 """Share of them that are clean: they are to be read as the encoder reads them."""
-RATE, WARM, HELD, DECAY = 1e-3, 50, 0.3, 0.01
+RATE, WARM, HELD, DECAY = 3e-3, 50, 0.3, 0.01
 """Adam's step size, the steps in which it rises, the share of the steps before it falls, and the
 factor by which it has fallen in the end."""
 CLIP = 10.0
