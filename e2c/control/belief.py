@@ -21,7 +21,7 @@ after a kick, with another mass. Then ``r r^T`` is added to the predicted covari
 camera is believed in the direction of the surprise.
 
 Cameras and worlds differ in how far they stray from what training has seen. So all covariances are
-known but for one factor, the *scale*, which follows the NIS over n with a memory of twenty steps
+known but for one factor, the *scale*, which follows the NIS over n with a memory of seven steps
 (variance discounting, West & Harrison 1997, chapter 10). Gains do not depend on it; surprises and
 the covariance that is told do.
 

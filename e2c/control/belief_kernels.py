@@ -19,9 +19,9 @@ from planners.kernels_system import derivatives, step, system_of
 
 LEAST = 1e-3
 """Observations are taken to say at least this share of what is known without them."""
-MEMORY = 0.95
+MEMORY = 0.85
 """Share of the scale that is kept at each observation."""
-LEAST_SCALE = 0.05
+LEAST_SCALE = 1e-3
 """The scale is at least this: where all stands still, innovations vanish."""
 
 compiled = njit(**INNER)
