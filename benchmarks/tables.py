@@ -82,7 +82,7 @@ TASKS = {
 }
 """What the tasks are called here."""
 START_SEED, EPISODES, NOISY_EPISODES, MAP_POINTS = 1000, 10, 20, 400
-NOISE = {"planar": (1, 2, 5), "swing_up": (1, 2)}
+NOISE = {"planar": (1, 2, 5), "swing_up": (1, 2), "cart_pole": (1, 2)}
 """Standard deviations of the noise on the state, in the task's unit, under which a task is run."""
 
 SCORED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -448,7 +448,7 @@ _NOISE_CAPTION = (
 )
 _SETTLED_CAPTION = (
     "An episode is settled when all of its last steps are in the goal: 10 of 40 (`planar`), 50 of "
-    "200 (`swing_up`). See the oracle for what the noise leaves possible."
+    "200 (`swing_up`), 25 of 50 (`cart_pole`). See the oracle for what the noise leaves possible."
 )
 _TRIAL_CAPTION = (
     "Cost: what the oracle minimises, added up over an episode (squared distance from the goal in "
@@ -510,7 +510,7 @@ def _settled_text(finished: Finished, method: str, column: str) -> str:
 
 def _reached(finished: Finished, method: str, task: str, std: int) -> Share | None:
     """Summarise the share of episodes with any step in the goal."""
-    parts = [reduce(getitem, _part(std), cell) for cell in finished.get((task, method), [])]
+    parts = _parts(finished, method, task, _part(std))
     return Share.of([float(np.mean(np.array(p["episodes"]) > 0)) for p in parts]) if parts else None
 
 
@@ -543,10 +543,16 @@ def _share(
     finished: Finished, method: str, task: str, part: Sequence[str], score: str
 ) -> Share | None:
     """Summarise a score over the models; None where nothing was measured."""
-    cells = finished.get((task, method))
-    if cells is None:
-        return None
-    return Share.of([reduce(getitem, part, cell)[score] for cell in cells])
+    parts = _parts(finished, method, task, part)
+    return Share.of([scores[score] for scores in parts]) if parts else None
+
+
+def _parts(
+    finished: Finished, method: str, task: str, part: Sequence[str]
+) -> list[Mapping[str, Any]]:
+    """Return that part of the cells of a method, as far as it was measured."""
+    cells = finished.get((task, method), [])
+    return [reduce(getitem, part, cell) for cell in cells if not part or part[0] in cell]
 
 
 def _side_by_side(measured: Share | None, published: Sequence[Share]) -> str:
