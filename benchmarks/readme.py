@@ -20,7 +20,7 @@ HELD = 0.3
 """Goals up to this angle from upright are beside it [rad]; the motor can hold the rod there."""
 LEAST, BUDGETS = 2000, (500, 1000, 5000)
 """Transitions of the default, and of the rows of other budgets."""
-NUMBERS = {3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten"}
+NUMBERS = {3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten", 20: "twenty"}
 
 
 def rows(results: Path = COMMITTED) -> Iterator[str]:
