@@ -635,8 +635,10 @@ def _published_success(task: str, method: str) -> dict[int, Share] | None:
 
 
 def _reached_by_noise(finished: Finished, task: str, method: str) -> dict[int, Share] | None:
+    """Return the shares by the noise; None where nothing was measured under any."""
     found = {std: _reached(finished, method, task, std) for std in _noise_levels(task)}
-    return {std: share for std, share in found.items() if share is not None} or None
+    known = {std: share for std, share in found.items() if share is not None}
+    return known if any(known) else None
 
 
 def _median_error(finished: Finished, task: str, method: str) -> NDArray[np.float64] | None:
