@@ -638,7 +638,7 @@ def _reached_by_noise(finished: Finished, task: str, method: str) -> dict[int, S
     """Return the shares by the noise; None where nothing was measured under any."""
     found = {std: _reached(finished, method, task, std) for std in _noise_levels(task)}
     known = {std: share for std, share in found.items() if share is not None}
-    return known if any(known) else None
+    return known if any(std > 0 for std in known) else None
 
 
 def _median_error(finished: Finished, task: str, method: str) -> NDArray[np.float64] | None:

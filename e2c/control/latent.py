@@ -42,7 +42,7 @@ class LatentDynamics:
 
         With ``phi`` at x and u, that is ``dW = (x - f(x, u)) phi^T / |phi|^2`` (least norm). It
         moves other steps as far as their features are like these: near x by as much, far from it
-        hardly.
+        hardly. Source: ours.
         """
         phi = self.learned.features(x, u)
         drift = x - self.learned.step(x, u)
