@@ -6,13 +6,13 @@ import math
 import pytest
 import torch
 from tiny import MODEL, generator
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 
 from e2c.models.decoders import MLPDecoder
 from e2c.models.encoders import MLPEncoder
 from e2c.models.gaussians import LOG_VARIANCE_RANGE
 from e2c.models.layers import mlp, value_and_jacobian
-from e2c.models.likelihoods import Gaussian
+from e2c.models.likelihoods import Bernoulli, Gaussian
 
 SHAPE = (2, 12, 6)
 RELU = dataclasses.replace(MODEL, latent_dim=3, activation="relu", pool=1)
@@ -143,3 +143,24 @@ def test_the_gaussian_is_never_narrower_than_its_bound_nor_negative() -> None:
         likelihood.free_log_sigma.fill_(-50.0)
     assert likelihood.log_sigma.item() == pytest.approx(Gaussian.least)
     assert likelihood.negative_log(torch.zeros(3), torch.zeros(3)).min() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(), (3, 5), (2, 0), (4, 3, 7)])
+def test_the_compiled_cross_entropy_is_that_of_torch(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    draw = generator()
+    y = (20 * torch.randn(*shape, 2, dtype=dtype, generator=draw))[..., 0].requires_grad_()
+    x, share = torch.rand(2, *shape, dtype=dtype, generator=draw)
+    found = Bernoulli().negative_log(y, x)
+    plain = binary_cross_entropy_with_logits(y, x, reduction="none")
+    torch.testing.assert_close(found, plain, rtol=1e-6, atol=1e-6)
+    slopes = [torch.autograd.grad(entropy, y, share)[0] for entropy in (found, plain)]
+    torch.testing.assert_close(*slopes, rtol=1e-6, atol=1e-6)
+
+
+def test_a_large_cross_entropy_stays_finite() -> None:
+    y = torch.tensor([-200.0, -1e30, 200.0, 1e30, 0.0])
+    entropy = Bernoulli().negative_log(y, torch.tensor([1.0, 1.0, 0.0, 0.0, 0.3]))
+    torch.testing.assert_close(entropy, torch.tensor([200.0, 1e30, 200.0, 1e30, math.log(2)]))

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from e2c.control import belief_kernels
 from e2c.control.latent import COMPILED, LatentDynamics
-from e2c.models import carry_kernels, read_kernels
+from e2c.data import camera_kernels
+from e2c.models import carry_kernels, pixel_kernels, read_kernels
 from e2c.models.layers import ACTIVATIONS
 from e2c.models.options import ModelConfig
 from e2c.models.transitions import LocallyLinear, Transition
@@ -391,7 +392,16 @@ def test_compiled_again_where_a_part_in_another_file_changes(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "module", [kernels, kernels_system, belief_kernels, carry_kernels, read_kernels]
+    "module",
+    [
+        kernels,
+        kernels_system,
+        belief_kernels,
+        camera_kernels,
+        carry_kernels,
+        pixel_kernels,
+        read_kernels,
+    ],
 )
 def test_no_compiled_function_has_a_default(module: ModuleType) -> None:
     """Of two such functions, numba calls the second one slowly, by way of Python."""

@@ -94,6 +94,17 @@ def test_the_first_observations_are_seen_nearer_or_further_away() -> None:
     assert factor.std() > 0.02
 
 
+@pytest.mark.parametrize(("frames", "shape"), [(3, SHAPE), (2, (2, 1, 9)), (2, (6, 5, 1))])
+def test_the_compiled_camera_shows_what_the_plain_one_shows(
+    frames: int, shape: tuple[int, ...]
+) -> None:
+    x, near = torch.rand(50, *shape, generator=generator()), int(camera.SHARE * 50)
+    faulty = FaultyCamera(x[0].numel(), CPU)
+    faults = faulty.draw(len(x), frames, generator(1))
+    plain = faulty._shown(x, faulty._planes(faults, *shape), faulty._begin(faults), near)
+    torch.testing.assert_close(faulty(x, faults), plain, rtol=0, atol=1e-6)
+
+
 def test_faults_are_drawn_by_the_generator() -> None:
     x = torch.from_numpy(images(9)).float() / 255
     assert torch.equal(faulty(x), faulty(x))

@@ -1,6 +1,5 @@
 """Transitions: one function in three forms, exact derivatives; the bound of the locally linear."""
 
-import functools
 from typing import Any
 
 import pytest
@@ -8,8 +7,7 @@ import torch
 from tiny import generator
 from torch import Tensor
 
-from e2c.models.carry import Carry, CompiledCarry
-from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian
+from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian, kl_to_diagonal
 from e2c.models.options import ModelConfig
 from e2c.models.transitions import GlobalLinear, LocallyLinear, NonLinear, Transition
 
@@ -96,13 +94,13 @@ def test_a_belief_that_is_carried_is_the_dense_one(
             covariance = local.A @ covariance @ local.A.mT
 
 
-@pytest.mark.parametrize("kind", [Carry, CompiledCarry])
+@pytest.mark.parametrize("name", ["carry", "follow"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("activation", ["silu", "relu"])
 @pytest.mark.parametrize("bound", [0.0, 0.95])
 @pytest.mark.parametrize(("n", "m", "T", "count"), [(3, 2, 7, 5), (1, 1, 1, 1), (4, 1, 2, 11)])
 def test_the_derivative_by_hand_is_that_of_autograd(
-    kind: type,
+    name: str,
     dtype: torch.dtype,
     activation: str,
     bound: float,
@@ -110,25 +108,33 @@ def test_the_derivative_by_hand_is_that_of_autograd(
     m: int,
     T: int,
     count: int,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("e2c.models.transitions.CompiledCarry", kind)
+    """On a CPU `follow` is compiled; `carry` is not."""
     torch.manual_seed(0)
     options = config(n, activation=activation, transition_bound=bound)
     model = LocallyLinear(options, torch.tensor(SCALE[m])).to(dtype)
-    z, u = draw(count, n).to(dtype).requires_grad_(), draw(count, T, m, seed=1).to(dtype)
-    mean, log_variance = (draw(count, n, seed=seed).to(dtype) for seed in (2, 3))
-    q = DiagonalGaussian(mean.requires_grad_(), log_variance)
-    by = [z, q.mean, *model.parameters()]
-    found = []
-    for carry in (model.carry, functools.partial(Transition.carry, model)):
-        path, beliefs = carry(z, FactoredGaussian.from_diagonal(q), u)
-        parts = (path, beliefs.mean, beliefs.factor, beliefs.log_det)
+    times = torch.tensor(sorted({0, (T + 2) // 3, (T + 1) // 2}))
+    eps, u = draw(count, n).to(dtype), draw(count, T, m, seed=1).to(dtype)
+    shape = (count, len(times), n)
+    mean, log_variance = (draw(*shape, seed=s).to(dtype).requires_grad_() for s in (2, 3))
+    q = DiagonalGaussian(mean, log_variance)
+
+    first = q[:, 0]
+    begun = (first.mean + first.std * eps, FactoredGaussian.from_diagonal(first), u)
+    (path, beliefs), by_hand = Transition.carry(model, *begun), model.carry(*begun)
+    plain: tuple[Tensor, ...] = (path, beliefs.mean, beliefs.factor, beliefs.log_det)
+    fast: tuple[Tensor, ...] = (by_hand[0], by_hand[1].mean, by_hand[1].factor, by_hand[1].log_det)
+    if name == "follow":
+        compared = beliefs.index_select(1, times[1:])
+        plain = (path.index_select(1, times), kl_to_diagonal(compared, q[:, 1:]))
+        fast = model.follow(q, eps, u, times)
+    found, by = [], [mean, log_variance, *model.parameters()]
+    for parts in (fast, plain):
         total = sum((part * draw(*part.shape, seed=9)).sum() for part in parts)
         assert isinstance(total, Tensor)
-        found.append((*parts, *torch.autograd.grad(total, by)))
-    for by_hand, by_autograd in zip(*found, strict=True):
-        torch.testing.assert_close(by_hand, by_autograd, rtol=TO[dtype], atol=TO[dtype])
+        found.append((*parts, *torch.autograd.grad(total, by, retain_graph=True)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=TO[dtype], atol=TO[dtype])
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 1), (4, 1)])

@@ -33,9 +33,9 @@ class FaultyCamera:
 
     All frames of an observation share their size, their brightness, their contrast and a patch,
     which moves; noise is drawn for each pixel, and a frame is lost alone. The first observations of
-    a batch are those of another size. Noise is cut out of one long tape at
-    random places, which is cheaper than drawing it. Where silhouettes are learned from, it is them
-    that are changed.
+    a batch are those of another size. Noise is cut out of one long tape at random places, which is
+    cheaper than drawing it. Where silhouettes are learned from, it is them that are changed. On a
+    CPU all of this is compiled code.
 
     Args:
         planes: numbers of an observation, ``C H W``.
@@ -44,7 +44,7 @@ class FaultyCamera:
 
     def __init__(self, planes: int, device: torch.device) -> None:
         drawn = torch.randn(_TAPE + planes, generator=torch.Generator().manual_seed(0))
-        self._tape = (drawn / 255).to(device).unfold(0, planes, 1)
+        self._tape = (drawn / 255).to(device)
 
     def draw(self, B: int, frames: int, generator: torch.Generator) -> Tensor:
         """Draw the faults of B observations of so many frames each: ``[B, R]``, on the CPU."""
@@ -57,27 +57,51 @@ class FaultyCamera:
             x: clean observations.
             faults: drawn for them, ``[B, R]``, on their device.
         """
-        _, C, H, W = x.shape
+        planes, begin = self._planes(faults, *x.shape[1:]), self._begin(faults)
+        near = int(SHARE * len(x))
+        if x.device.type != "cpu":
+            return self._shown(x, planes, begin, near)
+        from e2c.data import camera_kernels  # and with it numba, only where it is needed
+
+        out = torch.empty_like(x)
+        given = (x.contiguous().numpy(), planes.numpy(), self._tape.numpy(), begin.numpy())
+        camera_kernels.show(*given, near, out.numpy())
+        return out
+
+    def _planes(self, faults: Tensor, C: int, H: int, W: int) -> Tensor:
+        """Return what happens to each plane, ``[B, C, R]``; see `e2c.data.camera_kernels.Plane`."""
         frames = faults.shape[1] - _NUMBERS
-        black = faults[:, _NUMBERS:] < BLACK
-        kept = (~black).repeat_interleave(C // frames, 1)[..., None, None]
-        numbers = faults[:, :_NUMBERS, None, None, None].unbind(1)
-        noise, tape, brightness, contrast, row, column, grey, down, across, size = numbers
+        age = torch.arange(frames, device=faults.device).repeat_interleave(C // frames)
+        kept = (faults[:, _NUMBERS:] >= BLACK).to(faults).repeat_interleave(C // frames, 1)
+        numbers = faults[:, :_NUMBERS, None].expand(-1, -1, C).unbind(1)
+        noise, _, brightness, contrast, row, column, grey, down, across, size = numbers
         light, gain = (
             largest * torch.where(u < SHARE, 2 * u / SHARE - 1, 0)
             for largest, u in ((BRIGHTNESS / 255, brightness), (CONTRAST, contrast))
         )
         level = NOISE * torch.where(noise < SHARE, noise / SHARE, 0)
-        age = torch.arange(frames, device=x.device).repeat_interleave(C // frames)[:, None, None]
         rows, columns = (
-            at + SPEED * (2 * u - 1) * age for at, u in ((row, down), (column, across))
+            side * (at + SPEED * (2 * u - 1) * age)
+            for side, at, u in ((H, row, down), (W, column, across))
         )
-        hidden = _near(rows, H).mT * _near(columns, W)
-        grain = self._tape[(tape.flatten() * len(self._tape)).long()].view(x.shape)
-        near = int(SHARE * len(x))
-        x = torch.cat((_resized(x[:near], 1 + SIZE * (2 * size[:near] - 1)), x[near:]))
-        shown = torch.lerp(x, grey, hidden).mul_(kept * (1 + gain)).add_(kept * light)
-        return shown.addcmul_(grain, kept * level).clamp_(0, 1)
+        half = [torch.full_like(rows, PATCH / 2 * side) for side in (H, W)]
+        larger = 1 + SIZE * (2 * size - 1)
+        faded = (kept * (1 + gain), kept * light, kept * level)
+        return torch.stack((larger, rows, columns, *half, grey, *faded), -1)
+
+    def _begin(self, faults: Tensor) -> Tensor:
+        """Return where the noise of each observation begins on the tape, ``[B]``."""
+        return (faults[:, 1] * _TAPE).long()
+
+    def _shown(self, x: Tensor, planes: Tensor, begin: Tensor, near: int) -> Tensor:
+        """Return what `e2c.data.camera_kernels.show` writes."""
+        numbers = planes[..., None, None].unbind(2)
+        size, row, column, half, across, grey, gain, light, level = numbers
+        hidden = _near(row, half, x.shape[-2]).mT * _near(column, across, x.shape[-1])
+        grain = self._tape.unfold(0, x[0].numel(), 1)[begin].view(x.shape)
+        x = torch.cat((_resized(x[:near], size[:near, :1]), x[near:]))
+        shown = torch.lerp(x, grey, hidden).mul_(gain).add_(light)
+        return shown.addcmul_(grain, level).clamp_(0, 1)
 
 
 def _resized(x: Tensor, size: Tensor) -> Tensor:
@@ -97,10 +121,10 @@ def _interpolation(side: int, size: Tensor) -> Tensor:
     return (1 - (place - pixels).abs()).clamp(min=0)
 
 
-def _near(place: Tensor, size: int) -> Tensor:
-    """Return 1 for the pixels of a side that a patch at ``place [B, C, 1, 1]`` hides.
+def _near(middle: Tensor, half: Tensor, side: int) -> Tensor:
+    """Return 1 for the pixels of a side that a patch about ``middle [B, C, 1, 1]`` hides.
 
-    The result is ``[B, C, 1, size]``.
+    The result is ``[B, C, 1, side]``.
     """
-    pixels = torch.arange(size, device=place.device, dtype=place.dtype)
-    return ((pixels - place * size).abs() < PATCH / 2 * size).to(place)
+    pixels = torch.arange(side, device=middle.device, dtype=middle.dtype)
+    return ((pixels - middle).abs() < half).to(middle)

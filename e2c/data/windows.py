@@ -69,7 +69,9 @@ class Windows:
         self.horizon, self.device = horizon, device
         self.frames_per_observation = data[0].frames_per_observation
         self.see = see
-        self._is_colour, self._parts = data[0].layout.is_colour, [part.frames for part in data]
+        self._is_colour, self._parts = data[0].layout.is_colour, [data[0].frames]
+        if len(data) > 1:
+            self._parts.append(np.concatenate([part.frames for part in data[1:]]))
         self.actions = torch.from_numpy(np.concatenate([part.actions for part in data]))
         starts, frame, action = [], 0, 0
         for part in data:

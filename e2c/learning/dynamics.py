@@ -30,7 +30,6 @@ from torch import Tensor
 
 from e2c.learning.descent import descend
 from e2c.learning.encodings import Encodings, beside
-from e2c.models.gaussians import FactoredGaussian
 from e2c.models.transitions import Transition
 
 BATCH = 64
@@ -76,7 +75,7 @@ def learn_dynamics(
     def loss() -> Tensor:
         at = encodings.at(rows)
         begin, weight = q[at[:, 0]], precision[at[:, 1:]]
-        path, _ = transition.carry(begin.mean, FactoredGaussian.from_diagonal(begin), u)
+        path, _ = transition.follow(q[at], torch.zeros_like(begin.mean), u, times)
         aside = begin.mean + (off[at[:, 0]] @ (begin.std * noise).unsqueeze(-1)).squeeze(-1)
         astray = transition.step(aside, u[:, 0]) - path[:, 1].detach()
         missed = ((path[:, 1:] - q.mean[at[:, 1:]]).square() * weight).sum(-1).mean()

@@ -22,7 +22,7 @@ from e2c.models.gaussians import (
     kl_to_diagonal,
     kl_to_standard_normal,
 )
-from e2c.models.objectives import Batch, ObjectiveConfig, sample_path
+from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.transitions import GlobalLinear, NonLinear, Transition
 
 
@@ -78,7 +78,7 @@ class VAE(LatentModel[ObjectiveConfig]):
         q = self.encoder(x)
         z = q.sample(draws)
         seen = DiagonalGaussian(q.mean.detach(), q.log_variance.detach())
-        _, latent_kl = sample_path(self.transition, seen, u, times, draws)
+        _, latent_kl = self.transition.follow(seen, draws.normal(q.mean[:, 0]), u, times)
         return {
             "reconstruction": self.decoder.negative_log_likelihood(z, x, draws).mean(),
             "prior_kl": kl_to_standard_normal(q).mean(),

@@ -2,8 +2,8 @@
 
 `LocallyLinear` does this at every training step. Left to automatic differentiation, it is over a
 thousand operations on small matrices. The derivative by hand (the adjoint method: one sweep back in
-time) takes a third of them, and compiled code, on a CPU, none. `Transition.carry` is the same in a
-few lines.
+time) takes a third of them. Compiled code, on a CPU, takes none, the comparison with the encodings
+included. `Transition.carry` and `Transition.follow` are the same in a few lines.
 """
 
 from __future__ import annotations
@@ -118,61 +118,82 @@ class Carry(torch.autograd.Function):
         return G, None, None, None, None, None, *by_layers
 
 
-class CompiledCarry(torch.autograd.Function):
-    """`Carry` on a CPU, in compiled code: the same inputs; the first two outputs are the same.
+class CompiledFollow(torch.autograd.Function):
+    """`Transition.follow` of a locally linear transition on a CPU, in compiled code.
 
-    The third is what the sweep back needs of the layers; see `e2c.models.carry_kernels`.
+    Inputs, in their order:
+        * mean and log variance of the encodings, ``[N, S, n]``, and the numbers ``[N, n]`` that
+          the first sample is made of;
+        * ``u [N, T, m]``, the controls in the unit of the network, and the S times;
+        * the gain and all that follows, as `Carry` has it.
+
+    Outputs: the path ``[N, S, n]`` and the latent KL ``[N, S - 1]``; then, without a derivative,
+    what the sweep back needs, in the rows of `e2c.models.carry_kernels`.
     """
 
     @staticmethod
     def forward(*inputs: Any) -> Any:
-        """Take the steps."""
+        """Take the steps, and compare."""
         from e2c.models import carry_kernels
 
-        X, u, e, *options = inputs[:6]
-        (T, N, _), (n, c) = u.shape, X.shape[1:]
-        widths, network = _network(inputs[6:])
-        carried = X.new_empty(n * c, T + 1, N)
-        carried[:, 0] = X.flatten(1).mT
-        outputs, kept = X.new_empty(widths[-1], T, N), X.new_empty(2, sum(widths[:-1]), T, N)
-        rows = map(_array, (u.permute(2, 0, 1), e, carried, outputs, *kept))
-        carry_kernels.forward(carry_kernels.Steps(*network, *options, *rows))
-        columns = carried.permute(1, 2, 0).unflatten(-1, (n, c))
-        return columns, outputs.permute(1, 2, 0), kept
+        mean, u, times, layers = inputs[0], inputs[3], inputs[4], inputs[8:]
+        (N, S, n), T = mean.shape, int(times[-1])
+        widths, network = _network(layers)
+        X, Y = mean.new_empty(n * (n + 2), T + 1, N), mean.new_empty(widths[-1], T, N)
+        kept = mean.new_empty(2, sum(widths[:-1]), T, N)
+        path, kl = mean.new_empty(n, S, N), mean.new_empty(S - 1, N)
+        rows = map(_array, (u[:, :T].permute(2, 1, 0), X, Y, *kept))
+        steps = carry_kernels.Steps(*network, *inputs[5:8], *rows)
+        carry_kernels.forward(steps, _encodings(inputs), _array(path), _array(kl))
+        return path.permute(2, 1, 0), kl.mT, X, Y, kept
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Keep what the sweep back needs."""
-        _, u, e, *options = inputs[:6]
-        ctx.options = options
-        ctx.mark_non_differentiable(output[2])
-        ctx.save_for_backward(u, e, *output, *inputs[6:])
+        ctx.options = inputs[5:8]
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(*output[2:], *inputs[:5], *inputs[8:])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, by_X: Tensor, by_Y: Tensor, _: Tensor) -> Any:
+    def backward(ctx: Any, by_path: Tensor, by_kl: Tensor, *_: Tensor) -> Any:
         """Sweep back."""
         from e2c.models import carry_kernels
 
-        u, e, X, Y, kept, *layers = ctx.saved_tensors
-        (T, N, _), (n, c) = u.shape, X.shape[2:]
+        X, Y, kept, *inputs = ctx.saved_tensors
+        u, layers, T = inputs[3], inputs[5:], Y.shape[1]
         widths, network = _network(layers)
-        by_first, deltas = X.new_empty(n * c, 1, N), X.new_empty(sum(widths[1:]), T, N)
-        columns, by_columns = (part.flatten(2).permute(2, 0, 1) for part in (X, by_X))
-        outputs, by_outputs = (part.permute(2, 0, 1) for part in (Y, by_Y))
-        rows = map(_array, (u.permute(2, 0, 1), e, columns, outputs, *kept))
-        written = map(_array, (by_columns, by_outputs, by_first, deltas))
-        carry_kernels.backward(carry_kernels.Steps(*network, *ctx.options, *rows), *written)
+        by_q = X.new_empty(2, *inputs[0].permute(2, 1, 0).shape)
+        deltas = X.new_empty(sum(widths[1:]), T, len(u))
+        rows = map(_array, (u[:, :T].permute(2, 1, 0), X, Y, *kept))
+        steps = carry_kernels.Steps(*network, *ctx.options, *rows)
+        given = map(_array, (by_path.permute(2, 1, 0), by_kl.mT))
+        carry_kernels.backward(steps, _encodings(inputs), *given, _array(by_q), _array(deltas))
         by_layers, pairs = [], (deltas.split(widths[1:]), kept[0].split(widths[:-1]))
         for delta, h in zip(*pairs, strict=True):
             by_layers += [delta.flatten(1) @ h.flatten(1).mT, delta.sum((1, 2))]
-        return by_first[:, 0].mT.unflatten(1, (n, c)), *[None] * 5, *by_layers
+        return *by_q.permute(0, 3, 2, 1), *[None] * 6, *by_layers
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
-        """Let torch carry several networks at once."""
-        outputs = torch.func.vmap(Carry.apply, in_dims)(*inputs)
+        """Let several networks take turns."""
+        turns = [
+            CompiledFollow.apply(
+                *(x if d is None else x.select(d, e) for x, d in zip(inputs, in_dims, strict=True))
+            )
+            for e in range(info.batch_size)
+        ]
+        outputs = tuple(torch.stack(parts) for parts in zip(*turns, strict=True))
         return outputs, (0,) * len(outputs)
+
+
+def _encodings(inputs: Sequence[Any]) -> Any:
+    """Return the first inputs of `CompiledFollow` as compiled code has them."""
+    from e2c.models.carry_kernels import Encodings
+
+    mean, log_variance, eps, _, times = inputs[:5]
+    rows = (mean.permute(2, 1, 0), log_variance.permute(2, 1, 0), eps.mT, times)
+    return Encodings(*map(_array, rows))
 
 
 def _network(layers: Sequence[Tensor]) -> tuple[list[int], tuple[Any, Any]]:

@@ -1,5 +1,7 @@
 """`e2c.models.carry` in compiled code: the same steps and the same sweep back, `LANES` at a time.
 
+The n + 2 columns of a roll-out are those of a belief's factor, its mean, and the state.
+
 A network's ``numbers`` are its weights ``[J, I]`` and biases ``[J]``, layer by layer, as one
 vector; ``widths`` are those of its layers, input first. All else lies in *rows*, ``[R, T, N]``. A
 row holds one number of all roll-outs at all times, so that what is computed side by side lies side
@@ -8,6 +10,7 @@ by side. The derivative by the weights of a layer is then a product of two matri
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +28,7 @@ Array = Any
 
 
 class Steps(NamedTuple):
-    """T steps of N roll-outs of c columns: what decides them, and what becomes of them."""
+    """T steps of N roll-outs of c = n + 2 columns: what decides them, and what becomes of them."""
 
     numbers: Array  # of the network, see above
     widths: Array
@@ -33,11 +36,19 @@ class Steps(NamedTuple):
     is_bounded: Array  # whether v and r are
     is_smooth: Array  # whether the activation is SiLU
     u: Array  # [m, T, N]: controls, in the network's unit
-    e: Array  # [c]: 1 for points, 0 for differences
-    X: Array  # [n c, T + 1, N]: columns; those of the first time are given, the others written
+    X: Array  # [n c, T + 1, N], written: columns
     Y: Array  # [3n + nm, T, N], written: v, r, o and B
     kept: Array  # [K, T, N], written: the inputs of each layer
     slopes: Array  # [K, T, N], written: the derivatives of the activations that made them
+
+
+class Encodings(NamedTuple):
+    """What roll-outs begin at, at the first of S times, and are compared with at the others."""
+
+    mean: Array  # [n, S, N]
+    log_variance: Array  # [n, S, N]
+    eps: Array  # [n, N]: the first state is mean + std eps
+    times: Array  # [S]: 0 first, ascending; the last is T
 
 
 @compiled
@@ -77,17 +88,27 @@ def _pack(packed: Array, begin: int, weights: Array, biases: Array) -> int:
 @compiled
 def _load(rows: Array, t: int, start: int, lanes: Array) -> None:
     """Copy the roll-outs from ``start`` on, at a time, to lanes ``[R, LANES]``."""
+    count = rows.shape[2] - start
     for r in range(rows.shape[0]):
-        for lane in range(min(LANES, rows.shape[2] - start)):
-            lanes[r, lane] = rows[r, t, start + lane]
+        if count >= LANES:  # so many that are known beforehand are copied at once
+            for lane in range(LANES):
+                lanes[r, lane] = rows[r, t, start + lane]
+        else:
+            for lane in range(count):
+                lanes[r, lane] = rows[r, t, start + lane]
 
 
 @compiled
 def _store(rows: Array, t: int, start: int, lanes: Array) -> None:
     """Copy them back."""
+    count = rows.shape[2] - start
     for r in range(rows.shape[0]):
-        for lane in range(min(LANES, rows.shape[2] - start)):
-            rows[r, t, start + lane] = lanes[r, lane]
+        if count >= LANES:
+            for lane in range(LANES):
+                rows[r, t, start + lane] = lanes[r, lane]
+        else:
+            for lane in range(count):
+                rows[r, t, start + lane] = lanes[r, lane]
 
 
 @compiled
@@ -128,8 +149,8 @@ def _products(a: Array, X: Array, gain: Array, out: Array) -> None:
 
 
 @compiled
-def _move(X: Array, y: Array, u: Array, e: Array, gain: Array, rx: Array) -> None:
-    """``X + gain v r^T X + (B u + o) e^T``, where ``y`` has v, r, o and B."""
+def _move(X: Array, y: Array, u: Array, gain: Array, rx: Array) -> None:
+    """``X + gain v r^T X``, and ``B u + o`` for mean and state; ``y`` has v, r, o and B."""
     n, m = len(X), len(u)
     _products(y[n : 2 * n], X, gain, rx)
     for i in range(n):
@@ -137,49 +158,111 @@ def _move(X: Array, y: Array, u: Array, e: Array, gain: Array, rx: Array) -> Non
         for j in range(m):
             for lane in range(LANES):
                 shift[lane] += y[3 * n + i * m + j, lane] * u[j, lane]
-        for k in range(len(e)):
+        for k in range(n + 2):
             for lane in range(LANES):
-                X[i, k, lane] += y[i, lane] * rx[k, lane] + e[k] * shift[lane]
+                X[i, k, lane] += y[i, lane] * rx[k, lane]
+        for k in range(n, n + 2):
+            for lane in range(LANES):
+                X[i, k, lane] += shift[lane]
+
+
+@compiled
+def _begin(q: Array, X: Array) -> None:
+    """Write the first columns."""
+    n, N = q.eps.shape
+    X[:, 0] = 0
+    for i in range(n):
+        row = i * (n + 2)
+        for at in range(N):
+            std = math.exp(0.5 * q.log_variance[i, 0, at])
+            X[row + i, 0, at] = std
+            X[row + n, 0, at] = q.mean[i, 0, at]
+            X[row + n + 1, 0, at] = q.mean[i, 0, at] + std * q.eps[i, at]
+
+
+@compiled
+def _growth(s: Array, n: int, t: int, at: int) -> Array:
+    """Return ``det A = 1 + gain v^T r`` of a step of a roll-out."""
+    vr = s.gain * 0
+    for i in range(n):
+        vr += s.Y[i, t, at] * s.Y[n + i, t, at]
+    return 1 + s.gain * vr
+
+
+@compiled
+def _compare(s: Array, q: Array, path: Array, kl: Array) -> None:
+    """Write the states and the latent KL, `e2c.models.gaussians.kl_to_diagonal`, at the times."""
+    (n, S, N), t = q.mean.shape, 0
+    log_det = np.zeros(N)
+    for i in range(n):
+        for at in range(N):
+            path[i, 0, at] = s.X[i * (n + 2) + n + 1, 0, at]
+            log_det[at] += 0.5 * q.log_variance[i, 0, at]
+    for k in range(1, S):
+        while t < q.times[k]:
+            for at in range(N):
+                log_det[at] += math.log(abs(_growth(s, n, t, at)))
+            t += 1
+        for at in range(N):
+            total = -2 * log_det[at]
+            for i in range(n):
+                row = i * (n + 2)
+                miss = q.mean[i, k, at] - s.X[row + n, t, at]
+                square = miss * miss
+                for j in range(n):
+                    square += s.X[row + j, t, at] ** 2
+                log_variance = q.log_variance[i, k, at]
+                total += square * math.exp(-log_variance) - 1 + log_variance
+                path[i, k, at] = s.X[row + n + 1, t, at]
+            kl[k - 1, at] = 0.5 * total
 
 
 @cached(njit, parts=PARTS, **HOW)
-def forward(s: Array) -> None:
-    """Take the steps; ``s`` is a `Steps`."""
-    (m, T, N), X, e, widths, c = s.u.shape, s.X, s.e, s.widths, len(s.e)
-    n, gain, packed = len(X) // c, X.dtype.type(s.gain), _packed(s.numbers, widths, False)
+def forward(s: Array, q: Array, path: Array, kl: Array) -> None:
+    """Take the steps, and compare.
+
+    Args:
+        s: a `Steps`.
+        q: the `Encodings`.
+        path: ``[n, S, N]``, to be written: the states at the times.
+        kl: ``[S - 1, N]``, to be written: the latent KL at all but the first.
+    """
+    _begin(q, s.X)
+    (m, T, N), X, widths, n = s.u.shape, s.X, s.widths, len(q.mean)
+    gain, packed = X.dtype.type(s.gain), _packed(s.numbers, widths, False)
     h = np.zeros((2, 1, padded(widths.max()), LANES), X.dtype)
     lanes, control = np.zeros((len(X), LANES), X.dtype), np.zeros((m, LANES), X.dtype)
-    columns, rx = lanes.reshape(n, c, LANES), np.zeros((c, LANES), X.dtype)
+    columns, rx = lanes.reshape(n, n + 2, LANES), np.zeros((n + 2, LANES), X.dtype)
     for start in range(0, N, LANES):
         _load(X, 0, start, lanes)
         for t in range(T):
             _load(s.u, t, start, control)
-            h[0, 0, :n] = columns[:, c - 1]
+            h[0, 0, :n] = columns[:, n + 1]
             y = _apply(packed, widths, s.is_smooth, h[0], h[1], s.kept, s.slopes, t, start)
             bound(s.is_bounded, y, n)
             _store(s.Y, t, start, y)
-            _move(columns, y, control, e, gain, rx)
+            _move(columns, y, control, gain, rx)
             _store(X, t + 1, start, lanes)
+    _compare(s, q, path, kl)
 
 
 @compiled
-def _by_outputs(
-    G: Array, X: Array, y: Array, u: Array, e: Array, gain: Array, rx: Array, d: Array
-) -> None:
+def _by_outputs(G: Array, X: Array, y: Array, u: Array, gain: Array, rx: Array, d: Array) -> None:
     """Add to ``d`` the derivative by v, r, o and B, and pass ``G`` through A."""
     n, m = len(X), len(u)
     vG = np.zeros_like(rx)
     _products(y[n : 2 * n], X, gain, rx)
     _products(y[:n], G, gain, vG)
     for i in range(n):
-        for k in range(len(e)):
+        for lane in range(LANES):
+            shift = G[i, n, lane] + G[i, n + 1, lane]
+            d[2 * n + i, lane] += shift
+            for j in range(m):
+                d[3 * n + i * m + j, lane] += shift * u[j, lane]
+        for k in range(n + 2):
             for lane in range(LANES):
                 d[i, lane] += G[i, k, lane] * rx[k, lane]
                 d[n + i, lane] += X[i, k, lane] * vG[k, lane]
-                shift = G[i, k, lane] * e[k]
-                d[2 * n + i, lane] += shift
-                for j in range(m):
-                    d[3 * n + i * m + j, lane] += shift * u[j, lane]
                 G[i, k, lane] += y[n + i, lane] * vG[k, lane]
 
 
@@ -215,24 +298,80 @@ def _by_layers(
     return d[0]
 
 
+@compiled
+def _by_comparison(
+    s: Array, q: Array, by_path: Array, by_kl: Array, by_q: Array, by_X: Array, by_Y: Array
+) -> Array:
+    """Write the derivative by X and Y, and by the encodings compared with; return ``[N]``.
+
+    That is the derivative by the logarithm of the determinant of the first factor.
+    """
+    n, S, N = q.mean.shape
+    by_log_det = np.zeros(N)
+    for i in range(n):
+        for at in range(N):
+            by_X[i * (n + 2) + n + 1, 0, at] += by_path[i, 0, at]
+    for k in range(S - 1, 0, -1):
+        t = q.times[k]
+        for at in range(N):
+            g = by_kl[k - 1, at]
+            for i in range(n):
+                row, precision = i * (n + 2), math.exp(-q.log_variance[i, k, at])
+                miss = q.mean[i, k, at] - s.X[row + n, t, at]
+                square = miss * miss
+                for j in range(n):
+                    factor = s.X[row + j, t, at]
+                    square += factor * factor
+                    by_X[row + j, t, at] += g * precision * factor
+                by_X[row + n, t, at] -= g * precision * miss
+                by_X[row + n + 1, t, at] += by_path[i, k, at]
+                by_q[0, i, k, at] = g * precision * miss
+                by_q[1, i, k, at] = 0.5 * g * (1 - square * precision)
+            by_log_det[at] -= g
+        while t > q.times[k - 1]:
+            t -= 1
+            for at in range(N):
+                factor = by_log_det[at] * s.gain / _growth(s, n, t, at)
+                for i in range(n):
+                    by_Y[i, t, at] = factor * s.Y[n + i, t, at]
+                    by_Y[n + i, t, at] = factor * s.Y[i, t, at]
+    return by_log_det
+
+
+@compiled
+def _by_first(q: Array, X: Array, by_X: Array, by_log_det: Array, by_q: Array) -> None:
+    """Write the derivative by the encoding that roll-outs begin at."""
+    n, N = q.eps.shape
+    for i in range(n):
+        row = i * (n + 2)
+        for at in range(N):
+            by_z = by_X[row + n + 1, 0, at]
+            by_std = by_X[row + i, 0, at] + q.eps[i, at] * by_z
+            by_q[0, i, 0, at] = by_X[row + n, 0, at] + by_z
+            by_q[1, i, 0, at] = 0.5 * (by_std * X[row + i, 0, at] + by_log_det[at])
+
+
 @cached(njit, parts=PARTS, **HOW)
-def backward(s: Array, by_X: Array, by_Y: Array, by_first: Array, deltas: Array) -> None:
+def backward(s: Array, q: Array, by_path: Array, by_kl: Array, by_q: Array, deltas: Array) -> None:
     """Sweep back.
 
     Args:
         s: a `Steps`, as `forward` left it.
-        by_X: ``[n c, T + 1, N]``, the derivative of the loss by X.
-        by_Y: ``[3n + nm, T, N]``, that by Y.
-        by_first: ``[n c, 1, N]``, to be written: that by the first columns, through all.
+        q: the `Encodings`.
+        by_path: ``[n, S, N]``, the derivative of the loss by the states.
+        by_kl: ``[S - 1, N]``, that by the latent KL.
+        by_q: ``[2, n, S, N]``, to be written: that by the encodings' mean and log variance.
         deltas: ``[K', T, N]``, to be written: that by what each layer gave before its activation.
     """
-    (m, T, N), X, e, widths, c = s.u.shape, s.X, s.e, s.widths, len(s.e)
-    n, gain, packed = len(X) // c, X.dtype.type(s.gain), _packed(s.numbers, widths, True)
+    (m, T, N), X, widths, n = s.u.shape, s.X, s.widths, len(q.mean)
+    by_X, by_Y = np.zeros_like(X), np.zeros_like(s.Y)
+    by_log_det = _by_comparison(s, q, by_path, by_kl, by_q, by_X, by_Y)
+    gain, packed = X.dtype.type(s.gain), _packed(s.numbers, widths, True)
     d = np.zeros((2, 1, padded(widths.max()), LANES), X.dtype)
     G, lanes = np.zeros((len(X), LANES), X.dtype), np.zeros((len(X), LANES), X.dtype)
-    by_columns, columns = G.reshape(n, c, LANES), lanes.reshape(n, c, LANES)
+    by_columns, columns = G.reshape(n, n + 2, LANES), lanes.reshape(n, n + 2, LANES)
     control, y = np.zeros((m, LANES), X.dtype), np.zeros((len(s.Y), LANES), X.dtype)
-    one, rx = X.dtype.type(1), np.zeros((c, LANES), X.dtype)
+    one, rx = X.dtype.type(1), np.zeros((n + 2, LANES), X.dtype)
     for start in range(0, N, LANES):
         _load(by_X, T, start, G)
         for t in range(T - 1, -1, -1):
@@ -240,7 +379,7 @@ def backward(s: Array, by_X: Array, by_Y: Array, by_first: Array, deltas: Array)
             _load(X, t, start, lanes)
             _load(s.Y, t, start, y)
             _load(by_Y, t, start, d[0, 0])
-            _by_outputs(by_columns, columns, y, control, e, gain, rx, d[0, 0])
+            _by_outputs(by_columns, columns, y, control, gain, rx, d[0, 0])
             for i in range(2 * n if s.is_bounded else 0):
                 for lane in range(LANES):
                     d[0, 0, i, lane] *= one - y[i, lane] * y[i, lane]
@@ -251,5 +390,6 @@ def backward(s: Array, by_X: Array, by_Y: Array, by_first: Array, deltas: Array)
                     G[r, lane] += lanes[r, lane]
             for i in range(n):
                 for lane in range(LANES):
-                    by_columns[i, c - 1, lane] += by_z[i, lane]
-        _store(by_first, 0, start, G)
+                    by_columns[i, n + 1, lane] += by_z[i, lane]
+        _store(by_X, 0, start, G)
+    _by_first(q, X, by_X, by_log_det, by_q)

@@ -11,7 +11,7 @@ from e2c.models.base import LatentModel, Weight
 from e2c.models.decoders import Decoder
 from e2c.models.draws import Draws
 from e2c.models.gaussians import kl_to_standard_normal
-from e2c.models.objectives import Batch, ObjectiveConfig, sample_path
+from e2c.models.objectives import Batch, ObjectiveConfig
 
 
 class E2C(LatentModel[ObjectiveConfig]):
@@ -45,7 +45,7 @@ class E2C(LatentModel[ObjectiveConfig]):
         """
         x, u, times = batch
         q = self.encoder(x)
-        path, latent_kl = sample_path(self.transition, q, u, times, draws)
+        path, latent_kl = self.transition.follow(q, draws.normal(q.mean[:, 0]), u, times)
         nll = self.decoder.negative_log_likelihood(path, x, draws)
         return {
             "reconstruction": nll[:, 0].mean(),

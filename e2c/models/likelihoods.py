@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,10 @@ class Bernoulli(Likelihood):
 
     def negative_log(self, y: Tensor, x: Tensor) -> Tensor:
         """Return the cross-entropy of ``x``, read as a probability, and ``sigmoid(y)``."""
-        return binary_cross_entropy_with_logits(y, x, reduction="none")
+        if y.device.type != "cpu":
+            return binary_cross_entropy_with_logits(y, x, reduction="none")
+        entropy: Tensor = CompiledCrossEntropy.apply(y, x)[0]
+        return entropy
 
     def mean(self, y: Tensor) -> Tensor:
         """``sigmoid(y)``."""
@@ -51,6 +55,48 @@ class Bernoulli(Likelihood):
     def inverse(self, mean: Tensor) -> Tensor:
         """The logit of ``mean``, which is kept a thousandth away from black and white."""
         return mean.clamp(1e-3, 1 - 1e-3).logit()
+
+
+class CompiledCrossEntropy(torch.autograd.Function):
+    """`binary_cross_entropy_with_logits` of each pixel on a CPU, in compiled code.
+
+    Inputs: y and x, of one shape. Outputs: the cross-entropy and, without a derivative, its
+    derivative by y. None is taken by x.
+    """
+
+    @staticmethod
+    def forward(*inputs: Tensor) -> Any:
+        """Compute both at once."""
+        from e2c.models import pixel_kernels  # and with it numba, only where it is needed
+
+        y, x = (part.detach().contiguous() for part in inputs)
+        entropy, slope = torch.empty_like(y), torch.empty_like(y)
+        flat = (part.view(-1).numpy() for part in (y, x, entropy, slope))
+        pixel_kernels.cross_entropy(*flat)
+        return entropy, slope
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep the derivative."""
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, by_entropy: Tensor, _: Tensor) -> Any:
+        """Return the derivative by y."""
+        return by_entropy * ctx.saved_tensors[0], None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Tensor) -> Any:
+        """Compute all at once: every pixel is computed alone."""
+        parts = [
+            part.unsqueeze(0).expand(info.batch_size, *part.shape)
+            if dim is None
+            else part.movedim(dim, 0)
+            for part, dim in zip(inputs, in_dims, strict=True)
+        ]
+        return CompiledCrossEntropy.apply(*parts), (0, 0)
 
 
 class Gaussian(Likelihood):

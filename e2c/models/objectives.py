@@ -9,8 +9,6 @@ from typing import NamedTuple
 from torch import Tensor
 
 from e2c.models.draws import Draws
-from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian, kl_to_diagonal
-from e2c.models.transitions import Transition
 from e2c.options import option
 
 
@@ -46,29 +44,3 @@ def draw_times(horizon: int, targets: int, draws: Draws) -> list[int]:
     edges = [round(i * horizon / targets) for i in range(targets + 1)]
     parts = itertools.pairwise(edges)
     return [0] + [a + 1 + draws.choice(b - a) for a, b in parts]
-
-
-def sample_path(
-    transition: Transition,
-    q: DiagonalGaussian,
-    u: Tensor,
-    times: Tensor,
-    draws: Draws,
-) -> tuple[Tensor, Tensor]:
-    """Sample a latent path and carry the belief along it, open loop.
-
-    Args:
-        transition: the latent dynamics.
-        q: the encodings at the S ``times``, ``[B, S, n]``; the first is where the path begins.
-        u: ``[B, T, m]``, the controls.
-        times: ``[S] int64``: 0 first, ascending, at most T.
-        draws: draws ``z_t``.
-
-    Returns:
-        The path at ``times``, ``[B, S, n]``, and the latent KL at all but the first,
-        ``[B, S - 1]``.
-    """
-    z, belief = q[:, 0].sample(draws), FactoredGaussian.from_diagonal(q[:, 0])
-    path, beliefs = transition.carry(z, belief, u)
-    path, beliefs = path.index_select(1, times), beliefs.index_select(1, times[1:])
-    return path, kl_to_diagonal(beliefs, q[:, 1:])

@@ -8,14 +8,14 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from e2c.models.carry import Carry, CompiledCarry
-from e2c.models.gaussians import FactoredGaussian
+from e2c.models.carry import Carry, CompiledFollow
+from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian, kl_to_diagonal
 from e2c.models.layers import mlp, value_and_jacobian
 from e2c.models.options import ModelConfig
 
@@ -111,6 +111,27 @@ class Transition(nn.Module, ABC):
         growth = self.log_det(torch.stack(steps, -3))
         return from_columns(torch.stack(carried, -3), belief.log_det, growth)
 
+    def follow(
+        self, q: DiagonalGaussian, eps: Tensor, u: Tensor, times: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Go from a sample of an encoding, open loop, and compare with the encodings to come.
+
+        Args:
+            q: the encodings at the S ``times``, ``[B, S, n]``.
+            eps: the first state is ``mu + sigma eps``, ``[B, n]``.
+            u: ``[B, T, m]``, the controls.
+            times: ``[S] int64``: 0 first, ascending, at most T.
+
+        Returns:
+            The path at ``times``, ``[B, S, n]``, and the latent KL at all but the first,
+            ``[B, S - 1]``: that of the belief carried along to the encoding.
+        """
+        first = q[:, 0]
+        z, belief = first.mean + first.std * eps, FactoredGaussian.from_diagonal(first)
+        path, beliefs = self.carry(z, belief, u)
+        path, beliefs = path.index_select(1, times), beliefs.index_select(1, times[1:])
+        return path, kl_to_diagonal(beliefs, q[:, 1:])
+
     @abstractmethod
     def features(self, z: Tensor, u: Tensor) -> Tensor:
         """Return ``phi(z, u) [..., d]``: f is linear in the `last_weights`, and this its slope."""
@@ -191,21 +212,30 @@ class LocallyLinear(Transition):
         """See `Transition.carry`, which gives the same more slowly."""
         lead, columns = z.shape[:-1], as_columns(z, belief)
         controls = (u / self.control_scale).reshape(-1, *u.shape[-2:]).transpose(0, 1)
-        linears = [layer for layer in self.net if isinstance(layer, nn.Linear)]
-        kind = CompiledCarry if z.device.type == "cpu" else Carry
-        carried, outputs, *_ = kind.apply(
-            columns.reshape(-1, *columns.shape[-2:]),
-            controls,
-            self.is_point,
-            self.scale**2 or 1.0,
-            self.scale > 0,
-            not any(isinstance(layer, nn.ReLU) for layer in self.net),
-            *(weight for layer in linears for weight in (layer.weight, layer.bias)),
-        )
+        columns = columns.reshape(-1, *columns.shape[-2:])
+        carried, outputs, *_ = Carry.apply(columns, controls, self.is_point, *self._numbers())
         v, r = outputs[..., : 2 * self.n].split_with_sizes([self.n] * 2, -1)
         growth = (1 + (self.scale**2 or 1.0) * (v * r).sum(-1)).abs().log()
         carried = carried.transpose(0, 1).reshape(*lead, *carried.shape[:1], *carried.shape[2:])
         return from_columns(carried, belief.log_det, growth.mT.reshape(*lead, -1))
+
+    def follow(
+        self, q: DiagonalGaussian, eps: Tensor, u: Tensor, times: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Transition.follow`; on a CPU in compiled code."""
+        if u.device.type != "cpu":
+            return super().follow(q, eps, u, times)
+        controls = u / self.control_scale
+        inputs = (q.mean, q.log_variance, eps, controls, times, *self._numbers())
+        path, latent_kl, *_ = CompiledFollow.apply(*inputs)
+        return path, latent_kl
+
+    def _numbers(self) -> tuple[Any, ...]:
+        """Return what `Carry` is told of the network, from the gain on."""
+        linears = [layer for layer in self.net if isinstance(layer, nn.Linear)]
+        is_smooth = not any(isinstance(layer, nn.ReLU) for layer in self.net)
+        weights = [part for layer in linears for part in (layer.weight, layer.bias)]
+        return self.scale**2 or 1.0, self.scale > 0, is_smooth, *weights
 
     def features(self, z: Tensor, u: Tensor) -> Tensor:
         """See `Transition.features`: the last hidden layer and 1; the same times each control."""
