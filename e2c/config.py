@@ -57,8 +57,9 @@ class DataConfig:
     own_share: float = option(0.5, 0, 1)
     """Share of each batch that comes from own episodes, once there are any."""
     keep: Literal["last", "best"] = "last"
-    """Which model a run ends with: the last, or the best of all rounds, whose own episodes were
-    nearest to the goal as the last one encodes them. To judge the last too takes one more round."""
+    """Which model a run ends with: the last, or the best of all rounds. The first own episode of
+    each round then has no noise, and the best model's was nearest to the goal, as the last model
+    encodes it. To judge the last too takes one more round."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ TASKS: dict[str, Changes] = {
         "optimiser": _SLOW,
         "data": _RESTARTS | {"transitions": 10_000, "rounds": 10, "keep": "best"},
         "planner": _AS_TUNED
-        | {"horizon": 60, "iterations": 4, "restarts": 32, "control_weight": 0.1},
+        | {"horizon": 60, "iterations": 4, "restarts": 32, "tries": 8, "control_weight": 0.1},
     },
     "dm_control/pendulum-swingup-v0": {
         "camera": {"size": (64, 64), "frames": 3, "repeat": 2},

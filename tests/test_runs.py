@@ -20,6 +20,7 @@ from tiny import CONFIG, ENV, ROOT, TYPED, leave_figures_undrawn, python, shorte
 from benchmarks.kills import untimed
 from e2c.commands import train_command
 from e2c.config import Config, EvaluationConfig, Recipe, with_method
+from e2c.control.agent import Agent
 from e2c.control.goals import content_hash
 from e2c.data import episodes as dataset
 from e2c.data.episodes import Episodes
@@ -118,7 +119,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_model_whose_own_episodes_were_nearest_to_the_goal_is_kept(chosen: Path) -> None:
+def test_the_model_that_came_nearest_to_the_goal_without_noise_is_kept(chosen: Path) -> None:
     """Nearest as the last one sees them; it is judged by a round that it plays at the end."""
     kept = json.loads((chosen / runs.SUMMARY).read_text())["kept"]
     played = [dataset.load(chosen / "data" / f"round_{k}.npz") for k in (1, 2, 3)]
@@ -126,6 +127,7 @@ def test_the_model_whose_own_episodes_were_nearest_to_the_goal_is_kept(chosen: P
     last = models[-1]
     goal = last.encode(PendulumSwingUp().goal_observation()).mean
     for episodes, told in zip(played, kept["distances_to_goal"], strict=True):
+        episodes = next(episodes.split())
         away = last.encode(episodes.planes()).mean - goal
         distance = away.square().sum(-1).mean() / last.latent_variance
         assert told == pytest.approx(distance.item(), rel=1e-5)
@@ -153,6 +155,17 @@ def test_a_run_interrupted_while_it_chooses_ends_as_if_it_had_not_been(
     there = untimed(tmp_path / "run")
     whole = untimed(chosen)
     assert there == {path: told for path, told in whole.items() if runs.CANDIDATES not in path}
+
+
+def test_the_first_own_episode_has_no_noise_where_the_best_model_is_kept(chosen: Path) -> None:
+    model, config, spec = checkpoint.load(chosen)
+    agent = Agent(model, spec, config.planner)
+    still, noisy = (
+        list(own.play(agent, dataclasses.replace(DATA, exploration=noise), 4, 1).split())
+        for noise in (0.0, 0.5)
+    )
+    apart = [abs(a.actions - b.actions).max() for a, b in zip(still, noisy, strict=True)]
+    assert apart[0] == 0 < min(apart[1:])
 
 
 def test_a_candidate_that_is_gone_is_told_with_the_run_to_remove(tmp_path: Path) -> None:

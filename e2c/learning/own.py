@@ -65,6 +65,9 @@ def play(
 ) -> Episodes:
     """Let the agent play the episodes of a round, as a `player`, with noise on its controls.
 
+    Where the best model is kept, the first episode is played without noise: it tells how well the
+    model does. Noise hides that, since one swing succeeds by it and another fails.
+
     Args:
         agent: as it is now.
         options: how many episodes, and how much noise.
@@ -76,7 +79,11 @@ def play(
     rng = np.random.default_rng([seed, number])
     world = make_world_of(agent.spec, options.episodes_per_round)
     steps = own_steps(options, agent.spec)
-    controller: Controller = noisy(player(agent, options), options.exploration, rng)
+    playing = noisy(player(agent, options), options.exploration, rng)
+    if options.keep == "best":
+        playing.scale = np.tile(playing.scale, (options.episodes_per_round, 1))
+        playing.scale[0] = 0
+    controller: Controller = playing
     if explore:
         controller = random_controls(world, rng, steps, suited("auto", restarts=False))
     goals = None if goal is None else np.repeat(goal[None], options.episodes_per_round, 0)
@@ -142,7 +149,7 @@ def keep_candidate(
 
 
 def best_candidate(folder: Path, data: Sequence[Episodes]) -> tuple[Candidate, list[float]]:
-    """Return the model whose own episodes were nearest to the goal, and all the distances.
+    """Return the model whose episode without noise was nearest to the goal, and all the distances.
 
     Models of successive rounds differ more by chance than by progress. All are compared with the
     last model's encoder, whichever model a run stands at.
@@ -152,7 +159,7 @@ def best_candidate(folder: Path, data: Sequence[Episodes]) -> tuple[Candidate, l
         data: its first data, then the own episodes of every round.
     """
     models = [_load_candidate(folder, number) for number in range(1, len(data))]
-    distances = [distance_to_goal(models[-1], episodes) for episodes in data[1:]]
+    distances = [distance_to_goal(models[-1], next(played.split())) for played in data[1:]]
     best = int(np.argmin(distances))
     return Candidate(best, models[best]), distances
 

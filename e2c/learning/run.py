@@ -175,7 +175,7 @@ def _play(run: Run) -> None:
 
 
 def _keep_best(run: Run) -> None:
-    """Go back to the model whose own episodes were nearest to the goal, as the last sees them."""
+    """Go back to the model that came nearest to the goal without noise, as the last one sees it."""
     if len(run.data) == run.rounds + 1:
         _play(run)
     best, distances = own.best_candidate(run.folder, run.data)
