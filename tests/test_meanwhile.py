@@ -1,6 +1,5 @@
 """A call in a second process has the result of a call here, whatever happens to the process."""
 
-import contextlib
 import operator
 import os
 import signal
@@ -30,56 +29,62 @@ def running(process: int) -> bool:
     return told.stdout.strip() not in ("", "Z", "Z+", "Zs")
 
 
-def test_another_process_makes_the_call() -> None:
-    with contextlib.closing(Meanwhile(1, os.getpid)) as call:
-        assert call() != os.getpid()
-        assert call() == call()
+def test_another_process_makes_the_calls() -> None:
+    with Meanwhile(1) as second:
+        calls = [second.ask(os.getpid), second.ask(operator.add, 3, 4), second.ask(os.getpid)]
+        assert calls[2]() == calls[0]() == calls[0]() != os.getpid()
+        assert calls[1]() == 7
 
 
 def test_where_there_is_no_core_for_it_the_call_is_made_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with contextlib.closing(Meanwhile(2, os.getpid)) as call:
-        assert call() == os.getpid()
+    with Meanwhile(2) as second:
+        assert second.ask(os.getpid)() == os.getpid()
     monkeypatch.setattr(meanwhile, "cores", lambda: 1)
-    with contextlib.closing(Meanwhile(1, os.getpid)) as call:
-        assert call() == os.getpid()
+    with Meanwhile(1) as second:
+        assert second.ask(os.getpid)() == os.getpid()
 
 
 def test_where_no_process_starts_the_call_is_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    with contextlib.closing(Meanwhile(1, os.getpid)) as call:
-        assert call() == os.getpid()
+    with Meanwhile(1) as second:
+        assert second.ask(os.getpid)() == os.getpid()
 
 
-def test_where_the_process_dies_the_call_is_made_here() -> None:
-    with contextlib.closing(Meanwhile(1, os.getpid)) as call:
-        assert call._process is not None
-        call._process.kill()
-        assert call() == os.getpid()
+def test_where_the_process_dies_the_calls_are_made_here() -> None:
+    with Meanwhile(1) as second:
+        answered, calls = second.ask(os.getpid), [second.ask(time.sleep, 600)]
+        before = answered()
+        assert second._process is not None
+        calls.append(second.ask(operator.add, 1, 1))
+        second._process.kill()
+        assert calls[1]() == 2
+        assert second.ask(os.getpid)() == os.getpid()
+        assert answered() == before != os.getpid()
 
 
-def test_a_call_that_fails_fails_here() -> None:
-    with (
-        contextlib.closing(Meanwhile(1, operator.truediv, 1, 0)) as call,
-        pytest.raises(ZeroDivisionError),
-    ):
-        call()
+def test_a_call_that_fails_fails_here_and_the_next_one_is_made() -> None:
+    with Meanwhile(1) as second:
+        call, following = second.ask(operator.truediv, 1, 0), second.ask(os.getpid)
+        with pytest.raises(ZeroDivisionError):
+            call()
+        assert following() != os.getpid()
 
 
-def test_a_long_answer_is_not_waited_for_by_the_process() -> None:
-    """It is longer than a pipe holds."""
-    with contextlib.closing(Meanwhile(1, operator.mul, b"ab", 300_000)) as call:
-        assert call._process is not None
-        assert call._process.wait(60) == 0
-        assert call() == b"ab" * 300_000
+def test_long_messages_are_not_waited_for() -> None:
+    """They are longer than a pipe holds, and nobody takes them at once."""
+    with Meanwhile(1) as second:
+        calls = [second.ask(operator.mul, b"ab" * 300_000, 2) for _ in range(3)]
+        assert {call() for call in calls} == {b"ab" * 600_000}
 
 
 def test_closing_ends_the_process() -> None:
-    call = Meanwhile(1, time.sleep, 600)
-    assert call._process is not None
-    call.close()
-    assert call._process.returncode == -signal.SIGKILL
+    second = Meanwhile(1)
+    second.ask(time.sleep, 600)
+    assert second._process is not None
+    second.close()
+    assert second._process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(0)"])
@@ -88,8 +93,9 @@ def test_the_process_ends_with_the_one_that_started_it(end: str) -> None:
 import os, signal, sys, time
 from e2c.files import meanwhile
 meanwhile.cores = lambda: 2
-call = meanwhile.Meanwhile(1, time.sleep, 600)
-print(call._process.pid, flush=True)
+second = meanwhile.Meanwhile(1)
+second.ask(time.sleep, 600)
+print(second._process.pid, flush=True)
 {end}
 """
     process, began = int(python("-c", program).stdout), time.monotonic()
@@ -103,11 +109,11 @@ def test_the_oracle_does_the_same_there_as_here() -> None:
     world = make_world(ENV, 1, **options)
     asked = (problem_spec(world, options), PlannerConfig(horizon=6, restarts=2), MANY, 7)
     here = play_oracle(*asked, Disturbance())
-    with oracle_meanwhile(world, *asked, 1) as ideal:
+    with Meanwhile(1) as second:
+        ideal = oracle_meanwhile(second, world, *asked)
         assert ideal is not None
         there = ideal()
+        assert oracle_meanwhile(second, world, *asked[:2], MANY - 1, 7) is None
     np.testing.assert_array_equal(there.states, here.states)
     assert there.scores.rows() == here.scores.rows()
     assert there.cost == here.cost
-    with oracle_meanwhile(world, *asked[:2], MANY - 1, 7, 1) as none:
-        assert none is None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from e2c.evaluation.nearness import nearness
 from e2c.evaluation.scores import Scores
 from e2c.evaluation.watch import watch
 from e2c.files import arrays
-from e2c.files.meanwhile import Meanwhile
+from e2c.files.meanwhile import Answer, Meanwhile
 from e2c.files.provenance import provenance
 from e2c.files.untrusted import shown
 from e2c.files.whole import write_json
@@ -134,35 +132,31 @@ def play_oracle(
     return Ideal(played.scores, states, cost, played.seconds)
 
 
-OracleMeanwhile = Meanwhile[Ideal] | None
-"""What the oracle does, found out in a second process; None where none was begun."""
+OracleMeanwhile = Answer[Ideal] | None
+"""What the oracle does, found out in a second process; None where that was not asked."""
 
 
-@contextlib.contextmanager
 def oracle_meanwhile(
+    second: Meanwhile,
     world: World | None,
     spec: ProblemSpec,
     options: PlannerConfig,
     episodes: int,
     seed: int,
-    threads: int,
-) -> Iterator[OracleMeanwhile]:
-    """Let the oracle act in an undisturbed world while this process does other things, if it can.
+) -> OracleMeanwhile:
+    """Let the oracle act in an undisturbed world while this process does other things.
 
     Args:
+        second: makes the call.
         world: of the task, if there is one; nothing is begun where it is not simulated.
         spec: the task.
         options: the agent's planner.
         episodes: E; if there are not `MANY`, a second process would only take longer to start.
         seed: of the starts.
-        threads: see `Meanwhile`.
     """
     if world is None or episodes < MANY or not isinstance(world.unwrapped, Simulated):
-        yield None
-        return
-    asked = (spec, options, episodes, seed, Disturbance())
-    with contextlib.closing(Meanwhile(threads, play_oracle, *asked)) as ideal:
-        yield ideal
+        return None
+    return second.ask(play_oracle, spec, options, episodes, seed, Disturbance())
 
 
 def assess(

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,10 +116,11 @@ def train_side_by_side(
                 if begun:  # what is chosen from the first one's data holds for all
                     recipe = replace(recipe, config=begun[0].config)
                 begun.append(begin(recipe, folder, world, spec, place, wandb_mode))
-            with _oracle(begun[0], world) as ideal:
+            with Meanwhile(recipes[0].threads) as second:
+                ideal = _oracle(begun[0], world, second)
                 _learn(begun)
                 for run in begun:
-                    _finish(run, ideal)
+                    _finish(run, ideal, second)
         except BaseException:
             for run in begun:
                 run.tracker.abandon()
@@ -245,12 +246,12 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-def _finish(run: Run, ideal: OracleMeanwhile) -> None:
+def _finish(run: Run, ideal: OracleMeanwhile, second: Meanwhile) -> None:
     """Write the model, evaluate it, and tell of everything; then the run has ended."""
     from e2c.learning import drawings  # see `e2c.report.style`
 
     state = run.trainer.state()  # what is learned from here on is no part of it
-    _learn_apart(run)
+    _learn_apart(run, second)
     checkpoint.save(run.folder / checkpoint.NAME, run.model, run.config, run.spec)
     if run.config.evaluation.episodes:
         _evaluate_run(run, ideal)
@@ -273,14 +274,15 @@ def _finish(run: Run, ideal: OracleMeanwhile) -> None:
     run.tracker.close({key: summary[key] for key in ("transitions", "steps", "seconds")})
 
 
-def _learn_apart(run: Run) -> None:
+def _learn_apart(run: Run, second: Meanwhile) -> None:
     """Let the dynamics learn on and, at the same time, the sight: neither waits for the other."""
     options, seed = run.config.optimiser, run.recipe.seed
     sight, windows = None, _windows(run, 1)
-    with _dynamics(run) as learned:
-        if options.sight_steps:
-            with run.timed("sight"):
-                sight = learn_sight(run.model, windows, options.sight_steps, seed)
+    learned = _dynamics(run, second)
+    if options.sight_steps:
+        with run.timed("sight"):
+            sight = learn_sight(run.model, windows, options.sight_steps, seed)
+    if options.dynamics_steps:
         with run.timed("dynamics"):
             run.model = _moved_by(run.model, learned())
     if sight is not None:
@@ -288,19 +290,12 @@ def _learn_apart(run: Run) -> None:
         run.model.sight = sight
 
 
-@contextlib.contextmanager
-def _dynamics(run: Run) -> Iterator[Callable[[], Transition]]:
-    """Yield what returns the dynamics that have learned on; a second process may teach them."""
-    steps = run.config.optimiser.dynamics_steps
-    if not steps:
-        yield lambda: run.model.transition
-        return
-    asked = (run.model.transition, _encodings(run), steps, run.recipe.seed)
+def _dynamics(run: Run, second: Meanwhile) -> Callable[[], Transition]:
+    """Return what returns the dynamics that have learned on; a second process may teach them."""
+    steps, seed = run.config.optimiser.dynamics_steps, run.recipe.seed
     if steps < WORTHWHILE:
-        yield lambda: learn_dynamics(*asked)
-        return
-    with contextlib.closing(Meanwhile(run.recipe.threads, learn_dynamics, *asked)) as learned:
-        yield learned
+        return lambda: learn_dynamics(run.model.transition, _encodings(run), steps, seed)
+    return second.ask(learn_dynamics, run.model.transition, _encodings(run), steps, seed)
 
 
 def _windows(run: Run, horizon: int) -> Windows:
@@ -332,13 +327,13 @@ def _evaluate_run(run: Run, ideal: OracleMeanwhile) -> None:
     run.tracker.table("episodes", results["episodes"])
 
 
-def _oracle(run: Run, world: World | None) -> contextlib.AbstractContextManager[OracleMeanwhile]:
+def _oracle(run: Run, world: World | None, second: Meanwhile) -> OracleMeanwhile:
     """Let the oracle act while the agent learns: it needs no agent."""
     options = run.config.evaluation
     if run.given_goal is not None:
         world = None  # the oracle knows the world's own goals alone
     asked = (run.spec, run.config.planner, options.episodes, options.seed)
-    return oracle_meanwhile(world, *asked, run.recipe.threads)
+    return oracle_meanwhile(second, world, *asked)
 
 
 def _summary(run: Run) -> dict[str, Any]:
