@@ -26,8 +26,8 @@ RATE, WARM, HELD, DECAY = 3e-3, 50, 0.3, 0.01
 factor by which it has fallen in the end."""
 CLIP = 10.0
 """The norm of the gradient is cut to this."""
-LOOKED_AT = 2000
-"""Windows from which the figures of a belief are taken."""
+LOOKED_AT, PIECE = 2000, 100
+"""Windows from which the figures of a belief are taken, and how many are read at a time."""
 NEIGHBOURS = 16
 """Nearest encodings from which it is found what tells of motion."""
 LEAST = 1e-3
@@ -182,10 +182,12 @@ def _take_errors(sight: Sight, x: Tensor, frames: int, generator: torch.Generato
     level = NOISE / 255 * torch.rand(len(x), 1, 1, 1, generator=generator).to(x)
 
     def read() -> tuple[Tensor, Tensor]:
-        noise = torch.randn(planes.shape, generator=generator).to(x)
-        seen = (planes + level * noise).clamp_(0, 1)
-        q = sight(torch.stack((seen[:, :C], seen[:, -C:]), 1))
-        return q.mean, q.std
+        found = []
+        for some, strength in zip(planes.split(PIECE), level.split(PIECE), strict=True):
+            noise = torch.randn(some.shape, generator=generator).to(x)
+            seen = (some + strength * noise).clamp_(0, 1)
+            found.append(sight(torch.stack((seen[:, :C], seen[:, -C:]), 1)))
+        return torch.cat([q.mean for q in found]), torch.cat([q.std for q in found])
 
     (one, std), (other, also) = read(), read()
     error = ((one - other) / (std.square() + also.square()).sqrt()).double()
