@@ -98,7 +98,7 @@ TASKS: dict[str, Changes] = {
     "E2C/ThreeLinkArm-v0": {
         "model": _LARGE | {"latent_dim": 8, "lattices": 4},
         "objective": {"targets": 2, "latent_weight": 10.0, "latent_weight_start": 0.3},
-        "optimiser": _SLOW,
+        "optimiser": _SLOW | {"learning_rate_own": 2e-3},
         "data": _RESTARTS | {"transitions": 10_000, "rounds": 10, "keep": "best"},
         "planner": _AS_TUNED
         | {"horizon": 60, "iterations": 4, "restarts": 32, "tries": 8, "control_weight": 0.1},
