@@ -100,14 +100,16 @@ def cached(
     """Return numba's decorator ``compiler(*arguments, **options)``, with a cache on disk.
 
     It is beside the source, or else in the user's cache folder, or nowhere if none can be written.
-    numba compiles again where the file of the decorated function changes. ``parts`` are the other
-    modules whose code it calls; their sum is added to its name, by which it is found in the cache.
+    What is in it is found by the function's name, to which the sum of the sources is added: those
+    of its own module, and of ``parts``, the others whose code it calls. So a cache of other sources
+    is never read; numba would stop at a class that they had and these have not.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        if parts:
-            sources = b"".join(Path(str(part.__file__)).read_bytes() for part in parts)
-            function.__qualname__ += f"_{zlib.crc32(sources):x}"
+        named = (function.__code__.co_filename, *(str(part.__file__) for part in parts))
+        files = (path for path in map(Path, named) if path.is_file())  # not so in a notebook
+        sources = b"".join(path.read_bytes() for path in files)
+        function.__qualname__ += f"_{zlib.crc32(sources):x}"
         try:
             return compiler(*arguments, **options, cache=True)(function)
         except RuntimeError:  # numba's, where neither folder can be written

@@ -370,25 +370,31 @@ def test_a_lost_problem_begins_again() -> None:
 
 
 def test_without_a_folder_for_the_cache_it_is_compiled_all_the_same() -> None:
-    def compiler(*, cache: bool = False) -> Callable[[str], str]:
+    def compiler(*, cache: bool = False) -> Callable[[object], str]:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return str.upper
+        return lambda _: "compiled"
 
-    assert cached(compiler)("compiled") == "COMPILED"
+    assert cached(compiler)(lambda: None) == "compiled"
 
 
-def test_compiled_again_where_a_part_in_another_file_changes(tmp_path: Path) -> None:
+def test_compiled_again_where_its_file_changes_or_a_part_in_another(tmp_path: Path) -> None:
+    """A function without a file, as in a notebook, is compiled too."""
     part = ModuleType("part")
     part.__file__ = str(tmp_path / "part.py")
 
-    def name(source: str) -> str:
+    def name(source: str, own: str) -> str:
         """Of the function in the cache."""
         (tmp_path / "part.py").write_text(source)
+        (tmp_path / "own.py").write_text(own)
+        exec(compile(own, tmp_path / "own.py", "exec"), scope := dict[str, Any]())
         compiled = cached(lambda cache: lambda function: function, parts=[part])
-        return str(compiled(lambda: None).__qualname__)
+        return str(compiled(scope["f"]).__qualname__)
 
-    assert name("x = 1") == name("x = 1") != name("x = 2")
+    f = "def f(): pass"
+    assert name("x = 1", f) == name("x = 1", f) != name("x = 2", f) != name("x = 2", f + "\n")
+    exec(compile(f, "<a cell>", "exec"), scope := dict[str, Any]())
+    assert cached(lambda cache: lambda function: function)(scope["f"]) is scope["f"]
 
 
 @pytest.mark.parametrize(

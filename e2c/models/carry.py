@@ -144,7 +144,7 @@ class CompiledFollow(torch.autograd.Function):
         path, kl = mean.new_empty(n, S, N), mean.new_empty(S - 1, N)
         rows = map(_array, (u[:, :T].permute(2, 1, 0), X, Y, *kept))
         steps = carry_kernels.Steps(*network, *inputs[5:8], *rows)
-        carry_kernels.forward(steps, _encodings(inputs), _array(path), _array(kl))
+        carry_kernels.forward(steps, _compared(inputs), _array(path), _array(kl))
         return path.permute(2, 1, 0), kl.mT, X, Y, kept
 
     @staticmethod
@@ -168,7 +168,7 @@ class CompiledFollow(torch.autograd.Function):
         rows = map(_array, (u[:, :T].permute(2, 1, 0), X, Y, *kept))
         steps = carry_kernels.Steps(*network, *ctx.options, *rows)
         given = map(_array, (by_path.permute(2, 1, 0), by_kl.mT))
-        carry_kernels.backward(steps, _encodings(inputs), *given, _array(by_q), _array(deltas))
+        carry_kernels.backward(steps, _compared(inputs), *given, _array(by_q), _array(deltas))
         by_layers, pairs = [], (deltas.split(widths[1:]), kept[0].split(widths[:-1]))
         for delta, h in zip(*pairs, strict=True):
             by_layers += [delta.flatten(1) @ h.flatten(1).mT, delta.sum((1, 2))]
@@ -187,13 +187,13 @@ class CompiledFollow(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
-def _encodings(inputs: Sequence[Any]) -> Any:
+def _compared(inputs: Sequence[Any]) -> Any:
     """Return the first inputs of `CompiledFollow` as compiled code has them."""
-    from e2c.models.carry_kernels import Encodings
+    from e2c.models.carry_kernels import Compared
 
     mean, log_variance, eps, _, times = inputs[:5]
     rows = (mean.permute(2, 1, 0), log_variance.permute(2, 1, 0), eps.mT, times)
-    return Encodings(*map(_array, rows))
+    return Compared(*map(_array, rows))
 
 
 def _network(layers: Sequence[Tensor]) -> tuple[list[int], tuple[Any, Any]]:

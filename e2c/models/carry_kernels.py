@@ -42,7 +42,7 @@ class Steps(NamedTuple):
     slopes: Array  # [K, T, N], written: the derivatives of the activations that made them
 
 
-class Encodings(NamedTuple):
+class Compared(NamedTuple):
     """What roll-outs begin at, at the first of S times, and are compared with at the others."""
 
     mean: Array  # [n, S, N]
@@ -223,7 +223,7 @@ def forward(s: Array, q: Array, path: Array, kl: Array) -> None:
 
     Args:
         s: a `Steps`.
-        q: the `Encodings`.
+        q: a `Compared`.
         path: ``[n, S, N]``, to be written: the states at the times.
         kl: ``[S - 1, N]``, to be written: the latent KL at all but the first.
     """
@@ -357,7 +357,7 @@ def backward(s: Array, q: Array, by_path: Array, by_kl: Array, by_q: Array, delt
 
     Args:
         s: a `Steps`, as `forward` left it.
-        q: the `Encodings`.
+        q: a `Compared`.
         by_path: ``[n, S, N]``, the derivative of the loss by the states.
         by_kl: ``[S - 1, N]``, that by the latent KL.
         by_q: ``[2, n, S, N]``, to be written: that by the encodings' mean and log variance.
