@@ -79,12 +79,14 @@ def test_long_messages_are_not_waited_for() -> None:
         assert {call() for call in calls} == {b"ab" * 600_000}
 
 
-def test_closing_ends_the_process() -> None:
-    second = Meanwhile(1)
-    second.ask(time.sleep, 600)
-    assert second._process is not None
-    second.close()
-    assert second._process.returncode == -signal.SIGKILL
+def test_closing_ends_the_process_and_another_call_starts_it_anew() -> None:
+    with Meanwhile(1) as second:
+        second.ask(time.sleep, 600)
+        process = second._process
+        assert process is not None
+        second.close()
+        assert process.returncode == -signal.SIGKILL
+        assert second.ask(os.getpid)() not in (os.getpid(), process.pid)
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(0)"])

@@ -61,7 +61,7 @@ class Meanwhile:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader: threading.Thread | None = None
         self._lock = threading.Lock()
         self._asked: list[Answer[Any]] | None = None
         """What has no result yet; None where no process makes calls."""
@@ -103,6 +103,7 @@ class Meanwhile:
             start_new_session=True,
         )
         self._asked = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._send(pickle.dumps(sys.path))
 
@@ -128,8 +129,8 @@ class Meanwhile:
             answer.tell(b"")
 
     def close(self) -> None:
-        """End the second process, whether or not it has answered."""
-        if self._process is not None:
+        """End the second process, whether or not it has answered; another call starts it anew."""
+        if self._process is not None and self._reader is not None:
             self._process.kill()
             self._process.wait()
             self._reader.join()
@@ -137,6 +138,7 @@ class Meanwhile:
                 with contextlib.suppress(OSError):  # what was not flushed to a process that is gone
                     assert stream is not None
                     stream.close()
+            self._process = None
 
 
 def cores() -> int:

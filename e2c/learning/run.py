@@ -285,6 +285,8 @@ def _learn_apart(run: Run, second: Meanwhile) -> None:
     if options.dynamics_steps:
         with run.timed("dynamics"):
             run.model = _moved_by(run.model, learned())
+    if options.dynamics_steps >= WORTHWHILE:
+        second.close()  # it has told all that was asked, and memory is wanted for the evaluation
     if sight is not None:
         find_process(sight, run.model, windows, seed)
         run.model.sight = sight
