@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,21 +99,26 @@ def cached(
 ) -> Callable[..., Any]:
     """Return numba's decorator ``compiler(*arguments, **options)``, with a cache on disk.
 
+    It is for functions of a module, which have neither defaults nor a closure. They stay as they
+    are; a twin is compiled.
+
     It is beside the source, or else in the user's cache folder, or nowhere if none can be written.
     What is in it is found by the function's name, to which the sum of the sources is added: those
     of its own module, and of ``parts``, the others whose code it calls. So a cache of other sources
     is never read; numba would stop at a class that they had and these have not.
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
+    def decorate(function: Any) -> Any:
         named = (function.__code__.co_filename, *(str(part.__file__) for part in parts))
         files = (path for path in map(Path, named) if path.is_file())  # not so in a notebook
         sources = b"".join(path.read_bytes() for path in files)
-        function.__qualname__ += f"_{zlib.crc32(sources):x}"
+        twin = FunctionType(function.__code__, function.__globals__, function.__name__)
+        twin.__qualname__ = f"{function.__qualname__}_{zlib.crc32(sources):x}"
+        twin.__doc__, twin.__annotations__ = function.__doc__, function.__annotations__
         try:
-            return compiler(*arguments, **options, cache=True)(function)
+            return compiler(*arguments, **options, cache=True)(twin)
         except RuntimeError:  # numba's, where neither folder can be written
-            return compiler(*arguments, **options)(function)
+            return compiler(*arguments, **options)(twin)
 
     return decorate
 

@@ -394,7 +394,9 @@ def test_compiled_again_where_its_file_changes_or_a_part_in_another(tmp_path: Pa
     f = "def f(): pass"
     assert name("x = 1", f) == name("x = 1", f) != name("x = 2", f) != name("x = 2", f + "\n")
     exec(compile(f, "<a cell>", "exec"), scope := dict[str, Any]())
-    assert cached(lambda cache: lambda function: function)(scope["f"]) is scope["f"]
+    twin = cached(lambda cache: lambda function: function)(scope["f"])
+    assert twin.__code__ is scope["f"].__code__
+    assert twin.__qualname__ != scope["f"].__qualname__ == "f", "it can still be pickled"
 
 
 @pytest.mark.parametrize(
