@@ -91,7 +91,8 @@ class FaultyCamera:
 
     def _begin(self, faults: Tensor) -> Tensor:
         """Return where the noise of each observation begins on the tape, ``[B]``."""
-        return (faults[:, 1] * _TAPE).long()
+        tape = faults[:, 1]
+        return (tape * _TAPE).long()
 
     def _shown(self, x: Tensor, planes: Tensor, begin: Tensor, near: int) -> Tensor:
         """Return what `e2c.data.camera_kernels.show` writes."""

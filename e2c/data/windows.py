@@ -70,7 +70,7 @@ class Windows:
         self.frames_per_observation = data[0].frames_per_observation
         self.see = see
         self._is_colour, self._parts = data[0].layout.is_colour, [data[0].frames]
-        if len(data) > 1:
+        if len(data) > 1:  # own episodes are few and short; as one part they are read faster
             self._parts.append(np.concatenate([part.frames for part in data[1:]]))
         self.actions = torch.from_numpy(np.concatenate([part.actions for part in data]))
         starts, frame, action = [], 0, 0

@@ -66,7 +66,7 @@ def play(
     """Let the agent play the episodes of a round, as a `player`, with noise on its controls.
 
     Where the best model is kept, the first episode is played without noise: it tells how well the
-    model does. Noise hides that, since one swing succeeds by it and another fails.
+    model does. Noise would hide that: some swings succeed by it, and others fail.
 
     Args:
         agent: as it is now.

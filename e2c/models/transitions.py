@@ -124,7 +124,8 @@ class Transition(nn.Module, ABC):
 
         Returns:
             The path at ``times``, ``[B, S, n]``, and the latent KL at all but the first,
-            ``[B, S - 1]``: that of the belief carried along to the encoding.
+            ``[B, S - 1]``: that of the belief carried along to the encoding (Watter et al. 2015,
+            section 2.4).
         """
         first = q[:, 0]
         z, belief = first.mean + first.std * eps, FactoredGaussian.from_diagonal(first)
