@@ -6,10 +6,12 @@ factor 1/2**, so gradients are ``2 Q (x - g)`` and Hessians ``2 Q``.
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor
 
-from planners.base import QuadraticCost
+from planners.base import Cost, QuadraticCost
 
 
 class GoalCost:
@@ -78,6 +80,11 @@ class GoalCost:
     def _errors(self, X: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``x - g`` and ``u - r``."""
         return X - _along(self.goal, X), U - _along(self.reference, U)
+
+
+def has_numbers(cost: Cost, x: Tensor) -> TypeGuard[GoalCost]:
+    """Tell whether compiled code can compute a cost of states like ``x``."""
+    return type(cost) is GoalCost and cost.goal.dtype == x.dtype
 
 
 def _matrix(weight: Tensor, like: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""iLQG and roll-outs in compiled code, on tensors; `planners.kernels` has the code."""
+"""iLQG, roll-outs and their costs in compiled code, on tensors; `planners.kernels` has the code."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,7 @@ def solve(
     states = plans[0] if X is None else _whole(X).reshape(B * K, T + 1, n)
     problem = (
         numbers(code),
-        tuple(map(_whole, (*cost.targets(B), cost.Q, cost.R, cost.Qf))),
+        _numbers(cost, B),
         (_whole(low), _whole(high)),
         options,
         _whole(alpha),
@@ -89,6 +90,20 @@ def roll_out(code: Compiled, x0: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
     X = np.empty((len(controls), T + 1, n), code.parameters.dtype)
     kernels_system.roll_out(numbers(code), _whole(x0), controls, X)
     return torch.from_numpy(X).reshape(*lead, T + 1, n), U
+
+
+def price(code: Compiled, cost: GoalCost, x0: Tensor, U: Tensor) -> Tensor:
+    """Return what roll-outs of ``U [B, K, S, T, m]`` cost, as `planners.rollouts.price` does."""
+    *lead, T, m = U.shape
+    J = np.empty(math.prod(lead), code.parameters.dtype)
+    problem = (numbers(code), _numbers(cost, len(x0)), _whole(x0), _whole(U).reshape(-1, T, m))
+    _share(len(J), lambda first, last: kernels_system.price((first, last), *problem, J))
+    return torch.from_numpy(J).reshape(*lead)
+
+
+def _numbers(cost: GoalCost, B: int) -> tuple[NDArray[Any], ...]:
+    """Return what compiled code takes of the cost of ``B`` problems."""
+    return tuple(map(_whole, (*cost.targets(B), cost.Q, cost.R, cost.Qf)))
 
 
 def _share(count: int, work: Callable[[int, int], None]) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from planners.base import Cost, Dynamics, Plan, Status, choose
 from planners.compiled import Options, code_of
-from planners.costs import GoalCost
+from planners.costs import has_numbers
 from planners.riccati import ControlLaw, LocalModel, backward_pass, local_model
 from planners.rollouts import finite_cost, roll_out
 
@@ -148,7 +148,7 @@ class ILQG:
         low = U.new_full((U.shape[-1],), -torch.inf) if low is None else low.to(U)
         high = U.new_full((U.shape[-1],), torch.inf) if high is None else high.to(U)
         code = code_of(dynamics, x0)
-        if code is not None and type(cost) is GoalCost and cost.goal.dtype == x0.dtype:
+        if code is not None and has_numbers(cost, x0):
             from planners import fused  # and with it numba, only where it is needed
 
             return fused.solve(code, cost, self._numbers, self._alpha, x0, U, low, high, X)

@@ -24,7 +24,7 @@ from planners.base import Status
 from planners.compiled import HOW, INNER, LANES, cached
 from planners.kernels_backward import backward_pass, clamp, local_of, padded
 from planners.kernels_lines import search_lines, stationary
-from planners.kernels_system import derivatives, system_of
+from planners.kernels_system import derivatives, system_of, weights
 
 PARTS = (kernels_backward, kernels_lines, kernels_system)
 SLOTS = LANES // 2
@@ -81,10 +81,10 @@ class Room(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is to be solved, and how; a cost is ``1/2 [1; w]ᵀ C [1; w]`` around the target."""
+    """What is to be solved, and how."""
 
     system: Array
-    stage: Array  # C [1+N, P]: see `kernels_backward`
+    stage: Array  # C [1+N, P]: see `kernels_system.weights` and `kernels_backward`
     terminal: Array
     limits: Array  # [2, m]
     options: Array  # `planners.compiled.Options`
@@ -142,16 +142,11 @@ def optimise(
 @compiled
 def _problem(code: Array, cost: Array, limits: Array, options: Array, alpha: Array) -> Array:
     """Put states and controls together."""
-    _, _, Q, R, Qf = cost
-    n, m, P = len(Q), len(R), padded(len(Q), len(R))
-    stage, terminal, both = np.zeros((1 + n + m, P)), np.zeros((1 + n + m, P)), np.zeros((2, m))
-    for i in range(n):
-        for j in range(n):
-            stage[1 + i, 1 + j], terminal[1 + i, 1 + j] = 2 * Q[i, j], 2 * Qf[i, j]
-    for i in range(m):
+    _, _, Q, R, _ = cost
+    stage, terminal = weights(cost, padded(len(Q), len(R)))
+    both = np.zeros((2, len(R)))
+    for i in range(len(R)):
         both[0, i], both[1, i] = limits[0][i], limits[1][i]
-        for j in range(m):
-            stage[1 + n + i, 1 + n + j] = 2 * R[i, j]
     tolerance = max(options.tolerance, 8 * np.finfo(Q.dtype).eps)
     return Problem(system_of(code), stage, terminal, both, options, tolerance, alpha)
 

@@ -12,7 +12,7 @@ from numba import njit
 
 from planners.compiled import INNER, LANES
 from planners.kernels_backward import clamp
-from planners.kernels_system import step
+from planners.kernels_system import add_cost, step
 
 compiled = njit(**INNER)
 Array = Any
@@ -66,7 +66,7 @@ def _roll_out(r: Array, p: Array) -> None:
         if t < T:
             _control(r, p, t, w)
             step(p.system, w, trials[t + 1, :n])
-        _add_cost(r, weight, w)
+        add_cost(weight, w, r.aim, r.error, r.total)
     for lane in range(LANES):
         _consider(r, p, lane)
 
@@ -84,21 +84,6 @@ def _control(r: Array, p: Array, t: int, w: Array) -> None:
                 if laws[j, 1 + i] != 0:
                     u += laws[j, 1 + i] * (w[i, lane] - W[i])
             w[n + j, lane] = clamp(u, p.limits[0, j], p.limits[1, j])
-
-
-@compiled
-def _add_cost(r: Array, C: Array, w: Array) -> None:
-    """Add the cost of all lanes; NaN where w is not finite."""
-    for i in range(len(w)):
-        for lane in range(LANES):
-            r.error[i, lane] = w[i, lane] - r.aim[i, lane]
-            r.total[lane] += 0 * r.error[i, lane]
-    for i in range(len(w)):
-        for j in range(len(w)):
-            weight = 0.5 * C[1 + i, 1 + j]
-            if weight != 0:
-                for lane in range(LANES):
-                    r.total[lane] += weight * r.error[i, lane] * r.error[j, lane]
 
 
 @compiled

@@ -1,7 +1,8 @@
-"""Calls of a compiled system: roll-outs and derivatives, a part of `planners.kernels`."""
+"""Calls of a compiled system: roll-outs, costs and derivatives; a part of `planners.kernels`."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +81,29 @@ def derivatives(system: Array, w: Array, out: Array) -> None:
     _call(s.derivatives, s.parameters, s.sizes, s.scratch, w[:n], w[n:], out)
 
 
+@compiled
+def _fill(rows: Array, first: int, used: int, each: int, lanes: Array) -> None:
+    """Write to ``lanes [I, LANES]`` the numbers of ``rows [B, I]`` of items from ``first`` on.
+
+    A row is that of ``each`` items; lanes that are not used repeat the last one that is.
+    """
+    for lane in range(LANES):
+        b = (first + min(lane, used - 1)) // each
+        for i in range(len(lanes)):
+            lanes[i, lane] = rows[b, i]
+
+
+@compiled
+def _place(following: Array, U: Array, first: int, used: int, t: int, w: Array) -> None:
+    """Write states, and their controls of ``U [N, T, m]``, to ``w``; at the end the last ones."""
+    n, last = len(following), U.shape[1] - 1
+    for lane in range(LANES):
+        for i in range(n):
+            w[i, lane] = following[i, lane]
+        for j in range(U.shape[2]):
+            w[n + j, lane] = U[first + min(lane, used - 1), min(t, last), j]
+
+
 @cached(njit, **HOW)
 def roll_out(code: Array, x0: Array, U: Array, X: Array) -> None:
     """Roll ``U [N, T, m]`` out, `LANES` rows at a time.
@@ -95,17 +119,87 @@ def roll_out(code: Array, x0: Array, U: Array, X: Array) -> None:
     w, following = np.zeros((n + m, LANES), X.dtype), np.zeros((n, LANES), X.dtype)
     for first in range(0, N, LANES):
         used = min(LANES, N - first)
-        for lane in range(LANES):
-            for i in range(n):
-                following[i, lane] = x0[(first + min(lane, used - 1)) // each, i]
+        _fill(x0, first, used, each, following)
         for t in range(T + 1):
+            _place(following, U, first, used, t, w)
             for lane in range(used):
                 for i in range(n):
-                    X[first + lane, t, i] = w[i, lane] = following[i, lane]
-                for j in range(m):
-                    w[n + j, lane] = U[first + lane, min(t, T - 1), j]
+                    X[first + lane, t, i] = following[i, lane]
             if t < T:
                 step(system, w, following)
+
+
+@compiled
+def weights(cost: Array, width: int) -> Array:
+    """Return what a step and the end weigh, ``C [1 + N, width]`` each.
+
+    A cost ``goal [B, n], reference [B, m], Q, R, Qf`` is ``1/2 [1; w]ᵀ C [1; w]`` around the target
+    ``[goal; reference]``. What is beyond the last column of C is zero.
+    """
+    _, _, Q, R, Qf = cost
+    n, m = len(Q), len(R)
+    stage, terminal = np.zeros((1 + n + m, width)), np.zeros((1 + n + m, width))
+    for i in range(n):
+        for j in range(n):
+            stage[1 + i, 1 + j], terminal[1 + i, 1 + j] = 2 * Q[i, j], 2 * Qf[i, j]
+    for i in range(m):
+        for j in range(m):
+            stage[1 + n + i, 1 + n + j] = 2 * R[i, j]
+    return stage, terminal
+
+
+@compiled
+def add_cost(C: Array, w: Array, aim: Array, error: Array, total: Array) -> None:
+    """Add the cost of all lanes to ``total [LANES]``; NaN where w is not finite.
+
+    Args:
+        C: of `weights`.
+        w: ``[N, LANES]``.
+        aim: ``[N, LANES]``, the targets.
+        error: ``[N, LANES]``, to be written: ``w - aim``.
+        total: the costs.
+    """
+    for i in range(len(w)):
+        for lane in range(LANES):
+            error[i, lane] = w[i, lane] - aim[i, lane]
+            total[lane] += 0 * error[i, lane]
+    for i in range(len(w)):
+        for j in range(len(w)):
+            weight = 0.5 * C[1 + i, 1 + j]
+            if weight != 0:
+                for lane in range(LANES):
+                    total[lane] += weight * error[i, lane] * error[j, lane]
+
+
+@cached(njit, **HOW)
+def price(part: Array, code: Array, cost: Array, x0: Array, U: Array, J: Array) -> None:
+    """Write what roll-outs cost, from the first to the last of a part; their states are not kept.
+
+    Args:
+        part: first and last of the N.
+        code: see `roll_out`.
+        cost: see `weights`.
+        x0: see `roll_out`.
+        U: see `roll_out`.
+        J: ``[N]``, to be written; infinite where something is not finite.
+    """
+    (begin, end), (N, T, m), n = part, U.shape, x0.shape[1]
+    each, system = N // max(len(x0), 1), system_of(code)
+    stage, terminal = weights(cost, 1 + n + m)
+    w, following = np.zeros((n + m, LANES), U.dtype), np.zeros((n, LANES), U.dtype)
+    aim, error, total = np.zeros((n + m, LANES)), np.zeros((n + m, LANES)), np.zeros(LANES)
+    for first in range(begin, end, LANES):
+        used, total[:] = min(LANES, end - first), 0
+        _fill(x0, first, used, each, following)
+        _fill(cost[0], first, used, each, aim[:n])
+        _fill(cost[1], first, used, each, aim[n:])
+        for t in range(T + 1):
+            _place(following, U, first, used, t, w)
+            add_cost(stage if t < T else terminal, w, aim, error, total)
+            if t < T:
+                step(system, w, following)
+        for lane in range(used):
+            J[first + lane] = total[lane] if math.isfinite(total[lane]) else math.inf
 
 
 @cached(njit, **HOW)

@@ -30,7 +30,7 @@ from planners.base import Cost, Dynamics, Plan
 from planners.costs import GoalCost
 from planners.draws import noise_scale, rest, smooth_noise, within
 from planners.ilqg import ILQG, ILQGOptions
-from planners.rollouts import finite_cost, roll_out
+from planners.rollouts import price
 from planners.warm import WarmStarted, require_positive
 
 NOWHERE = 0.5
@@ -149,9 +149,8 @@ class RecedingHorizon(WarmStarted):
         """
         rows = torch.tensor([row], device=x0.device)
         low, high = self.low.to(x0), self.high.to(x0)
-        X, U = roll_out(self.dynamics, x0[rows], tries[None, None], low, high)
-        J = finite_cost(cost.select(rows), X, U)[0, 0]
-        return tries[J.sort(stable=True).indices[: self.options.restarts]]
+        _, J = price(self.dynamics, cost.select(rows), x0[rows], tries[None, None], low, high)
+        return tries[J[0, 0].sort(stable=True).indices[: self.options.restarts]]
 
     def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
         """Iterate from the warm start and, where that leads away, from staying at the goal."""

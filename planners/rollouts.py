@@ -9,6 +9,7 @@ from torch import Tensor
 
 from planners.base import Cost, System
 from planners.compiled import code_of
+from planners.costs import has_numbers
 
 
 def roll_out(
@@ -49,6 +50,33 @@ def roll_out(
         controls.append(u)
         states.append(x)
     return torch.stack(states, -2), torch.stack(controls, -2)
+
+
+def price(
+    system: System, cost: Cost, x0: Tensor, U: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Roll ``u = clamp(U, low, high)`` out as `roll_out` does, and return no states.
+
+    Args:
+        system: System to roll out.
+        cost: Cost to evaluate.
+        x0: ``[B, n]``: initial states.
+        U: ``[B, K, S, T, m]``: controls.
+        low: ``[m]``: lower limits.
+        high: ``[m]``: upper limits.
+
+    Returns:
+        The controls applied, ``[B, K, S, T, m]``, and their cost ``[B, K, S]``; infinite where
+        something is not finite.
+    """
+    code = code_of(system, x0)
+    if code is not None and has_numbers(cost, x0):
+        from planners import fused
+
+        U = U.clamp(low, high)
+        return U, fused.price(code, cost, x0, U)
+    X, U = roll_out(system, x0, U, low, high)
+    return U, finite_cost(cost, X, U)
 
 
 def finite_cost(cost: Cost, X: Tensor, U: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from planners.base import Cost, Plan, Status, System, choose
 from planners.draws import noise_scale, rest, smooth_noise
-from planners.rollouts import finite_cost, roll_out
+from planners.rollouts import price, roll_out
 from planners.warm import WarmStarted, require_positive
 
 
@@ -45,11 +45,9 @@ class SamplingOptions:
         require_positive(self, "horizon", "samples", "first_iterations", "iterations", "knots")
 
 
-class Trajectories(NamedTuple):
-    """Trajectories and their costs."""
+class Samples(NamedTuple):
+    """Controls and what they cost."""
 
-    X: Tensor
-    """``[B, S, T+1, n]``: states."""
     U: Tensor
     """``[B, S, T, m]``: controls, within the limits."""
     J: Tensor
@@ -86,7 +84,7 @@ class SamplingPlanner(WarmStarted):
         self._seed = int(torch.randint(2**62, (), generator=generator))
 
     @abstractmethod
-    def _fit(self, samples: Trajectories, std: Tensor) -> tuple[Tensor, Tensor]:
+    def _fit(self, samples: Samples, std: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation ``[B, T, m]`` of the next samples, given the last.
 
         The result is not used for a problem of which no sample is finite.
@@ -104,28 +102,37 @@ class SamplingPlanner(WarmStarted):
         return self._search(U, X, x0, cost, self.options.iterations)
 
     def _search(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost, iterations: int) -> Plan:
-        """Return the cheapest of all trajectories: ``U``, the samples and the last mean."""
+        """Return the cheapest of all that was rolled out: the samples and the last mean.
+
+        Where nothing is finite, ``U`` and ``X`` are returned.
+        """
         generator = torch.Generator().manual_seed(self._seed + self._calls)
-        best = Trajectories(X[:, None], U[:, None], x0.new_full((len(x0), 1), torch.inf))
+        best = Samples(U[:, None], x0.new_full((len(x0), 1), torch.inf))
         mean, std = U, noise_scale(self.low, self.high, self.options.noise).to(x0).expand_as(U)
         for _ in range(iterations):
             noise = self._noise(generator).to(x0)
-            samples = self._roll_out(mean[:, None] + std[:, None] * noise, x0, cost)
+            samples = self._price(mean[:, None] + std[:, None] * noise, x0, cost)
             best = _cheapest(best, samples)
             known = samples.J.isfinite().any(1)
             fitted = self._fit(samples, std)
             mean, std = (choose(known, a, b) for a, b in zip(fitted, (mean, std), strict=True))
-        return _plan(_cheapest(best, self._roll_out(mean[:, None], x0, cost)), iterations)
+        best = _cheapest(best, self._price(mean[:, None], x0, cost))
+        states, _ = roll_out(self.dynamics, x0, best.U[:, None], *self._limits(x0))
+        return _plan(choose(best.J.isfinite()[:, 0], states[:, 0, 0], X), best, iterations)
 
     def _noise(self, generator: torch.Generator) -> Tensor:
         """Draw ``[S, T, m]``, standard normal; the first is zero, so that the mean is a sample."""
         o = self.options
         return smooth_noise(o.samples, o.horizon, self.dynamics.control_dim, o.knots, generator)
 
-    def _roll_out(self, U: Tensor, x0: Tensor, cost: Cost) -> Trajectories:
+    def _price(self, U: Tensor, x0: Tensor, cost: Cost) -> Samples:
         """Roll the clamped controls ``U [B, S, T, m]`` out."""
-        X, U = roll_out(self.dynamics, x0, U[:, None], self.low.to(x0), self.high.to(x0))
-        return Trajectories(X[:, 0], U[:, 0], finite_cost(cost, X, U)[:, 0])
+        U, J = price(self.dynamics, cost, x0, U[:, None], *self._limits(x0))
+        return Samples(U[:, 0], J[:, 0])
+
+    def _limits(self, x0: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the limits of the controls, in the dtype and on the device of the states."""
+        return self.low.to(x0), self.high.to(x0)
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,7 @@ class CEM(SamplingPlanner):
     ) -> None:
         super().__init__(dynamics, low, high, options or CEMOptions(), generator)
 
-    def _fit(self, samples: Trajectories, std: Tensor) -> tuple[Tensor, Tensor]:
+    def _fit(self, samples: Samples, std: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the elites that are finite."""
         J, U = samples.J, samples.U
         count = max(1, round(self.options.elites * self.options.samples))
@@ -213,7 +220,7 @@ class MPPI(SamplingPlanner):
     ) -> None:
         super().__init__(dynamics, low, high, options or MPPIOptions(), generator)
 
-    def _fit(self, samples: Trajectories, std: Tensor) -> tuple[Tensor, Tensor]:
+    def _fit(self, samples: Samples, std: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weighted mean, and the standard deviation as it is."""
         above = samples.J - samples.J.amin(1, keepdim=True)
         spread = above.where(above.isfinite(), torch.nan).nanmedian(1, keepdim=True).values
@@ -222,14 +229,12 @@ class MPPI(SamplingPlanner):
         return _average(weights, samples.U), std
 
 
-def _cheapest(*several: Trajectories) -> Trajectories:
-    """Return the cheapest trajectory of each problem, ``S = 1``; the first of equal ones."""
-    X, U, J = (torch.cat(parts, 1) for parts in zip(*several, strict=True))
-    index = J.argmin(1)[:, None]
-    item = index[..., None, None]
-    return Trajectories(
-        X.take_along_dim(item, 1), U.take_along_dim(item, 1), J.take_along_dim(index, 1)
-    )
+def _cheapest(best: Samples, others: Samples) -> Samples:
+    """Return the cheapest of each problem, ``S = 1``; the first of equal ones, the best so far."""
+    index = others.J.argmin(1)[:, None]
+    U, J = others.U.take_along_dim(index[..., None, None], 1), others.J.take_along_dim(index, 1)
+    better = J < best.J
+    return Samples(U.where(better[..., None, None], best.U), J.where(better, best.J))
 
 
 def _average(weights: Tensor, values: Tensor) -> Tensor:
@@ -237,9 +242,9 @@ def _average(weights: Tensor, values: Tensor) -> Tensor:
     return (weights[..., None, None] * values).sum(1)
 
 
-def _plan(best: Trajectories, iterations: int) -> Plan:
+def _plan(X: Tensor, best: Samples, iterations: int) -> Plan:
     """Return a plan without feedback of one trajectory for each problem."""
-    X, U, J = (part[:, 0] for part in best)
+    U, J = best.U[:, 0], best.J[:, 0]
     finite = J.isfinite()
     return Plan(
         states=X,

@@ -40,7 +40,7 @@ from planners import (
     kernels_system,
 )
 from planners.compiled import LANES, Compiled, cached, code_of
-from planners.rollouts import roll_out
+from planners.rollouts import finite_cost, price, roll_out
 
 F32, F64 = torch.float32, torch.float64
 B, T = 5, 11
@@ -327,6 +327,22 @@ def test_a_roll_out_is_that_of_torch(lead: tuple[int, int, int]) -> None:
         strict=True,
     ):
         torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("lead", [(1, 1, 1), (2, 3, 5), (3, 1, 40)], ids=str)
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+def test_what_roll_outs_cost_is_that_of_torch(lead: tuple[int, int, int], dtype: Any) -> None:
+    dynamics, x = latent(LocallyLinear, 3, 2, dtype), draw(lead[0], 3).to(dtype)
+    target, Q, R, Qf = draw(lead[0], 3), draw(3, 3), draw(2, 2), draw(3, 3)
+    reference = draw(lead[0], 2).to(dtype)
+    cost = GoalCost(target.to(dtype), Q + Q.mT, R + R.mT, Qf + Qf.mT, reference)
+    U = draw(*lead, T, 2).to(dtype)
+    U[-1, -1, -1, 4, 1], limit = torch.nan, ACTIVE.to(dtype)
+    controls, J = price(dynamics, cost, x, U, -limit, limit)
+    X, expected = roll_out(Plain(dynamics), x, U, -limit, limit)
+    assert torch.equal(controls.nan_to_num(), expected.nan_to_num())
+    torch.testing.assert_close(J, finite_cost(cost, X, expected), rtol=1e-5, atol=1e-5)
+    assert J.isinf().flatten().tolist() == [False] * (J.numel() - 1) + [True]
 
 
 class Reweighted(GoalCost):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from planners import CEM, MPPI, CEMOptions, GoalCost, MPPIOptions, RecedingOptions, Status
 from planners.draws import noise_scale, rest, smooth_noise
-from planners.sampling import SamplingPlanner, Trajectories
+from planners.sampling import Samples, SamplingPlanner
 from planners.warm import shift
 
 F64 = torch.float64
@@ -37,11 +37,11 @@ def starts(B: int = 5) -> Tensor:
     return 0.3 * torch.randn(B, 3, generator=torch.Generator().manual_seed(1), dtype=F64)
 
 
-def samples(J: Tensor) -> Trajectories:
+def samples(J: Tensor) -> Samples:
     """Random controls with the given costs ``[B, S]``."""
     g = torch.Generator().manual_seed(2)
     U = torch.randn(*J.shape, 7, 2, generator=g, dtype=F64)
-    return Trajectories(torch.zeros(*J.shape, 8, 3, dtype=F64), U, J)
+    return Samples(U, J)
 
 
 def test_cem_fits_mean_and_deviation_of_the_elites() -> None:
