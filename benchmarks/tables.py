@@ -37,7 +37,7 @@ import tyro
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks import figures, policies, store
+from benchmarks import causes, figures, policies, store
 from benchmarks.cells import complain, compute, train
 from benchmarks.policies import POLICIES
 from benchmarks.published import (
@@ -266,6 +266,8 @@ def _measure_model(cell: Cell) -> dict[str, Any]:
         "seconds": {**told["seconds"], "evaluate": taken, "total": total},
         **{key: told[key] for key in ("transitions", "steps", "open_loop_error")},
         **scores,
+        "horizon": agent.options.horizon,
+        "read": causes.read(agent, _mechanics(agent.spec.env), START_SEED)._asdict(),
         **({"latent_map": _latent_map(agent)} if cell.seed == 0 else {}),
     }
 
@@ -423,6 +425,9 @@ def tables(finished: Finished) -> str:
             "# Cost of the way and success, beside those of E2C's paper [%]\n",
             *_table(_trial_columns(), partial(_trial_text, finished), METHODS),
             f"\n{_TRIAL_CAPTION}\n",
+            "# Models that failed, and why\n",
+            *_table(tuple(TASKS), partial(_cause_text, finished), tuple(PRESETS)),
+            f"\n{_CAUSE_CAPTION}\n",
             "# Costs\n",
             *_table(tuple(TASKS), partial(_cost_text, finished), LEARNED),
             f"\n{_COST_CAPTION}\n",
@@ -459,6 +464,14 @@ _TRIAL_CAPTION = (
     "weighted I / I (cart-pole) and I / 0.001 I (arm) in coordinates that it does not tell, and "
     "its own arm; how it counts a success is not told either. So its costs are set against those "
     "of its own true model, and what compares is the order of the methods."
+)
+_CAUSE_CAPTION = (
+    "A model has failed that ends settled in fewer than half of its episodes. *Folded*: places "
+    "cannot be read from its encodings, so distant states lie on top of one another. *Blind*: "
+    "velocities cannot be read. *Runaway*: half a plan ahead the open-loop error is as large as "
+    "the variance of the encodings. *Stuck*: none of these; what was learned is as good as in "
+    "models that succeed, and yet plans do not arrive. The first that holds is counted. Models "
+    "that were measured before this was told are left out."
 )
 _COST_CAPTION = (
     "Medians over the models: seconds on one core to collect, play own episodes, train and make a "
@@ -567,6 +580,10 @@ def _details(share: Share, digits: str) -> str:
     error = "" if share.error is None else f" ± {share.error:{digits}}"
     several = share.best is not None and share.models != 1
     return error + (f" ({share.models}, best {share.best:{digits}})" if several else "")
+
+
+def _cause_text(finished: Finished, method: str, task: str) -> str:
+    return causes.told(finished.get((task, method), []), finished.get((task, "default"), []))
 
 
 _COSTLY = ("collect", "own", "train", "policy")

@@ -124,6 +124,9 @@ def test_a_cell_holds_all_that_was_measured_and_its_run_is_gone() -> None:
     assert all(len(noisy["episodes"]) == 2 for noisy in found["noise"].values())
     assert {"collect", "train", "own", "evaluate", "total"} <= set(found["seconds"])
     assert {"commit", "versions", "machine"} <= set(found)
+    assert found["horizon"] == CONFIG.planner.horizon
+    assert found["read"]["places"] <= 1
+    assert found["read"]["velocities"] is None
     assert np.shape(found["latent_map"]["points"]) == (400, 3)
     assert np.shape(found["latent_map"]["states"]) == (400, 2)
     assert not cell.folder.exists()
@@ -427,6 +430,8 @@ def synthetic(task: str, method: str, seed: int, share: float) -> None:
             "transitions": 1234,
             "steps": 5678,
             "open_loop_error": [0.125 * (seed + 1) ** 2, 0.25, 0.5],
+            "horizon": 6,
+            "read": {"places": 1.0 if method == "default" else 0.8, "velocities": None},
             "latent_map": {"points": np.hypot(states, 1).tolist(), "states": states.tolist()},
         }
     store.write(Cell(task, method, seed).stored(store.COMMITTED).path, found)
@@ -462,7 +467,7 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
     synthetic("planar", "random", 0, 0.125)
     Tables(committed=True)()
     text = capsys.readouterr().out
-    scored, reached, settled, _, costs = rows(text).values()
+    scored, reached, settled, _, failed, costs = rows(text).values()
     names = list(tables.SCORED)
     assert scored[""] == names
     model = dict(zip(names, scored[MODEL], strict=True))
@@ -476,10 +481,21 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
         noise = dict(zip(noisy[""], noisy["random"], strict=True))
         assert (noise["planar, 0"], noise["planar, 2"], noise["arm, 0"]) == (none, two, "")
     assert dict(zip(costs[""], costs[MODEL], strict=True))["balance"] == "94 s, 1,234, 5,678"
+    assert set(failed) == {""}
     synthetic("reach", "local", 0, 0.25)
     scored, *_, costs = rows(tables.tables(Tables(committed=True).finished())).values()
     assert scored["local"][names.index("reach")] == "**25.0**"
     assert dict(zip(costs[""], costs["local"], strict=True))["reach"] == "97 s, 4,321, 8,765"
+
+
+@pytest.mark.usefixtures("places")
+def test_models_that_failed_are_told() -> None:
+    synthetic("balance", "default", 0, 1.0)
+    synthetic("balance", MODEL, 0, 0.5)
+    synthetic("balance", MODEL, 1, 1.0)
+    failed = rows(tables.tables(Tables(committed=True).finished()))["Models that failed, and why"]
+    assert set(failed["default"]) == {"", "0 of 1"}
+    assert set(failed[MODEL]) == {"", "1 of 2: 1 folded"}
 
 
 @pytest.mark.usefixtures("compared")
@@ -488,7 +504,7 @@ def test_published_figures_stand_beside_the_measured() -> None:
     synthetic("cart_pole", "oracle", 0, 1.0)
     synthetic("cart_pole", "e2c", 0, 0.5)
     synthetic("cart_pole", "e2c", 1, 0.25)
-    scored, noisy, _, trials, _ = rows(tables.tables(Tables(committed=True).finished())).values()
+    scored, noisy, _, trials, *_ = rows(tables.tables(Tables(committed=True).finished())).values()
     assert "**50.0**<br>PCC/PC3: 56.6 ± 3.15 (10, best 75.5)" in scored["pcc"]
     assert "**50.0** ± 0.0 (2, best 50.0)<br>RCE: 85" in noisy["e2c"]
     tried = dict(zip(trials[""], trials["e2c"], strict=True))
