@@ -3,14 +3,16 @@
 A model has failed that ends settled in fewer than half of its episodes. The first of these that
 holds of it is called the cause:
 
-* *folded*: a place cannot be read from the encodings, so distant states lie on top of one another;
+* *folded*: distant states lie on top of one another: a place cannot be read from the encodings, or
+  their distances from the goal's are not in the order of the true distances;
 * *blind*: velocities cannot be read;
 * *runaway*: half a plan ahead the open-loop error is as large as the variance of the encodings;
 * *stuck*: none of them. What was learned is as good as in models that succeed, and yet plans from
   it do not arrive.
 
 A place can be read if its R² is at least `PLACES` of that of the default's median model, and
-velocities if their mean R² is at least `VELOCITIES` of it. On the arm no model reads all joints.
+velocities if their mean R² is at least `VELOCITIES` of it. Distances are in order if their rank
+correlation is at least `ORDER` of it. On the arm no model reads all joints.
 
 States are read from encodings of random restarts by a linear fit to the nearest of others. They are
 used for this table only.
@@ -34,7 +36,7 @@ NEAREST, RIDGE = 40, 0.01
 """So many of the known are fitted; the ridge is a share of the mean variance of their encodings."""
 FAILED = 0.5
 """A model that succeeds in a smaller share of its episodes has failed."""
-PLACES, VELOCITIES = 0.9, 0.5
+PLACES, VELOCITIES, ORDER = 0.9, 0.5, 0.8
 """See the module's docstring."""
 CAUSES = ("folded", "blind", "runaway", "stuck")
 
@@ -46,6 +48,9 @@ class Read(NamedTuple):
     """The least R² of a place."""
     velocities: float | None
     """The mean R² of the velocities; None for a task that has none."""
+    order: float
+    """Spearman's rank correlation of the distances from the goal: by the cost that is planned with,
+    and of the true coordinates, each in units of its standard deviation."""
 
 
 @torch.inference_mode()
@@ -53,22 +58,31 @@ def read(agent: Agent, task: Task, seed: int) -> Read:
     """Return how well states are read from the encodings of a model.
 
     Args:
-        agent: of the model.
+        agent: of the model; it has not played yet, so its goal is the task's.
         task: whose restarts are drawn.
         seed: of the restarts.
     """
     observations, states = task.restart(np.random.default_rng(seed), KNOWN + ASKED)
     pieces = torch.from_numpy(observations).split(ASKED)
-    z = torch.cat([agent.model.encode(piece).mean for piece in pieces]).double()
+    z = torch.cat([agent.model.encode(piece).mean for piece in pieces])
     y = torch.from_numpy(task.coordinates(states))
-    found = fitted(z[ASKED:], y[ASKED:], z[:ASKED])
+    found = fitted(z[ASKED:].double(), y[ASKED:], z[:ASKED].double())
     error, spread = (found - y[:ASKED]).square().mean(0), y[:ASKED].var(0, correction=0)
     places, velocities = _quantities(task, y.shape[1])
 
     def r2(quantities: list[list[int]]) -> list[float]:
         return [float(1 - error[q].sum() / spread[q].sum()) for q in quantities]
 
-    return Read(min(r2(places)), float(np.mean(r2(velocities))) if velocities else None)
+    seen = float(np.mean(r2(velocities))) if velocities else None
+    far = y - torch.from_numpy(task.coordinates(task.goal_state()[None]))
+    order = rank_correlation(agent.cost.distances(z), (far / y.std(0)).square().sum(1))
+    return Read(min(r2(places)), seen, order)
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Return Spearman's rank correlation of two lists ``[N]`` without equal numbers."""
+    ranks = torch.stack([x.flatten().argsort().argsort() for x in (a, b)])
+    return float(torch.corrcoef(ranks.double())[0, 1])
 
 
 def fitted(z: Tensor, y: Tensor, asked: Tensor) -> Tensor:
@@ -117,7 +131,7 @@ def cause(cell: Mapping[str, Any], good: Read) -> str | None:
     if cell["success_rate"] >= FAILED:
         return None
     own, error = Read(**cell["read"]), cell["open_loop_error"]
-    if own.places < PLACES * good.places:
+    if own.places < PLACES * good.places or own.order < ORDER * good.order:
         return "folded"
     if own.velocities is not None and own.velocities < VELOCITIES * (good.velocities or 0.0):
         return "blind"
@@ -142,6 +156,6 @@ def told(cells: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]]) 
 
 def _median(cells: Sequence[Mapping[str, Any]]) -> Read:
     """Return what is read from the median of models."""
-    places, velocities = zip(*(Read(**cell["read"]) for cell in cells), strict=True)
+    places, velocities, order = zip(*(Read(**cell["read"]) for cell in cells), strict=True)
     seen = None if None in velocities else float(np.median(velocities))
-    return Read(float(np.median(places)), seen)
+    return Read(float(np.median(places)), seen, float(np.median(order)))

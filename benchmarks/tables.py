@@ -257,6 +257,7 @@ def _check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
 def _measure_model(cell: Cell) -> dict[str, Any]:
     """Train a model, going on where its run stands, and evaluate it."""
     told, agent = _trained(cell, cell.folder)
+    read = causes.read(agent, _mechanics(agent.spec.env), START_SEED)
     started = time.perf_counter()
     scores = _scores(cell.task, partial(_played_by_agent, agent))
     taken = time.perf_counter() - started
@@ -267,7 +268,7 @@ def _measure_model(cell: Cell) -> dict[str, Any]:
         **{key: told[key] for key in ("transitions", "steps", "open_loop_error")},
         **scores,
         "horizon": agent.options.horizon,
-        "read": causes.read(agent, _mechanics(agent.spec.env), START_SEED)._asdict(),
+        "read": read._asdict(),
         **({"latent_map": _latent_map(agent)} if cell.seed == 0 else {}),
     }
 
@@ -466,8 +467,9 @@ _TRIAL_CAPTION = (
     "of its own true model, and what compares is the order of the methods."
 )
 _CAUSE_CAPTION = (
-    "A model has failed that ends settled in fewer than half of its episodes. *Folded*: places "
-    "cannot be read from its encodings, so distant states lie on top of one another. *Blind*: "
+    "A model has failed that ends settled in fewer than half of its episodes. *Folded*: distant "
+    "states lie on top of one another: places cannot be read from encodings, or distances from the "
+    "goal are out of order. *Blind*: "
     "velocities cannot be read. *Runaway*: half a plan ahead the open-loop error is as large as "
     "the variance of the encodings. *Stuck*: none of these; what was learned is as good as in "
     "models that succeed, and yet plans do not arrive. The first that holds is counted. Models "

@@ -13,6 +13,7 @@ import torch
 from tiny import CONFIG, ROOT, python, shorten_episodes
 
 from benchmarks import cells, figures, policies, published, store, tables
+from benchmarks.causes import Read
 from benchmarks.policies import POLICIES
 from benchmarks.published import Share
 from benchmarks.tables import Cell, Tables
@@ -431,7 +432,7 @@ def synthetic(task: str, method: str, seed: int, share: float) -> None:
             "steps": 5678,
             "open_loop_error": [0.125 * (seed + 1) ** 2, 0.25, 0.5],
             "horizon": 6,
-            "read": {"places": 1.0 if method == "default" else 0.8, "velocities": None},
+            "read": Read(1.0 if method == "default" else 0.8, None, 0.9)._asdict(),
             "latent_map": {"points": np.hypot(states, 1).tolist(), "states": states.tolist()},
         }
     store.write(Cell(task, method, seed).stored(store.COMMITTED).path, found)
