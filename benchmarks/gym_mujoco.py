@@ -149,7 +149,7 @@ def config(env: str) -> Config:
     base = preset("default", env)
     reacher = env == REACHER
     crop = (52, 112, 40, 120) if reacher else (19, 94, 30, 130)
-    short: dict[str, Any] = {} if reacher else {"horizon": 6, "targets": 2, "latent_weight": 10.0}
+    compared = {"targets": 3} if reacher else {"horizon": 6, "targets": 2, "latent_weight": 10.0}
     transitions, rounds, own_length = (1500, 10, None) if reacher else (1000, 6, 100)
     optimiser = {
         "steps": 1800 if reacher else 2000,
@@ -163,7 +163,7 @@ def config(env: str) -> Config:
         env=scored(env),
         env_args=f'{{"width": {SIZE}, "height": {SIZE}}}',
         camera=Camera(size=(48, 64), frames=2 if reacher else 3, crop=crop),
-        objective=replace(base.objective, **short),
+        objective=replace(base.objective, **compared),
         optimiser=replace(base.optimiser, **optimiser),
         data=DataConfig(
             transitions,

@@ -73,8 +73,9 @@ assert missing < 0.1 * alone
 #
 # ## Two windows on images
 #
-# The published loss takes windows of one step; the default takes eight and compares at three times.
-# Both models have the same networks, the same data and the same number of steps; a step of the
+# The published loss takes windows of one step. The second model here takes eight, as the default
+# does, and compares at three times. (The default compares at one, drawn anew for each batch, which
+# is cheaper.) Both models have the same networks, the same data and the same number of steps; a step of the
 # second compares four frames a window, one of the first two.
 
 # %%

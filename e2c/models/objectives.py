@@ -18,7 +18,7 @@ class ObjectiveConfig:
 
     horizon: int = option(8, 1, 1000)
     """Steps of the open-loop roll-outs trained on; 1 is the published loss."""
-    targets: int = option(3, 1, 1000)
+    targets: int = option(1, 1, 1000)
     """Times of each roll-out at which the prediction is compared, one drawn in each equal part."""
     latent_weight: float = option(50.0, 1e-6)
     """lambda, the weight of the latent KL, at the end of its ramp."""
