@@ -4,14 +4,15 @@ python -m benchmarks.demo --out runs/demo
 
 ``seconds`` is the wall-clock of the whole, and ``phases`` that of its parts, one after another.
 What a second process does meanwhile is under ``beside``: it is a part of the whole only as far as
-the last phase waits for it. ``peak_memory_GiB`` is of all processes together; memory that they
-share is counted in each.
+the last phase waits for it. ``peak_memory_GiB`` is of all processes together. On Linux memory that
+they share, such as the code of libraries, is counted once; elsewhere in each.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -90,7 +91,18 @@ def _memory(root: int) -> float:
     family = {root}
     while more := {pid for pid, parent, _ in rows if parent in family} - family:
         family |= more
-    return sum(size for pid, _, size in rows if pid in family) / 2**20
+    sizes = [_proportional(pid) or size for pid, _, size in rows if pid in family]
+    return sum(sizes) / 2**20
+
+
+def _proportional(pid: int) -> int | None:
+    """Return the memory of a process, and its part of what it shares [KiB]; None if not known."""
+    try:
+        told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^Pss: +([0-9]+) kB", told, re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 if __name__ == "__main__":
