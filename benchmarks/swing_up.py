@@ -80,8 +80,14 @@ def _restarts() -> Config:
         learning_rate_own=1e-3,
         dynamics_steps=0,
     )
-    planner = replace(base.planner, horizon=50, iterations=1, catch=False)
-    return replace(base, model=model, data=data, optimiser=optimiser, planner=planner)
+    changed = {
+        "model": model,
+        "objective": replace(base.objective, targets=3),
+        "optimiser": optimiser,
+        "data": data,
+        "planner": replace(base.planner, horizon=50, iterations=1, catch=False),
+    }
+    return replace(base, **changed)
 
 
 ROWS: dict[str, tuple[Config, int]] = {

@@ -16,7 +16,7 @@ WARM_UP = 0.02
 class OptimiserConfig:
     """Adam, over two kinds of phase: one on the first data, then one after each own round."""
 
-    steps: int = option(4000, 1)
+    steps: int = option(5000, 1)
     """Optimiser steps on the data given or drawn at random."""
     steps_per_round: int = option(250)
     """Optimiser steps after each round of the agent's own episodes."""
