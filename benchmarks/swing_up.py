@@ -80,7 +80,7 @@ def _restarts() -> Config:
         learning_rate_own=1e-3,
         dynamics_steps=0,
     )
-    changed = {
+    changed: dict[str, Any] = {
         "model": model,
         "objective": replace(base.objective, targets=3),
         "optimiser": optimiser,
