@@ -69,7 +69,8 @@ def find_process(
         seed: of the windows that are looked at.
 
     Returns:
-        The generator that has drawn them, and their observations ``[N, 2, C, H, W]``.
+        The generator that has drawn them, and their observations, uint8 ``[N, 2, C, H, W]``, since
+        these are kept while the sight is learned.
     """
     generator = torch.Generator().manual_seed(seed)
     x, u = windows.sample(LOOKED_AT, (0, 1), generator)
@@ -77,13 +78,19 @@ def find_process(
     process, speed = foreseen(z[:, 0], model.transition.step(z[:, 0], u[:, 0]), z[:, 1])
     sight.process.copy_(process)
     sight.speed.copy_(speed)
-    return generator, x
+    return generator, (255 * x).round_().to(torch.uint8)
+
+
+def _bright(x: Tensor) -> Tensor:
+    """Return uint8 ``x`` in [0, 1]."""
+    return x.float().div_(255)
 
 
 def _take_light(sight: Sight, model: LatentModel, x: Tensor) -> None:
-    """Find how bright observations ``x [N, 2, C, H, W]`` are, and how their encodings spread."""
-    z = model.encoder(x).mean
-    std, level = torch.std_mean(x.flatten(2), -1)
+    """Find how bright uint8 ``x [N, 2, C, H, W]`` are, and how their encodings spread."""
+    bright = _bright(x)
+    z = model.encoder(bright).mean
+    std, level = torch.std_mean(bright.flatten(2), -1)
     sight.light.copy_(torch.stack((level.mean(), std.mean())))
     sight.mean.copy_(z.mean((0, 1)))
     sight.variance.copy_(z.flatten(0, 1).var(0))
@@ -117,15 +124,15 @@ def foreseen(z: Tensor, expected: Tensor, found: Tensor) -> tuple[Tensor, Tensor
 
 
 def _take_motion(sight: Sight, model: LatentModel, x: Tensor, frames: int) -> None:
-    """Find what of an encoding tells of motion, from two successive observations ``x``.
+    """Find what of an encoding tells of motion, from two successive observations, uint8 ``x``.
 
     The second observation is encoded once more, with the older frames of the first: it then shows
     the same thing in the same place, which seems to have come from further away. Where no frame is
     older, nothing tells of motion.
     """
     newest = x.shape[2] // frames
-    z = model.encoder(x[:, 1]).mean
-    farther = model.encoder(torch.cat((x[:, 0, :-newest], x[:, 1, -newest:]), 1)).mean
+    z = model.encoder(_bright(x[:, 1])).mean
+    farther = model.encoder(_bright(torch.cat((x[:, 0, :-newest], x[:, 1, -newest:]), 1))).mean
     chosen = torch.arange(PLACES, device=z.device) % len(z)
     nearest = torch.cdist(z[chosen], z).topk(min(NEIGHBOURS, len(z)), largest=False).indices
     sight.places.copy_(z[chosen])
@@ -170,7 +177,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _take_errors(sight: Sight, x: Tensor, frames: int, generator: torch.Generator) -> None:
-    """Find how the errors of two successive observations ``x [N, 2, C, H, W]`` hang together.
+    """Find how the errors of successive observations hang together, uint8 ``x [N, 2, C, H, W]``.
 
     Noise is added to the frames, each of which looks the same in both. What two draws of the noise
     have in common is no error that changes from frame to frame, so their difference is taken. With
@@ -179,13 +186,13 @@ def _take_errors(sight: Sight, x: Tensor, frames: int, generator: torch.Generato
     """
     C = x.shape[2]
     planes = torch.cat((x[:, 0], x[:, 1, -(C // frames) :]), 1)
-    level = NOISE / 255 * torch.rand(len(x), 1, 1, 1, generator=generator).to(x)
+    level = NOISE / 255 * torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device)
 
     def read() -> tuple[Tensor, Tensor]:
         found = []
         for some, strength in zip(planes.split(PIECE), level.split(PIECE), strict=True):
-            noise = torch.randn(some.shape, generator=generator).to(x)
-            seen = (some + strength * noise).clamp_(0, 1)
+            noise = torch.randn(some.shape, generator=generator).to(x.device)
+            seen = (_bright(some) + strength * noise).clamp_(0, 1)
             found.append(sight(torch.stack((seen[:, :C], seen[:, -C:]), 1)))
         return torch.cat([q.mean for q in found]), torch.cat([q.std for q in found])
 
