@@ -75,8 +75,8 @@ assert missing < 0.1 * alone
 #
 # The published loss takes windows of one step. The second model here takes eight, as the default
 # does, and compares at three times. (The default compares at one, drawn anew for each batch, which
-# is cheaper.) Both models have the same networks, the same data and the same number of steps; a step of the
-# second compares four frames a window, one of the first two.
+# is cheaper.) Both models have the same networks, the same data and the same number of steps; a
+# step of the second compares four frames a window, one of the first two.
 
 # %%
 agent = e2c.load_agent(e2c.TRAINED)
