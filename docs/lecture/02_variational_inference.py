@@ -34,7 +34,7 @@ log_joint = log_joint_of(model.decoder, x)
 # begins where the encoder (page 3) says.
 
 # %%
-STEPS = 300
+STEPS = 600
 prior = DiagonalGaussian(torch.zeros(N, n), torch.zeros(N, n))
 fit = fit_posteriors(prior, log_joint, Generators(0), STEPS, samples=1, learning_rate=0.2)
 best = fit_posteriors(model.encoder(x), log_joint, Generators(1), 80, samples=1)
