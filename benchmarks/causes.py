@@ -81,7 +81,7 @@ def read(agent: Agent, task: Task, seed: int) -> Read:
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:
     """Return Spearman's rank correlation of two lists ``[N]`` without equal numbers."""
-    ranks = torch.stack([x.flatten().argsort().argsort() for x in (a, b)])
+    ranks = torch.stack([x.argsort().argsort() for x in (a, b)])
     return float(torch.corrcoef(ranks.double())[0, 1])
 
 

@@ -469,11 +469,10 @@ _TRIAL_CAPTION = (
 _CAUSE_CAPTION = (
     "A model has failed that ends settled in fewer than half of its episodes. *Folded*: distant "
     "states lie on top of one another: places cannot be read from encodings, or distances from the "
-    "goal are out of order. *Blind*: "
-    "velocities cannot be read. *Runaway*: half a plan ahead the open-loop error is as large as "
-    "the variance of the encodings. *Stuck*: none of these; what was learned is as good as in "
-    "models that succeed, and yet plans do not arrive. The first that holds is counted. Models "
-    "that were measured before this was told are left out."
+    "goal are out of order. *Blind*: velocities cannot be read. *Runaway*: half a plan ahead the "
+    "open-loop error is as large as the variance of the encodings. *Stuck*: none of these; what "
+    "was learned is as good as in models that succeed, and yet plans do not arrive. The first that "
+    "holds is counted. Models that were measured before this was told are left out."
 )
 _COST_CAPTION = (
     "Medians over the models: seconds on one core to collect, play own episodes, train and make a "
