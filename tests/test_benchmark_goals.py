@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny import CONFIG, shorten_episodes
+from tiny import CONFIG, shorten_runs
 
 from benchmarks import goals as benchmark
 from benchmarks.goals import Goals
@@ -16,7 +16,7 @@ from e2c.learning.run import train
 def test_every_controller_is_measured_told_and_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shorten_episodes(monkeypatch, 6)
+    shorten_runs(monkeypatch, 6)
     train(Recipe(CONFIG), tmp_path / "run")
     monkeypatch.setattr(benchmark, "TRAINED", tmp_path / "run")
     monkeypatch.setattr(benchmark, "SETTLED", 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from test_training import OBJECTIVE
-from tiny import CONFIG, leave_figures_undrawn, shorten_episodes, tiny_model
+from tiny import CONFIG, leave_figures_undrawn, shorten_runs, tiny_model
 
 from e2c.config import Recipe
 from e2c.learning import collapse as rules
@@ -64,7 +64,7 @@ def test_a_run_tells_it_once_and_its_report_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Steps too small to learn anything, and signs that are looked for after two of them."""
-    shorten_episodes(monkeypatch, 9)
+    shorten_runs(monkeypatch, 9)
     leave_figures_undrawn(monkeypatch)
     monkeypatch.setattr(running, "LOG_EVERY", 2)
     monkeypatch.setattr(rules, "AFTER_STEPS", 2)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, ROOT, leave_figures_undrawn, noise_data, python, shorten_episodes
+from tiny import CONFIG, ENV, ROOT, leave_figures_undrawn, noise_data, python, shorten_runs
 
 from e2c import commands, errors, presets
 from e2c.config import Recipe
@@ -61,7 +61,7 @@ def _undrawn() -> Iterator[None]:
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
-        shorten_episodes(patch, 4)
+        shorten_runs(patch, 4)
         train(Recipe(CONFIG, seed=3), folder)
     return folder
 

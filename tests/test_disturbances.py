@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from dots import dots
-from tiny import ENV, shorten_episodes
+from tiny import ENV, shorten_runs
 
 import e2c
 import envs
@@ -27,7 +27,7 @@ STEPS = 12
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> Agent:
     """The shipped agent, in short episodes."""
-    shorten_episodes(monkeypatch, STEPS)
+    shorten_runs(monkeypatch, STEPS)
     found = e2c.load_agent(e2c.TRAINED)
     spec = dataclasses.replace(found.spec, episode_steps=STEPS)
     options = dataclasses.replace(found.options, horizon=5, first_iterations=2, restarts=2)

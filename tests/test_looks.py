@@ -16,7 +16,7 @@ from tiny import (
     generator,
     images,
     leave_figures_undrawn,
-    shorten_episodes,
+    shorten_runs,
 )
 
 import envs
@@ -244,7 +244,7 @@ def test_a_run_chooses_and_its_model_keeps_what_it_saw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The background is kept with the weights, and what was chosen with the recipe."""
-    shorten_episodes(monkeypatch, 9)
+    shorten_runs(monkeypatch, 9)
     leave_figures_undrawn(monkeypatch)
     data = collect_transitions(ENV, 48, 8, 3)
     grey = dataclasses.replace(data, frames=(200 - data.frames // 2).astype(np.uint8))

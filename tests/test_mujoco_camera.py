@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny import CONFIG, leave_figures_undrawn, python, shorten_episodes
+from tiny import CONFIG, leave_figures_undrawn, python, shorten_runs
 
 import envs
 from e2c.config import Config, Recipe
@@ -165,7 +165,7 @@ def test_nothing_is_said_when_a_program_ends() -> None:
 
 def test_a_run_learns_from_its_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The goal, the film and the agent's frames are all of this camera."""
-    shorten_episodes(monkeypatch, 9)
+    shorten_runs(monkeypatch, 9)
     leave_figures_undrawn(monkeypatch)
     config = Config(**{**vars(CONFIG), "camera": CAMERA})
     run = train(Recipe(config, seed=3), tmp_path / "run")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, images, noise_data, shorten_episodes, tiny_model
+from tiny import CONFIG, images, noise_data, shorten_runs, tiny_model
 
 from e2c.config import Recipe
 from e2c.control import novelty as compared
@@ -62,7 +62,7 @@ def test_a_run_tells_how_new_its_goal_is_and_trains_towards_a_state(
         CONFIG, evaluation=dataclasses.replace(CONFIG.evaluation, episodes=0)
     )
     with pytest.MonkeyPatch.context() as patch:
-        shorten_episodes(patch, 12)
+        shorten_runs(patch, 12)
         run = train(Recipe(config, goal_state=(0.5, 0.0)), tmp_path / "run")
     model, _, spec = checkpoint.load(tmp_path / "run")
     wanted = from_state((0.5, 0.0), spec)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import CONFIG, ENV, SPEC, leave_figures_undrawn, shorten_episodes, tiny_model
+from tiny import CONFIG, ENV, SPEC, leave_figures_undrawn, shorten_runs, tiny_model
 
 from e2c.config import DataConfig, Recipe
 from e2c.control.base import make_world
@@ -34,12 +34,12 @@ def recipe(data: DataConfig = DATA) -> Recipe:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_episodes(monkeypatch, 10)
+    shorten_runs(monkeypatch, 10)
     leave_figures_undrawn(monkeypatch)
 
 
 def test_episodes_follow_until_one_shows_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_episodes(monkeypatch, 60)
+    shorten_runs(monkeypatch, 60)
     made = functools.partial(collect_transitions, ENV, 60, 60, 8, restarts=False, most=6000)
     seen = made(goal=goal())
     planes = seen.layout.to_planes(goal())

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, ROOT, python, shorten_episodes
+from tiny import CONFIG, ENV, ROOT, python, shorten_runs
 
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.agent import Agent
@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder whose task has short episodes; trained in this process, one own round."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
-        shorten_episodes(patch, STEPS)
+        shorten_runs(patch, STEPS)
         train(Recipe(CONFIG, seed=3), folder)
     return folder
 
@@ -144,7 +144,7 @@ def test_a_copy_whose_dynamics_have_learned_on_plays_own_episodes(
 ) -> None:
     learned: list[tuple[Transition, int]] = []
     players: list[LatentModel] = []
-    shorten_episodes(monkeypatch, STEPS)
+    shorten_runs(monkeypatch, STEPS)
     play = own.play
 
     def played(agent: Agent, *told: Any) -> dataset.Episodes:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, ROOT, TYPED, leave_figures_undrawn, python, shorten_episodes
+from tiny import CONFIG, ENV, ROOT, TYPED, leave_figures_undrawn, python, shorten_runs
 
 from benchmarks.kills import untimed
 from e2c.commands import train_command
@@ -43,7 +43,7 @@ RECIPE = Recipe(CONFIG, seed=3)
 def _short() -> Any:
     """Short episodes, no drawing; a state is kept and written at every second step."""
     with pytest.MonkeyPatch.context() as patch:
-        shorten_episodes(patch, 12)
+        shorten_runs(patch, 12)
         leave_figures_undrawn(patch)
         patch.setattr(learning, "KEEP_EVERY", 2)
         patch.setattr(learning, "LOG_EVERY", 2)

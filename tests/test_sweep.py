@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tiny import ALONE, CONFIG, ROOT, TYPED, leave_figures_undrawn, shorten_episodes
+from tiny import ALONE, CONFIG, ROOT, TYPED, leave_figures_undrawn, shorten_runs
 
 from benchmarks.kills import untimed
 from e2c.config import EvaluationConfig, Recipe
@@ -149,7 +149,7 @@ class Here:
 def test_a_sweep_goes_on_grows_tells_what_failed_and_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shorten_episodes(monkeypatch, 6)
+    shorten_runs(monkeypatch, 6)
     leave_figures_undrawn(monkeypatch)
     out = tmp_path / "sweep"
     typed = grid_of()[:-2]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ROOT, python, shorten_episodes
+from tiny import CONFIG, ROOT, python, shorten_runs
 
 from benchmarks import cells, figures, policies, published, store, tables
 from benchmarks.causes import Read
@@ -61,7 +61,7 @@ def compared(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of a second or two, computed in this process."""
-    shorten_episodes(monkeypatch, STEPS)
+    shorten_runs(monkeypatch, STEPS)
     monkeypatch.setattr(drawings, "draw", lambda *run: np.array([0.5, 0.75]))
     monkeypatch.setattr(tables, "preset", lambda name, env: dataclasses.replace(CONFIG, env=env))
     monkeypatch.setattr(tables, "EPISODES", 3)

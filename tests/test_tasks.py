@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny import CONFIG, leave_figures_undrawn, shorten_episodes, task_of
+from tiny import CONFIG, leave_figures_undrawn, shorten_runs, task_of
 
 import envs
 from e2c.config import Recipe
@@ -36,7 +36,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A run of each task with an own round, short episodes, and the oracle at its end."""
     folder = tmp_path_factory.mktemp("runs") / request.param.split("/")[1]
     with pytest.MonkeyPatch.context() as patch:
-        shorten_episodes(patch, STEPS)
+        shorten_runs(patch, STEPS)
         leave_figures_undrawn(patch)
         train(Recipe(dataclasses.replace(CONFIG, env=request.param), seed=3), folder)
     return folder

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import CONFIG, leave_figures_undrawn, noise_data, shorten_episodes, tiny_model
+from tiny import CONFIG, leave_figures_undrawn, noise_data, shorten_runs, tiny_model
 
 from e2c.config import Recipe, with_method
 from e2c.data.windows import Windows
@@ -122,7 +122,7 @@ def test_a_step_without_a_gradient_is_skipped_by_its_seed_alone() -> None:
 def test_runs_side_by_side_are_the_runs_alone(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shorten_episodes(monkeypatch, 12)
+    shorten_runs(monkeypatch, 12)
     leave_figures_undrawn(monkeypatch)
     recipes = [Recipe(CONFIG, seed=seed) for seed in (1, 2)]
     folders = [tmp_path / f"{recipe.seed}" for recipe in recipes]

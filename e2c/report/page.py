@@ -7,6 +7,7 @@ from run folders is escaped, and the content security policy names the hashes of
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
@@ -143,9 +144,10 @@ def _data_uri(kind: str, content: bytes) -> Markup:
     return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
 
 
-def render(template: str, **context: Any) -> str:
-    """Fill in a template of this package; whatever is not `Markup` is shown as plain text."""
-    templates = Environment(
+@functools.cache
+def _templates() -> Environment:
+    """Return the templates of this package, each compiled at its first use."""
+    return Environment(
         loader=PackageLoader("e2c.report"),
         autoescape=True,
         finalize=_text,
@@ -153,11 +155,17 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render(template: str, **context: Any) -> str:
+    """Fill in a template of this package; whatever is not `Markup` is shown as plain text."""
     files = resources.files("e2c.report") / "templates"
     style, script = ((files / name).read_text("utf-8") for name in ("style.css", "script.js"))
     policy = {"style": _hash(style), "script": _hash(script)}
-    return templates.get_template(template).render(
-        **context, style=Markup(style), script=Markup(script), policy=policy
+    return (
+        _templates()
+        .get_template(template)
+        .render(**context, style=Markup(style), script=Markup(script), policy=policy)
     )
 
 
