@@ -20,7 +20,7 @@ from torch import Tensor
 
 from planners.base import Cost, Plan, Status, System, choose
 from planners.draws import noise_scale, rest, smooth_noise
-from planners.rollouts import price, roll_out
+from planners.rollouts import finite_cost, price, roll_out
 from planners.warm import WarmStarted, require_positive
 
 
@@ -102,28 +102,43 @@ class SamplingPlanner(WarmStarted):
         return self._search(U, X, x0, cost, self.options.iterations)
 
     def _search(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost, iterations: int) -> Plan:
-        """Return the cheapest of all that was rolled out: the samples and the last mean.
+        """Return a plan, without feedback: the cheapest of the samples and the last mean.
 
         Where nothing is finite, ``U`` and ``X`` are returned.
         """
         generator = torch.Generator().manual_seed(self._seed + self._calls)
         best = Samples(U[:, None], x0.new_full((len(x0), 1), torch.inf))
         mean, std = U, noise_scale(self.low, self.high, self.options.noise).to(x0).expand_as(U)
-        for _ in range(iterations):
-            noise = self._noise(generator).to(x0)
+        for noise in self._noise(iterations, generator).to(x0):
             samples = self._price(mean[:, None] + std[:, None] * noise, x0, cost)
             best = _cheapest(best, samples)
             known = samples.J.isfinite().any(1)
             fitted = self._fit(samples, std)
             mean, std = (choose(known, a, b) for a, b in zip(fitted, (mean, std), strict=True))
-        best = _cheapest(best, self._price(mean[:, None], x0, cost))
-        states, _ = roll_out(self.dynamics, x0, best.U[:, None], *self._limits(x0))
-        return _plan(choose(best.J.isfinite()[:, 0], states[:, 0, 0], X), best, iterations)
+        ends = torch.stack((best.U[:, 0], mean), 1)
+        states, controls = roll_out(self.dynamics, x0, ends[:, None], *self._limits(x0))
+        J, index = finite_cost(cost, states, controls)[:, 0].min(1)
+        rows, finite = torch.arange(len(J), device=J.device), J.isfinite()
+        U = controls[rows, 0, index]
+        return Plan(
+            states=choose(finite, states[rows, 0, index], X),
+            controls=U,
+            gains=U.new_zeros(*U.shape, X.shape[-1]),
+            cost=J,
+            status=torch.where(finite, int(Status.ITERATION_LIMIT), int(Status.NOT_FINITE)),
+            iterations=torch.full_like(J, iterations, dtype=torch.int64),
+        )
 
-    def _noise(self, generator: torch.Generator) -> Tensor:
-        """Draw ``[S, T, m]``, standard normal; the first is zero, so that the mean is a sample."""
-        o = self.options
-        return smooth_noise(o.samples, o.horizon, self.dynamics.control_dim, o.knots, generator)
+    def _noise(self, iterations: int, generator: torch.Generator) -> Tensor:
+        """Draw ``[iterations, S, T, m]``, standard normal.
+
+        The first sample of each iteration is zero, so that the mean is one of them.
+        """
+        o, m = self.options, self.dynamics.control_dim
+        noise = smooth_noise(iterations * o.samples, o.horizon, m, o.knots, generator)
+        noise = noise.unflatten(0, (iterations, o.samples))
+        noise[:, 0] = 0
+        return noise
 
     def _price(self, U: Tensor, x0: Tensor, cost: Cost) -> Samples:
         """Roll the clamped controls ``U [B, S, T, m]`` out."""
@@ -231,8 +246,8 @@ class MPPI(SamplingPlanner):
 
 def _cheapest(best: Samples, others: Samples) -> Samples:
     """Return the cheapest of each problem, ``S = 1``; the first of equal ones, the best so far."""
-    index = others.J.argmin(1)[:, None]
-    U, J = others.U.take_along_dim(index[..., None, None], 1), others.J.take_along_dim(index, 1)
+    J, index = others.J.min(1, keepdim=True)
+    U = others.U.take_along_dim(index[..., None, None], 1)
     better = J < best.J
     return Samples(U.where(better[..., None, None], best.U), J.where(better, best.J))
 
@@ -240,17 +255,3 @@ def _cheapest(best: Samples, others: Samples) -> Samples:
 def _average(weights: Tensor, values: Tensor) -> Tensor:
     """Average ``values [B, S, T, m]`` with ``weights [B, S]``."""
     return (weights[..., None, None] * values).sum(1)
-
-
-def _plan(X: Tensor, best: Samples, iterations: int) -> Plan:
-    """Return a plan without feedback of one trajectory for each problem."""
-    U, J = best.U[:, 0], best.J[:, 0]
-    finite = J.isfinite()
-    return Plan(
-        states=X,
-        controls=U,
-        gains=U.new_zeros(*U.shape, X.shape[-1]),
-        cost=J,
-        status=torch.where(finite, int(Status.ITERATION_LIMIT), int(Status.NOT_FINITE)),
-        iterations=torch.full_like(J, iterations, dtype=torch.int64),
-    )
