@@ -194,8 +194,11 @@ def test_another_process_repeats_a_configuration_bit_for_bit(tmp_path: Path) -> 
     here, repeated = tmp_path / "here", tmp_path / "repeated"
     train(Recipe(STILL, seed=3), here)
     train(Recipe(STILL, seed=4), tmp_path / "other")
-    done = python("train.py", "--config", str(here / runs.CONFIG), "--out", str(repeated))
+    line = ("train.py", "--config", str(here / runs.CONFIG), "--out", str(repeated))
+    done = python("-X", "importtime", *line)
     assert done.returncode == 0, done.stderr
+    assert "e2c.learning.adam" in done.stderr
+    assert "torch._dynamo" not in done.stderr, "torch's compiler takes a second to import"
     for name in (checkpoint.NAME, "data/first.npz"):
         same = (here / name).read_bytes()
         assert (repeated / name).read_bytes() == same

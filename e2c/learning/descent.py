@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from e2c.files.tracking import Progress
-from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
+from e2c.learning.adam import Adam
+from e2c.learning.graphs import Graphs
 
 
 def descend(
@@ -33,21 +33,19 @@ def descend(
         clip: the norm of the gradient is cut to this.
         place: the device.
     """
-    changed = list(parameters)
-    adam: Any = torch.optim.Adam(changed, lr=0.0, fused=True)
-    hold_rate(adam, place)
+    adam = Adam(parameters, place)
     graphs = Graphs(place)
 
     def learn() -> None:
         value = loss()
-        adam.zero_grad()
+        adam.clear_gradients()
         value.backward()
-        torch.nn.utils.clip_grad_norm_(changed, clip)
-        step_where(adam, value.detach().isfinite())
+        torch.nn.utils.clip_grad_norm_(adam.parameters, clip)
+        adam.step(value.detach().isfinite())
 
     with Progress(title, len(rates), "steps") as progress:
         for step, rate in enumerate(rates):
             draw()
-            set_rate(adam, rate)
+            adam.set_rate(rate)
             graphs.play("learn", learn)
             progress(step + 1)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import torch
-from torch import Tensor
 
 
 class Graphs:
@@ -44,26 +42,3 @@ class Graphs:
             with torch.cuda.graph(graph, stream=self.stream):
                 step()
         graph.replay()
-
-
-def hold_rate(adam: Any, device: torch.device) -> None:
-    """Let a GPU hold the step size of Adam, so that a graph reads it; elsewhere it is a number."""
-    if device.type == "cuda":
-        adam.param_groups[0].update(capturable=True, lr=torch.zeros((), device=device))
-
-
-def set_rate(adam: Any, rate: Tensor | float) -> None:
-    """Set the step size of Adam, without waiting for the device that holds it."""
-    group = adam.param_groups[0]
-    if not isinstance(group["lr"], Tensor):
-        group["lr"] = float(rate)
-    elif isinstance(rate, Tensor):
-        group["lr"].copy_(rate)
-    else:
-        group["lr"].fill_(rate)
-
-
-def step_where(adam: Any, sound: Tensor) -> None:
-    """Take a step of Adam if ``sound``, a bool of no dimension on the device, holds."""
-    adam.found_inf = 1.0 - sound.float()
-    adam.step()

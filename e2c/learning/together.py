@@ -18,7 +18,7 @@ from torch.func import functional_call, vmap
 
 from e2c.data.coarse import SHARP, Lens
 from e2c.data.windows import Windows, observations
-from e2c.learning.graphs import Graphs, hold_rate, set_rate, step_where
+from e2c.learning.graphs import Graphs
 from e2c.learning.schedule import Phase, Schedule
 from e2c.learning.trainer import Trainer, clip
 from e2c.models.draws import Ahead, Asked
@@ -169,14 +169,12 @@ class Stack:
     def _lend(self) -> None:
         """Let the weights of the models be parts of the stacked ones, which Adam then changes."""
         for e, trainer in enumerate(self.trainers):
-            hold_rate(trainer.adam, self.device)
             for name, parameter in trainer.model.named_parameters():
                 parameter.data = self.weights[name].data[e]
 
     def _give_back(self) -> None:
         """Give the models weights of their own again."""
         for trainer in self.trainers:
-            trainer.adam.found_inf = None
             for parameter in trainer.model.parameters():
                 parameter.data, parameter.grad = parameter.data.clone(), None
 
@@ -287,8 +285,8 @@ class Stack:
             gradient = self.weights[name].grad
             parameter.grad = None if gradient is None else gradient[e]
         norm = clip(trainer.model, trainer.options)
-        set_rate(trainer.adam, rate)
-        step_where(trainer.adam, (loss + norm).isfinite() & (norm > 0))
+        trainer.adam.set_rate(rate)
+        trainer.adam.step((loss + norm).isfinite() & (norm > 0))
         return norm
 
     def _count(self, chunk: Chunk) -> Iterator[Rows]:

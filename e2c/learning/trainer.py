@@ -20,6 +20,7 @@ from e2c.data.coarse import Lens
 from e2c.data.windows import Windows
 from e2c.errors import E2CError
 from e2c.files.tensors import compare
+from e2c.learning.adam import Adam
 from e2c.learning.schedule import OptimiserConfig, Phase, Schedule
 from e2c.models.base import LatentModel
 from e2c.models.draws import Generators
@@ -92,9 +93,7 @@ class Trainer:
         self.model, self.objective, self.options = model, objective, optimiser
         self.device = model.goal.device
         self.generators = Generators(seed)
-        self.adam: Any = torch.optim.Adam(
-            model.parameters(), lr=0.0, betas=(0.9, optimiser.beta2), fused=True
-        )
+        self.adam = Adam(model.parameters(), self.device, optimiser.beta2)
         self.step, self.done = 0, 0
         """Optimiser steps taken, over all phases and in the present one."""
         self.lens = Lens(torch.zeros(()), 0.0)
@@ -183,7 +182,7 @@ class Trainer:
         parameters = dict(self.model.named_parameters())
         for name, value in parts["adam"].items():
             kind, _, parameter = name.partition("/")
-            self.adam.state[parameters[parameter]][kind] = value.clone()
+            self.adam.state.setdefault(parameters[parameter], {})[kind] = value.clone()
         self.generators.set_states(parts["generator"])
         self.step, self.done = state.step, state.done
         self.first, self.level = state.first, state.level
@@ -263,7 +262,7 @@ class Trainer:
         rate = self.scale * schedule.learning_rate(self.done)
         batch = self._batch(windows, self.generators)
         loss, terms = self.model(batch, self.generators, self.objective, latent_weight)
-        self.adam.zero_grad()
+        self.adam.clear_gradients()
         loss.backward()
         norm = clip(self.model, self.options)
         row = {
@@ -274,8 +273,7 @@ class Trainer:
             "gradient_norm": norm.item(),
         }
         if may_step(row):
-            for group in self.adam.param_groups:
-                group["lr"] = rate
+            self.adam.set_rate(rate)
             self.adam.step()
         return row
 
