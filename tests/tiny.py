@@ -23,7 +23,7 @@ import envs
 from e2c.config import Config, DataConfig, EvaluationConfig
 from e2c.control.agent import PlannerConfig
 from e2c.data.episodes import Episodes
-from e2c.learning import sight
+from e2c.learning import drawings, sight
 from e2c.learning.schedule import OptimiserConfig
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.methods import build_model
@@ -145,9 +145,10 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 def shorten_runs(patch: pytest.MonkeyPatch, steps: int) -> None:
     """Cut every episode of our tasks to ``steps``, as long as ``patch`` lasts.
 
-    A sight then looks at few windows too, since a small run has no more.
+    A sight then looks at few windows too, and pictures at few episodes.
     """
     patch.setattr(sight, "LOOKED_AT", 50)
+    patch.setattr(drawings, "EPISODES", 8)
     for name in envs.ENVIRONMENTS:
         patch.setattr(gymnasium.spec(name), "max_episode_steps", steps)
 
