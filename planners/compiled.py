@@ -72,6 +72,28 @@ class Options(NamedTuple):
     regularisation_min: float
     regularisation_max: float
     regularisation_factor: float
+    reuse: float
+
+
+@dataclass
+class Memory:
+    """Derivatives along the plans of B problems, for the call a step later.
+
+    They need not be those of the last plans: where each was taken is known.
+    """
+
+    code: Compiled
+    """Of the system whose derivatives these are."""
+    at: NDArray[Any]
+    """``[B, T, n + m]``: states and controls at which they were taken; NaN where there are none."""
+    F: NDArray[Any]
+    """``[B, T, n, n + m]``: the derivatives."""
+
+    @classmethod
+    def empty(cls, code: Compiled, B: int, T: int, n: int, m: int) -> Memory:
+        """Return a memory of nothing."""
+        real = code.parameters.dtype
+        return cls(code, np.full((B, T, n + m), np.nan, real), np.zeros((B, T, n, n + m), real))
 
 
 @cache

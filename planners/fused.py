@@ -15,7 +15,7 @@ from torch import Tensor
 
 from planners import kernels, kernels_system
 from planners.base import Plan
-from planners.compiled import Compiled, Options, numbers
+from planners.compiled import Compiled, Memory, Options, numbers
 from planners.costs import GoalCost
 
 EACH = 16
@@ -32,6 +32,7 @@ def solve(
     low: Tensor,
     high: Tensor,
     X: Tensor | None,
+    memory: Memory | None,
 ) -> Plan:
     """Optimise; see `planners.ilqg.ILQG.solve`.
 
@@ -45,6 +46,7 @@ def solve(
         low: ``[m]``.
         high: ``[m]``.
         X: ``[B, K, T+1, n]``, or None.
+        memory: Of the call a step earlier, or None.
     """
     (B, K, T, m), n, real = U.shape, x0.shape[1], code.parameters.dtype
     plans = (
@@ -56,6 +58,7 @@ def solve(
         np.empty(B * K, np.int64),
     )
     states = plans[0] if X is None else _whole(X).reshape(B * K, T + 1, n)
+    memory = memory or Memory.empty(code, 0, T, n, m)
     problem = (
         numbers(code),
         _numbers(cost, B),
@@ -64,6 +67,7 @@ def solve(
         _whole(alpha),
         (_whole(x0), states, _whole(U).reshape(B * K, T, m)),
         plans,
+        (memory.at, memory.F),
     )
     _share(B * K, lambda first, last: kernels.optimise((first, last, K, X is not None), *problem))
     if K > 1:

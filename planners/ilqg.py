@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from planners.base import Cost, Dynamics, Plan, Status, choose
-from planners.compiled import Options, code_of
+from planners.compiled import Memory, Options, code_of
 from planners.costs import has_numbers
 from planners.riccati import ControlLaw, LocalModel, backward_pass, local_model
 from planners.rollouts import finite_cost, roll_out
@@ -58,6 +58,9 @@ class ILQGOptions:
     """Above this the optimisation of a candidate is given up, with a status."""
     regularisation_factor: float = 1.6
     """Growth of lambda's own rate of change, so that lambda moves faster and faster."""
+    reuse: float = 0.0
+    """Compiled code uses a derivative again where no entry of state and control differs by more
+    than this times ``1 + |entry|`` from where it was taken."""
 
 
 class _Problem(NamedTuple):
@@ -125,6 +128,7 @@ class ILQG:
         low: Tensor | None = None,
         high: Tensor | None = None,
         X: Tensor | None = None,
+        memory: Memory | None = None,
     ) -> Plan:
         """Optimise the controls of ``B`` problems from ``K`` starting points each.
 
@@ -138,6 +142,8 @@ class ILQG:
             X: ``[B, K, T+1, n]``: the states that ``U`` led to from a start near ``x0``. The first
                 iteration linearises around ``X``, and its feedback corrects ``x0 - X[:, :, 0]``.
                 Left out, ``U`` is rolled out from ``x0`` first.
+            memory: Derivatives of the call a step earlier, of this system and ``K = 1``; they are
+                replaced by those of this call. Only compiled code uses it.
 
         Returns:
             The best candidate of each problem. Without ``X`` its cost is never above that of the
@@ -151,7 +157,7 @@ class ILQG:
         if code is not None and has_numbers(cost, x0):
             from planners import fused  # and with it numba, only where it is needed
 
-            return fused.solve(code, cost, self._numbers, self._alpha, x0, U, low, high, X)
+            return fused.solve(code, cost, self._numbers, self._alpha, x0, U, low, high, X, memory)
         problem = _Problem(dynamics, cost, x0, low, high)
         search = _begin(problem, U.nan_to_num().clamp(low, high), X, self.options.regularisation)
         for iteration in range(self.options.max_iterations):

@@ -27,8 +27,8 @@ from planners.kernels_lines import search_lines, stationary
 from planners.kernels_system import derivatives, system_of, weights
 
 PARTS = (kernels_backward, kernels_lines, kernels_system)
-SLOTS = LANES // 2
-"""So many that trials of step sizes 0 and 1 fill the lanes."""
+SLOTS = LANES
+"""So many that a trial of each fills the lanes."""
 CONVERGED, ITERATION_LIMIT, NO_IMPROVEMENT, NOT_FINITE, NOT_POSITIVE_DEFINITE = map(int, Status)
 compiled = njit(**INNER)
 Array = Any
@@ -52,6 +52,7 @@ CANDIDATE = np.dtype(
         ("cost_before", np.float64),  # cost of the trial of step size zero
         ("best", np.int64),  # cheapest acceptable trial, or 0
         ("lowest", np.float64),  # its cost, infinite if it is 0
+        ("upcoming", np.int64),  # the next trial
         ("decided", np.bool_),  # whether further trials are not worth a look
     ]
 )
@@ -67,6 +68,8 @@ class Room(NamedTuple):
     W: Array  # [G, T+1, N]: their trajectories; the last control means nothing
     better: Array  # [G, T+1, N]: their trials `best`
     F: Array  # [G, T, n, P]: derivatives, see `kernels_backward`
+    at: Array  # [G, T, N]: where they were taken, NaN where they are not known
+    asked: Array  # [G T]: which are to be taken
     laws: Array  # [G, T, m, P]
     target: Array  # [G, N]: of their costs
     local: Array  # `kernels_backward.Local`
@@ -102,6 +105,7 @@ def optimise(
     alpha: Array,
     starts: Array,
     plans: Array,
+    memory: Array,
 ) -> None:
     """Optimise the candidates from the first to the last of ``BK``.
 
@@ -114,6 +118,8 @@ def optimise(
         alpha: ``[S]``: see `Problem`.
         starts: ``x0 [B, n], X [BK, T+1, n], U [BK, T, m]``.
         plans: ``X, U, K [BK, T, m, n], cost [BK], status [BK], iterations [BK]``, to be written.
+        memory: ``at [BK, T, N], F [BK, T, n, N]``: derivatives that were taken a step earlier, to
+            be replaced; without a memory, ``BK`` is 0.
     """
     upcoming, last, _, _ = part
     T, m, n = plans[2].shape[1:]
@@ -121,7 +127,7 @@ def optimise(
     room = _room(min(SLOTS, last - upcoming), T, n, m, plans[0].dtype)
     active = np.arange(len(room.search))
     for g in active:
-        _begin(room, problem, g, upcoming, part, cost, starts, plans)
+        _begin(room, problem, g, upcoming, part, cost, starts, memory)
         upcoming += 1
     while len(active) > 0:
         _iterate(room, problem, active, plans)
@@ -129,10 +135,10 @@ def optimise(
         for g in active:
             search = room.search[g]
             if search.ended:
-                _write(room, g, plans)
+                _write(room, g, plans, memory)
                 if upcoming == last:
                     continue
-                _begin(room, problem, g, upcoming, part, cost, starts, plans)
+                _begin(room, problem, g, upcoming, part, cost, starts, memory)
                 upcoming += 1
             active[left] = g
             left += 1
@@ -161,6 +167,8 @@ def _room(G: int, T: int, n: int, m: int, real: Any) -> Array:
         np.zeros((G, T + 1, n + m), real),
         np.zeros((G, T + 1, n + m), real),
         np.zeros((G, T, n, padded(n, m))),
+        np.zeros((G, T, n + m), real),
+        np.zeros(G * T, np.int64),
         np.zeros((G, T, m, padded(n, m))),
         np.zeros((G, n + m)),
         local_of(n, m),
@@ -177,7 +185,7 @@ def _room(G: int, T: int, n: int, m: int, real: Any) -> Array:
 
 @compiled
 def _begin(
-    r: Array, p: Array, g: int, index: int, part: Array, cost: Array, starts: Array, plans: Array
+    r: Array, p: Array, g: int, index: int, part: Array, cost: Array, starts: Array, memory: Array
 ) -> None:
     """Put a candidate into a slot; its controls are made finite, as by ``nan_to_num``."""
     (x0, X, U), (_, _, each, warm), n = starts, part, r.x0.shape[1]
@@ -199,11 +207,24 @@ def _begin(
             W[t, n + j] = clamp(u, p.limits[0, j], p.limits[1, j])
             for i in range(1 + n):
                 r.laws[g, t, j, i] = 0
+    _recall(r, g, index, memory)
 
 
 @compiled
-def _write(r: Array, g: int, plans: Array) -> None:
-    """Write the plan of a candidate that has ended; its feedback is written already."""
+def _recall(r: Array, g: int, index: int, memory: Array) -> None:
+    """Take the derivatives of the memory over, a step later; others are not known."""
+    (at, F), (_, T, n, _) = memory, r.F.shape
+    for t in range(T):
+        known = len(at) > 0 and t + 1 < T
+        for j in range(r.at.shape[2]):
+            r.at[g, t, j] = at[index, t + 1, j] if known else np.nan
+            for i in range(n if known else 0):
+                r.F[g, t, i, 1 + j] = F[index, t + 1, i, j]
+
+
+@compiled
+def _write(r: Array, g: int, plans: Array, memory: Array) -> None:
+    """Write what is known of a candidate that has ended; its feedback is written already."""
     X, U, _, J, status, iterations = plans
     search, W, n = r.search[g], r.W[g], X.shape[2]
     c = search.index
@@ -213,6 +234,12 @@ def _write(r: Array, g: int, plans: Array) -> None:
         for j in range(U.shape[2] if t < U.shape[1] else 0):
             U[c, t, j] = W[t, n + j]
     J[c], status[c], iterations[c] = search.cost, search.status, search.iterations
+    at, F = memory
+    for t in range(len(W) - 1 if len(at) > 0 else 0):
+        for j in range(W.shape[1]):
+            at[c, t, j] = r.at[g, t, j]
+            for i in range(n):
+                F[c, t, i, j] = r.F[g, t, i, 1 + j]
 
 
 @compiled
@@ -231,7 +258,7 @@ def _iterate(r: Array, p: Array, active: Array, plans: Array) -> None:
             _regularise(p.options, search)
             r.begun[begun] = g
             begun += not search.ended
-    _linearise(r, p.system, r.begun[:begun])
+    _linearise(r, p, r.begun[:begun])
     for g in r.begun[:begun]:
         _find_law(r, p, g)
     search_lines(r, p, active)
@@ -263,28 +290,45 @@ def _raise(o: Array, search: Array) -> None:
 
 
 @compiled
-def _linearise(r: Array, system: Array, slots: Array) -> None:
-    """Write the derivatives along the trajectories of slots, `LANES` states at a time."""
-    (_, T, n, _), count = r.F.shape, len(slots) * r.F.shape[1]
+def _linearise(r: Array, p: Array, slots: Array) -> None:
+    """Write the derivatives along the trajectories of slots, `LANES` states at a time.
+
+    Those that were taken nearby are kept, as `planners.ilqg.ILQGOptions.reuse` says.
+    """
+    T, n, count = r.F.shape[1], r.F.shape[2], 0
     for g in slots:
         r.search[g].sound = 0
+        for t in range(T):
+            r.asked[count] = g * T + t
+            count += not _is_near(r.W[g, t], r.at[g, t], p.options.reuse)
     for first in range(0, count, LANES):
         used = min(LANES, count - first)
         for lane in range(LANES):
-            item = first + min(lane, used - 1)
-            w = r.W[slots[item // T], item % T]
+            item = r.asked[first + min(lane, used - 1)]
+            w = r.W[item // T, item % T]
             for i in range(len(w)):
                 r.w[i, lane] = w[i]
-        derivatives(system, r.w, r.D)
+        derivatives(p.system, r.w, r.D)
         for lane in range(used):
-            g, t = slots[(first + lane) // T], (first + lane) % T
-            sound = 0.0
+            item = r.asked[first + lane]
+            g, t, sound = item // T, item % T, 0.0
             for j in range(len(r.w)):
                 sound += r.w[j, lane]
                 for i in range(n):
                     r.F[g, t, i, 1 + j] = r.D[i, j, lane]
                     sound += r.D[i, j, lane]
+            for j in range(len(r.w)):
+                r.at[g, t, j] = r.w[j, lane] + 0 * sound
             r.search[g].sound += 0 * sound
+
+
+@compiled
+def _is_near(w: Array, at: Array, reuse: float) -> bool:
+    """Tell whether ``w`` is near enough to where a derivative was taken; NaN is near nothing."""
+    near = True
+    for i in range(len(w)):
+        near &= abs(w[i] - at[i]) <= reuse * (1 + abs(at[i]))
+    return near
 
 
 @compiled
@@ -310,9 +354,9 @@ def _find_law(r: Array, p: Array, g: int) -> None:
 
 
 @compiled
-def _copy(r: Array, g: int, K: Array) -> None:
-    """Copy the trajectory of a candidate's best trial, and its feedback to ``K [T, m, n]``."""
-    for t in range(r.W.shape[1]):
+def _copy(r: Array, g: int, moves: bool, K: Array) -> None:
+    """Copy the trajectory of a candidate's best trial, if it moves, and its feedback to ``K``."""
+    for t in range(r.W.shape[1] if moves else 0):
         for i in range(r.W.shape[2]):
             r.W[g, t, i] = r.better[g, t, i]
     for t in range(K.shape[0]):
@@ -329,9 +373,10 @@ def _take(r: Array, p: Array, g: int, plans: Array) -> None:
         _end(search, NOT_FINITE)
         if search.begun:
             return
-    may_end, improved = math.isfinite(search.cost) or o.real_time, search.best > 0
+    known, improved = math.isfinite(search.cost), search.best > 0
+    may_end = known or o.real_time
     search.cost = search.lowest if improved else search.cost_before
-    _copy(r, g, plans[2][search.index])
+    _copy(r, g, improved or not known, plans[2][search.index])
     if search.begun:
         small = search.cost_before - search.cost <= p.tolerance * (1 + abs(search.cost_before))
         converged = stationary(p, search) or (improved and small)

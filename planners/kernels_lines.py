@@ -23,31 +23,39 @@ Array = Any
 def search_lines(r: Array, p: Array, active: Array) -> None:
     """Roll trials out, and find the best of each candidate.
 
-    The lanes are shared out among the candidates. Further step sizes follow where they are worth
-    a look.
+    The lanes are shared out among the candidates that wait for a decision. A trajectory that was
+    rolled out from its initial state is its own trial of step size zero.
     """
-    count = 0
     for g in active:
         search = r.search[g]
-        search.decided = search.ended
-        search.best, search.lowest = 0, math.inf
-        count += not search.ended
-    if count == 0:
-        return
-    each, lane = LANES // count, 0
+        search.decided, search.best, search.lowest = search.ended, 0, math.inf
+        search.upcoming = math.isfinite(search.cost)
+        if search.upcoming > 0:
+            search.cost_before = search.cost
+    lane = _share_lanes(r, p, active)
+    while lane > 0:
+        for idle in range(lane, LANES):
+            r.slot[idle], r.trial[idle] = r.slot[lane - 1], r.trial[lane - 1]
+        _roll_out(r, p)
+        lane = _share_lanes(r, p, active)
+
+
+@compiled
+def _share_lanes(r: Array, p: Array, active: Array) -> int:
+    """Say whose trial is next in each lane; return how many lanes are used."""
+    waiting, lane = 0, 0
     for g in active:
-        for trial in range(each if not r.search[g].ended else 0):
-            r.slot[lane], r.trial[lane] = g, min(trial, len(p.alpha) - 1)
-            lane += 1
-    for idle in range(lane, LANES):
-        r.slot[idle], r.trial[idle] = r.slot[lane - 1], r.trial[lane - 1]
-    _roll_out(r, p)
+        search = r.search[g]
+        search.decided |= search.upcoming == len(p.alpha)
+        waiting += not search.decided
     for g in active:
-        for first in range(each, len(p.alpha), LANES):
-            if not r.search[g].decided:
-                for lane in range(LANES):
-                    r.slot[lane], r.trial[lane] = g, min(first + lane, len(p.alpha) - 1)
-                _roll_out(r, p)
+        search = r.search[g]
+        for _ in range(LANES // waiting if not search.decided else 0):
+            if search.upcoming < len(p.alpha):
+                r.slot[lane], r.trial[lane] = g, search.upcoming
+                search.upcoming += 1
+                lane += 1
+    return lane
 
 
 @compiled

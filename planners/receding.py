@@ -10,7 +10,10 @@ Every later call starts from the last plan, shifted by one step. The optimiser l
 that plan **as it was predicted** and rolls it out from the measured state under the new feedback,
 which absorbs the difference; one or two iterations then suffice (the real-time iteration of Diehl
 et al. 2005). Rolled out without feedback, the plan of an unstable system would fall apart. A warm
-start is kept even if it cannot be improved.
+start is kept even if it cannot be improved. Where a plan has hardly moved, derivatives of earlier
+calls are used again; others choose them by a measure of curvature (Chen, Bruschetta, Cuccato &
+Beghi 2018, "An adaptive partial sensitivity updating scheme for fast nonlinear model predictive
+control").
 
 iLQG does not leave a local minimum. Where the system does not do what was planned, a plan can end
 up with one more swing though the system could be caught at its goal. So where a plan leads away
@@ -27,6 +30,7 @@ import torch
 from torch import Tensor
 
 from planners.base import Cost, Dynamics, Plan
+from planners.compiled import Memory, code_of
 from planners.costs import GoalCost
 from planners.draws import noise_scale, rest, smooth_noise, within
 from planners.ilqg import ILQG, ILQGOptions
@@ -66,20 +70,23 @@ class RecedingOptions:
     """Standard deviations of random controls, as shares of half the range of the limits: of the
     gentlest and of the wildest try. The latter, cut off at the limits, is nearly bang-bang. Where
     there is one try for each starting point, all are gentle."""
+    reuse: float = 1e-3
+    """Later calls use derivatives again that were taken as near as `planners.ILQGOptions` says.
+    Where the system does what was planned, few are taken anew."""
     catch: bool = True
     """Whether later calls start from staying at the goal too, where the cost has one and the plan
     leads further from it than `AWAY`."""
     knots: int = 8
     """Random controls are drawn at this many points in time, at least 1; linear in between."""
     optimiser: ILQGOptions = field(default_factory=ILQGOptions)
-    """Options of iLQG; iterations and, in later calls, the tolerance are set by the planner."""
+    """Options of iLQG; iterations, tolerance and reuse of later calls are set by the planner."""
 
     def __post_init__(self) -> None:
         require_positive(self, "horizon", "restarts", "tries", "more_tries", "knots")
 
 
 class RecedingHorizon(WarmStarted):
-    """A planner that runs iLQG at every step; it remembers only its last plan.
+    """A planner that runs iLQG at every step; it remembers its last plan and derivatives along it.
 
     Args:
         dynamics: System to control.
@@ -110,7 +117,7 @@ class RecedingHorizon(WarmStarted):
         scout = min(self.options.scout_iterations, first)
         self._scout = ILQG(replace(ilqg, max_iterations=scout))
         self._polish = ILQG(replace(ilqg, max_iterations=first - scout))
-        later = replace(ilqg, max_iterations=self.options.iterations)
+        later = replace(ilqg, max_iterations=self.options.iterations, reuse=self.options.reuse)
         if self.options.iterations > 1:
             later = replace(later, tolerance=self.options.tolerance, real_time=True)
         self._next = ILQG(later)
@@ -118,6 +125,11 @@ class RecedingHorizon(WarmStarted):
         self._tries, self._more_tries = (
             smooth_controls(options, low, high, generator) for options in (self.options, more)
         )
+
+    def reset(self) -> None:
+        """Forget the last plan and its derivatives: the next call plans from scratch."""
+        super().reset()
+        self._memory: Memory | None = None
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
         """Start from random tries; where that leads nowhere, from more of them too."""
@@ -154,7 +166,7 @@ class RecedingHorizon(WarmStarted):
 
     def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
         """Iterate from the warm start and, where that leads away, from staying at the goal."""
-        plan = self._solve_on(x0, cost, U, X)
+        plan = self._solve_on(x0, cost, U, X, self._recall(U, X))
         if not (self.options.catch and isinstance(cost, GoalCost)):
             return plan
         distances = cost.distances(plan.states)
@@ -168,9 +180,22 @@ class RecedingHorizon(WarmStarted):
         stay = (reference[:, None].expand_as(U[rows]), goal[:, None].expand_as(X[rows]))
         return plan.with_cheaper(rows, self._solve_on(x0[rows], asked, *stay))
 
-    def _solve_on(self, x0: Tensor, cost: Cost, U: Tensor, X: Tensor) -> Plan:
+    def _solve_on(
+        self, x0: Tensor, cost: Cost, U: Tensor, X: Tensor, memory: Memory | None = None
+    ) -> Plan:
         """Iterate from a warm start of each problem."""
-        return self._next.solve(self.dynamics, cost, x0, U, self.low, self.high, X[:, None])
+        low, high = self.low, self.high
+        return self._next.solve(self.dynamics, cost, x0, U, low, high, X[:, None], memory)
+
+    def _recall(self, U: Tensor, X: Tensor) -> Memory | None:
+        """Return the memory of the last call; an empty one if that had another system."""
+        code = code_of(self.dynamics, X)
+        if code is None:
+            return None
+        if self._memory is None or self._memory.code is not code:
+            (B, T, m), n = U.shape, X.shape[2]
+            self._memory = Memory.empty(code, B, T, n, m)
+        return self._memory
 
 
 def smooth_controls(

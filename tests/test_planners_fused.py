@@ -39,7 +39,7 @@ from planners import (
     kernels,
     kernels_system,
 )
-from planners.compiled import LANES, Compiled, cached, code_of
+from planners.compiled import LANES, Compiled, Memory, cached, code_of
 from planners.rollouts import finite_cost, price, roll_out
 
 F32, F64 = torch.float32, torch.float64
@@ -305,8 +305,9 @@ def test_as_many_threads_plan_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("name", PLANNERS)
 def test_every_planner_acts_as_in_torch(name: str) -> None:
     dynamics, cost, high = latent(LocallyLinear, 3, 2), goal(3, 2), ACTIVE
+    options = RecedingOptions(reuse=0.0) if name == "ilqg" else None
     planners = [
-        PLANNERS[name](one, -high, high, horizon=T, generator=generator())
+        PLANNERS[name](one, -high, high, horizon=T, options=options, generator=generator())
         for one in (dynamics, Plain(dynamics))
     ]
     x = draw(B, 3)
@@ -315,6 +316,75 @@ def test_every_planner_acts_as_in_torch(name: str) -> None:
         torch.testing.assert_close(plan.controls, expected.controls, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(plan.states, expected.states, rtol=1e-5, atol=1e-6)
         x = dynamics.step(x, plan.controls[:, 0])
+
+
+def remembered(dynamics: LatentDynamics, X: Tensor, U: Tensor) -> Memory:
+    """A memory of the derivatives along ``X [B, T+1, n], U [B, T, m]``, taken a step earlier."""
+    code = code_of(dynamics, X)
+    assert code is not None
+    memory = Memory.empty(code, len(U), U.shape[1], X.shape[2], U.shape[2])
+    memory.at[:, 1:] = torch.cat((X[:, :-1], U), -1)[:, :-1]
+    memory.F[:, 1:] = torch.cat(dynamics.linearize(X[:, :-1], U), -1)[:, :-1]
+    return memory
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 2), (3, 1)])
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_derivatives_that_were_taken_at_the_same_place_change_nothing(
+    n: int, m: int, iterations: int
+) -> None:
+    dynamics, cost, x, U = latent(LocallyLinear, n, m), goal(n, m), draw(B, n), draw(B, T, m)
+    X = roll_out(dynamics, x, U[:, None, None], -ACTIVE[:m], ACTIVE[:m])[0][:, 0, 0]
+    U = U.clamp(-ACTIVE[:m], ACTIVE[:m])
+    ilqg, memory = ILQG(ILQGOptions(max_iterations=iterations)), remembered(dynamics, X, U)
+    plans = [
+        ilqg.solve(dynamics, cost, x, U, -ACTIVE[:m], ACTIVE[:m], X[:, None], one)
+        for one in (None, memory)
+    ]
+    for name, field in vars(plans[0]).items():
+        torch.testing.assert_close(getattr(plans[1], name), field, rtol=1e-6, atol=1e-7)
+    at = torch.from_numpy(memory.at)
+    assert bool(at.isfinite().all())
+    fx, fu = dynamics.linearize(at[..., :n], at[..., n:])
+    torch.testing.assert_close(
+        torch.from_numpy(memory.F), torch.cat((fx, fu), -1), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_derivatives_are_used_again_where_they_are_near_and_only_there() -> None:
+    dynamics, cost, x, U = latent(LocallyLinear, 3, 2), goal(3, 2), draw(B, 3), draw(B, T, 2)
+    U = U.clamp(-ACTIVE, ACTIVE)
+    X = roll_out(dynamics, x, U[:, None, None], -ACTIVE, ACTIVE)[0][:, 0, 0]
+    ilqg = ILQG(ILQGOptions(max_iterations=1, reuse=1e-3))
+
+    def planned(memory: Memory | None) -> Tensor:
+        return ilqg.solve(dynamics, cost, x, U, -ACTIVE, ACTIVE, X[:, None], memory).controls
+
+    expected = planned(None)
+    for moved, near in ((0.9e-3, True), (1.1e-3, False)):
+        wrong = remembered(dynamics, X, U)
+        wrong.at += moved * (1 + abs(wrong.at))
+        before, wrong.F[:] = wrong.at.copy(), 0
+        assert torch.equal(planned(wrong), expected) != near
+        kept = before[:, 1:] if near else torch.cat((X[:, :-1], U), -1)[:, :-1].numpy()
+        np.testing.assert_array_equal(wrong.at[:, :-1], kept)
+
+
+def test_derivatives_of_another_system_are_forgotten() -> None:
+    dynamics, cost, x = latent(LocallyLinear, 3, 2), goal(3, 2), draw(B, 3)
+    planner = RecedingHorizon(dynamics, -ACTIVE, ACTIVE, RecedingOptions(horizon=T, catch=False))
+    found = []
+    for change in (False, True):
+        planner.reset()
+        for _ in range(2):
+            x = dynamics.step(x, planner.plan(x, cost).controls[:, 0])
+        assert planner._memory is not None
+        planner._memory.F[:] = torch.nan
+        if change:
+            dynamics.forget()
+        planner.plan(x, cost)
+        found.append(not planner.lost.any())
+    assert found == [False, True]
 
 
 @pytest.mark.parametrize("lead", [(1, 1, 1), (2, 3, 5)], ids=str)
