@@ -8,6 +8,7 @@ A cell (task, method, seed) is a training run from nothing under the preset of t
 from images alone on the same ten starts for every model. It leaves one JSON file in ``tables``.
 Cells are taken seed by seed, so a benchmark that is stopped has measured every method alike;
 stopped at any moment, the same command goes on where it was, in the middle of a training too.
+Where a preset is the default on a task, as `ordinary` on swing-up, it has the default's cells.
 `local` and `cvae` are policies that are made of the default's model (`benchmarks.policies`). Random
 and zero controls and the oracle, which is the default's planner on the true dynamics, are rows of
 one cell on each task.
@@ -131,7 +132,13 @@ class Cell:
         task, method, seed = parts.groups()
         _check_known("task", (task,), TASKS)
         _check_known("method", (method,), METHODS)
-        return cls(task, method, int(seed))
+        return cls.of(task, method, int(seed))
+
+    @classmethod
+    def of(cls, task: str, method: str, seed: int) -> Cell:
+        """Return a row's cell: that of the default, where a preset is the same on a task."""
+        same = method in PRESETS and preset(method, TASKS[task]) == preset("default", TASKS[task])
+        return cls(task, "default" if same else method, seed)
 
     @property
     def name(self) -> str:
@@ -209,21 +216,23 @@ class Tables(Benchmark):
         methods = METHODS if self.methods == ("all",) else self.methods
         _check_known("task", tasks, TASKS)
         _check_known("method", methods, METHODS)
-        return [
-            Cell(task, method, 0 if method in UNTRAINED else seed)
+        cells = (
+            Cell.of(task, method, 0 if method in UNTRAINED else seed)
             for seed in self.seeds
             for task in tasks
             for method in methods
             if seed == self.seeds[0] or method not in UNTRAINED
-        ]
+        )
+        return list(dict.fromkeys(cells))
 
     def finished(self) -> Finished:
         """Read the finished cells of all known tasks and methods."""
         found = {}
         for task, method in itertools.product(TASKS, METHODS):
-            paths = (self.folder / "tables" / task / method).glob("seed*.json")
+            row = Cell.of(task, method, 0)
+            paths = row.stored(self.folder).path.parent.glob("seed*.json")
             seeds = sorted(int(path.stem.removeprefix("seed")) for path in paths)
-            cells = {str(seed): Cell(task, method, seed).stored(self.folder) for seed in seeds}
+            cells = {str(seed): replace(row, seed=seed).stored(self.folder) for seed in seeds}
             if results := list(self.found(cells).values()):
                 found[task, method] = results
         return found

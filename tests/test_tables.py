@@ -34,7 +34,7 @@ from e2c.presets import PRESETS
 
 STEPS = 6
 MODEL = "paper"
-"""A preset; here all of them are `CONFIG`."""
+"""A preset; here all of them are `small_preset`."""
 
 
 @pytest.fixture
@@ -63,13 +63,20 @@ def small(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of a second or two, computed in this process."""
     shorten_runs(monkeypatch, STEPS)
     monkeypatch.setattr(drawings, "draw", lambda *run: np.array([0.5, 0.75]))
-    monkeypatch.setattr(tables, "preset", lambda name, env: dataclasses.replace(CONFIG, env=env))
+    monkeypatch.setattr(tables, "preset", small_preset)
     monkeypatch.setattr(tables, "EPISODES", 3)
     monkeypatch.setattr(tables, "NOISY_EPISODES", 2)
     monkeypatch.setattr(policies, "ROUNDS", 2)
     monkeypatch.setattr(policies, "DEMONSTRATIONS", 3)
     monkeypatch.setattr(policies, "IMITATION", ImitationOptions(2, steps=4, batch=5))
     monkeypatch.setattr(tables, "compute", Computer())
+
+
+def small_preset(name: str, env: str) -> Config:
+    """`CONFIG`; of MODEL with another step size, and so not the default."""
+    rate = CONFIG.optimiser.learning_rate * (0.9 if name == MODEL else 1.0)
+    optimiser = dataclasses.replace(CONFIG.optimiser, learning_rate=rate)
+    return dataclasses.replace(CONFIG, env=env, optimiser=optimiser)
 
 
 class Computer:
@@ -104,6 +111,18 @@ def path_of(cell: Cell) -> Path:
 
 
 # --------------------------------------------------------------------------------------- measure
+
+
+def test_where_a_preset_is_the_default_its_cells_are_the_default_s() -> None:
+    asked = Tables(
+        tasks=("swing_up", "planar"), methods=("default", "ordinary"), seeds=(5,)
+    ).asked()
+    own = Cell("planar", "ordinary", 5)
+    assert asked == [Cell("swing_up", "default", 5), Cell("planar", "default", 5), own]
+    assert Cell.named("swing_up:ordinary:5") == asked[0]
+    finished = Tables(committed=True).finished()
+    assert finished["swing_up", "ordinary"] == finished["swing_up", "default"]
+    assert finished["planar", "ordinary"] != finished["planar", "default"]
 
 
 @pytest.mark.usefixtures("small")
@@ -327,7 +346,8 @@ def test_cells_are_taken_seed_by_seed_and_rows_without_training_once() -> None:
         *(f"arm:{MODEL}:1", f"planar:{MODEL}:1"),
     ]
     everything = len(tables.TASKS) * (len(tables.UNTRAINED) + 10 * (len(PRESETS) + len(POLICIES)))
-    assert len(Tables().asked()) == everything
+    twice = 10  # `ordinary` is the default on swing-up
+    assert len(Tables().asked()) == everything - twice
 
 
 @pytest.mark.parametrize(
