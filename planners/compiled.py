@@ -46,7 +46,11 @@ DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float6
 
 @dataclass(frozen=True)
 class Compiled:
-    """Code and numbers of a system; see the module's docstring."""
+    """Code and numbers of a system; see the module's docstring.
+
+    The numbers do not change: a system that changes hands another object over, by which planners
+    know that derivatives which they remember are of the past.
+    """
 
     step: Callable[..., None]
     """Writes the next states; a function of a module, not a closure, so that it can be cached."""
