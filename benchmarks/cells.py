@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,7 @@ def compute(module: str, names: Sequence[str], jobs: int, *options: str) -> list
     threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     running: set[subprocess.Popen[str]] = set()
+    stopped = threading.Event()
 
     def computed(name: str) -> bool:
         command = [sys.executable, "-m", module, "--cell", name, *options]
@@ -111,6 +113,8 @@ def compute(module: str, names: Sequence[str], jobs: int, *options: str) -> list
             command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
         ) as process:
             running.add(process)
+            if stopped.is_set():  # it began while the others were stopped
+                process.terminate()
             _, said = process.communicate()
             running.discard(process)
         seconds = time.perf_counter() - started
@@ -122,6 +126,7 @@ def compute(module: str, names: Sequence[str], jobs: int, *options: str) -> list
         try:
             done = list(pool.map(computed, names))
         except BaseException:
+            stopped.set()
             for process in tuple(running):
                 process.terminate()
             raise

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -67,6 +68,10 @@ def _check_neighbours() -> None:
             )
 
 
+AGAIN = 0.1
+"""So many seconds after a stop that was ignored it comes again."""
+
+
 class Terminated(KeyboardInterrupt):
     """Raised in the main thread by SIGTERM, as Ctrl-C raises its base."""
 
@@ -77,13 +82,15 @@ def run_command(
     """Run a command line and exit: 0 when done, 2 for the user to put right.
 
     Ctrl-C ends with 130 and SIGTERM with 143, as a shell reports them; 141 and nothing said, where
-    whoever read the output has gone.
+    whoever read the output has gone. Python ignores a stop that comes while a library calls back,
+    as numba does when it compiles; so it comes again.
 
     Args:
         command: parses ``sys.argv`` and does the work.
         stopped: the sentence for who stopped it.
     """
     earlier = signal.signal(signal.SIGTERM, _terminate)
+    told, sys.unraisablehook = sys.unraisablehook, _stop_again
     try:
         command()
         sys.stdout.flush()
@@ -104,11 +111,24 @@ def run_command(
         _exit(stopped, 143 if isinstance(stop, Terminated) else 130)
     finally:
         signal.signal(signal.SIGTERM, earlier)
+        sys.unraisablehook = told
     sys.exit(0)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
+
+
+def _stop_again(ignored: sys.UnraisableHookArgs) -> None:
+    """Stop once more where Python ignored a stop; tell of anything else as Python does."""
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+        return
+    number = signal.SIGTERM if issubclass(ignored.exc_type, Terminated) else signal.SIGINT
+    main = threading.main_thread().ident  # which waits, and only its own signals wake it
+    later = threading.Timer(AGAIN, signal.pthread_kill, (main, number))
+    later.daemon = True
+    later.start()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,5 +1,9 @@
 """What test files share. One thread: the tensors are too small for two to help."""
 
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 from tiny import task_of
@@ -14,6 +18,14 @@ torch.set_num_threads(1)
 def name(request: pytest.FixtureRequest) -> str:
     """The id of each of our environments."""
     return str(request.param)
+
+
+@pytest.fixture
+def press_ctrl_c() -> Iterator[Callable[[], None]]:
+    """Presses Ctrl-C in this process, which is deaf to it where it runs in the background."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    signal.signal(signal.SIGINT, earlier)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -393,6 +394,28 @@ def test_stopping_is_told_with_its_own_status(
     outcome = command("collect", "--out", "new.npz")
     assert outcome.status == 130
     assert outcome.err == "e2c: Stopped; files already written are whole.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_comes_while_a_library_calls_back_is_not_lost(number: signal.Signals) -> None:
+    program = (
+        "import ctypes, os, signal, threading, time\n"
+        "from e2c.errors import run_command\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "@ctypes.CFUNCTYPE(None)\n"
+        "def call_back():\n"
+        f"    os.kill(os.getpid(), {number:d})\n"
+        "    time.sleep(0.01)\n"
+        "def work():\n"
+        "    call_back()\n"
+        "    print('goes on', flush=True)\n"
+        "    threading.Event().wait(60)\n"
+        "run_command(work)"
+    )
+    done = python("-c", program)
+    assert done.stdout == "goes on\n", "Python did not ignore the stop"
+    assert done.stderr == "e2c: Stopped; files already written are whole.\n"
+    assert done.returncode == 128 + number
 
 
 def test_output_that_nobody_reads_any_more_ends_the_command_quietly() -> None:

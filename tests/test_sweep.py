@@ -9,10 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tiny import ALONE, CONFIG, ROOT, TYPED, leave_figures_undrawn, shorten_runs
@@ -265,6 +268,23 @@ def test_a_killed_process_goes_on_and_a_failing_cell_stops_no_other(child: Path)
     }
     begun = {name: len(list((child / name).glob("begun*"))) for name in names}
     assert begun == {"good": 1, "killed": 2, "cursed": 3, "refused": 1}
+
+
+def test_a_cell_that_begins_while_others_are_stopped_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, press_ctrl_c: Callable[[], None]
+) -> None:
+    terminated = threading.Event()
+
+    def compute(folder: Path, threads: int, wandb: str, began: Any) -> str:
+        press_ctrl_c()
+        time.sleep(0.2)
+        began(Mock(terminate=terminated.set))
+        return ""
+
+    monkeypatch.setattr(engines, "compute", compute)
+    with pytest.raises(KeyboardInterrupt):
+        list(Processes(1).run([Path("cell")], Asked()))
+    assert terminated.wait(10)
 
 
 def test_cells_end_with_the_driver_even_if_it_is_killed(child: Path) -> None:

@@ -1,9 +1,12 @@
 """The comparison goes on where it was, computes nothing twice, and tells what it found."""
 
+import contextlib
 import dataclasses
 import json
 import signal
-from collections.abc import Sequence
+import subprocess
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -422,6 +425,36 @@ def test_whoever_stops_the_benchmark_stops_its_cells(
     assert done.returncode == 128 + signal.SIGTERM
     assert [path.name for path in tmp_path.glob("stopped_*")] == ["stopped_first"]
     assert "second begun" not in done.stderr
+
+
+def test_a_cell_that_begins_while_others_are_stopped_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, press_ctrl_c: Callable[[], None]
+) -> None:
+    told = list[str]()
+
+    class Beginning(contextlib.nullcontext[None]):
+        """A process during whose start Ctrl-C is pressed."""
+
+        returncode = 1
+
+        def __init__(self, *_: Any, **__: Any) -> None:
+            press_ctrl_c()
+            time.sleep(0.2)
+
+        def __enter__(self) -> Any:
+            return self
+
+        def terminate(self) -> None:
+            told.append("terminated")
+
+        def communicate(self) -> tuple[str, str]:
+            told.append("waited for")
+            return "", ""
+
+    monkeypatch.setattr(subprocess, "Popen", Beginning)
+    with pytest.raises(KeyboardInterrupt):
+        cells.compute("none", ["first", "second"], 1)
+    assert told == ["terminated", "waited for"]
 
 
 # ------------------------------------------------------------------------------------------ tell

@@ -75,21 +75,29 @@ class Processes:
 
     jobs: int
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    _stopped: bool = False
 
     def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
         """Yield the folder of each cell that has ended, and why it failed, or nothing."""
         if asked.gpus:
             raise E2CError("--gpus is for --engine ray or slurm; leave it out here.")
-        work = partial(compute, threads=asked.threads, wandb=asked.wandb, began=self._running.add)
+        work = partial(compute, threads=asked.threads, wandb=asked.wandb, began=self._began)
         pool = ThreadPoolExecutor(self.jobs)
-        futures = {pool.submit(work, folder): folder for folder in folders}
         try:
+            futures = {pool.submit(work, folder): folder for folder in folders}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
+            self._stopped = True
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in self._running:
+            for process in tuple(self._running):
                 process.terminate()
+
+    def _began(self, process: subprocess.Popen[bytes]) -> None:
+        """Remember the process of a cell; one that began while others were stopped is stopped."""
+        self._running.add(process)
+        if self._stopped:
+            process.terminate()
 
 
 @dataclass
