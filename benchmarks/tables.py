@@ -83,6 +83,8 @@ TASKS = {
 }
 """What the tasks are called here."""
 START_SEED, EPISODES, NOISY_EPISODES, MAP_POINTS = 1000, 10, 20, 400
+MAPPED = 5
+"""Of so many seeds one has a map of its latent states, the first among them."""
 NOISE = {"planar": (1, 2, 5), "swing_up": (1, 2), "cart_pole": (1, 2)}
 """Standard deviations of the noise on the state, in the task's unit, under which a task is run."""
 
@@ -278,7 +280,7 @@ def _measure_model(cell: Cell) -> dict[str, Any]:
         **scores,
         "horizon": agent.options.horizon,
         "read": read._asdict(),
-        **({"latent_map": _latent_map(agent)} if cell.seed == 0 else {}),
+        **({"latent_map": _latent_map(agent)} if cell.seed % MAPPED == 0 else {}),
     }
 
 
@@ -674,8 +676,12 @@ def _median_error(finished: Finished, task: str, method: str) -> NDArray[np.floa
 
 
 def _map_points(finished: Finished, task: str, method: str) -> NDArray[np.float64] | None:
-    maps = [cell["latent_map"] for cell in finished.get((task, method), []) if cell["seed"] == 0]
+    maps = _mapped(finished, task, method)
     return np.array(maps[0]["points"]) if maps else None
+
+
+def _mapped(finished: Finished, task: str, method: str) -> list[Mapping[str, Any]]:
+    return [cell["latent_map"] for cell in finished.get((task, method), []) if "latent_map" in cell]
 
 
 def _latent_maps(
@@ -683,8 +689,7 @@ def _latent_maps(
 ) -> figures.LatentMaps:
     """Return a task's maps, coloured by what is plotted of its state."""
     mechanics = _mechanics(TASKS[task])
-    cell = finished[task, next(iter(points))][0]
-    states = np.array(cell["latent_map"]["states"])
+    states = np.array(_mapped(finished, task, next(iter(points)))[0]["states"])
     quantity = mechanics.components[mechanics.plotted]
     return figures.LatentMaps(quantity, states[:, mechanics.plotted], points)
 
