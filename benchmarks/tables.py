@@ -83,8 +83,8 @@ TASKS = {
 }
 """What the tasks are called here."""
 START_SEED, EPISODES, NOISY_EPISODES, MAP_POINTS = 1000, 10, 20, 400
-MAPPED = 5
-"""Of so many seeds one has a map of its latent states, the first among them."""
+MAP_EVERY = 5
+"""Models whose seed is a multiple of it have a map of their latent states."""
 NOISE = {"planar": (1, 2, 5), "swing_up": (1, 2), "cart_pole": (1, 2)}
 """Standard deviations of the noise on the state, in the task's unit, under which a task is run."""
 
@@ -280,7 +280,7 @@ def _measure_model(cell: Cell) -> dict[str, Any]:
         **scores,
         "horizon": agent.options.horizon,
         "read": read._asdict(),
-        **({"latent_map": _latent_map(agent)} if cell.seed % MAPPED == 0 else {}),
+        **({"latent_map": _latent_map(agent)} if cell.seed % MAP_EVERY == 0 else {}),
     }
 
 

@@ -296,8 +296,8 @@ EXCEPTIONS: dict[tuple[str, str], Changes] = {
 }
 """What a preset changes on one task only, and why.
 
-Headline: the methods have the data and the planner that they were tuned with, and train for twice
-as long as elsewhere (docs/lab-notes/one-step-networks.md).
+Headline: the methods have the data and the planner that they were tuned with, and train for 10,000
+steps (docs/lab-notes/one-step-networks.md).
 
 Ordinary: random episodes begin as the world resets them, and are as long as its own.
 

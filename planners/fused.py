@@ -58,7 +58,13 @@ def solve(
         np.empty(B * K, np.int64),
     )
     states = plans[0] if X is None else _whole(X).reshape(B * K, T + 1, n)
-    memory = memory or Memory.empty(code, 0, T, n, m)
+    if memory is None:
+        memory = Memory.empty(code, 0, T, n, m)
+    elif memory.code is not code or memory.at.shape != (B * K, T, n + m):
+        raise ValueError(
+            f"memory holds derivatives of shape {memory.at.shape}, or of another system; this one "
+            f"needs {(B * K, T, n + m)}: make one with Memory.empty."
+        )
     problem = (
         numbers(code),
         _numbers(cost, B),

@@ -149,6 +149,9 @@ class ILQG:
             The best candidate of each problem. Without ``X`` its cost is never above that of the
             best starting point. Numerical failures are statuses and are not raised. An infinite
             cost says that no roll-out from ``x0`` was finite; its states are not a prediction.
+
+        Raises:
+            ValueError: when ``memory`` is of another system, batch or horizon.
         """
         U = (U[:, None] if U.dim() == 3 else U).to(x0)
         low = U.new_full((U.shape[-1],), -torch.inf) if low is None else low.to(U)

@@ -355,7 +355,7 @@ def _find_law(r: Array, p: Array, g: int) -> None:
 
 @compiled
 def _copy(r: Array, g: int, moves: bool, K: Array) -> None:
-    """Copy the trajectory of a candidate's best trial, if it moves, and its feedback to ``K``."""
+    """Copy a candidate's feedback to ``K [T, m, n]`` and, if it moves, its best trial."""
     for t in range(r.W.shape[1] if moves else 0):
         for i in range(r.W.shape[2]):
             r.W[g, t, i] = r.better[g, t, i]

@@ -11,9 +11,9 @@ that plan **as it was predicted** and rolls it out from the measured state under
 which absorbs the difference; one or two iterations then suffice (the real-time iteration of Diehl
 et al. 2005). Rolled out without feedback, the plan of an unstable system would fall apart. A warm
 start is kept even if it cannot be improved. Where a plan has hardly moved, derivatives of earlier
-calls are used again; others choose them by a measure of curvature (Chen, Bruschetta, Cuccato &
-Beghi 2018, "An adaptive partial sensitivity updating scheme for fast nonlinear model predictive
-control").
+calls are used again. The idea is that of Chen, Bruschetta, Cuccato & Beghi 2018 ("An adaptive
+partial sensitivity updating scheme for fast nonlinear model predictive control"), who take those
+derivatives anew that change most by a measure of curvature; here distance decides.
 
 iLQG does not leave a local minimum. Where the system does not do what was planned, a plan can end
 up with one more swing though the system could be caught at its goal. So where a plan leads away
@@ -71,7 +71,7 @@ class RecedingOptions:
     gentlest and of the wildest try. The latter, cut off at the limits, is nearly bang-bang. Where
     there is one try for each starting point, all are gentle."""
     reuse: float = 1e-3
-    """Later calls use derivatives again that were taken as near as `planners.ILQGOptions` says.
+    """Later calls use a derivative again that was taken nearby; see `planners.ILQGOptions.reuse`.
     Where the system does what was planned, few are taken anew."""
     catch: bool = True
     """Whether later calls start from staying at the goal too, where the cost has one and the plan

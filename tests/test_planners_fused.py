@@ -370,6 +370,19 @@ def test_derivatives_are_used_again_where_they_are_near_and_only_there() -> None
         np.testing.assert_array_equal(wrong.at[:, :-1], kept)
 
 
+def test_a_memory_of_something_else_is_refused() -> None:
+    dynamics, cost, x, U = latent(LocallyLinear, 3, 2), goal(3, 2), draw(B, 3), draw(B, T, 2)
+    X = roll_out(dynamics, x, U[:, None, None], -ACTIVE, ACTIVE)[0][:, 0, 0]
+    other = remembered(latent(LocallyLinear, 3, 2), X, U)
+    for memory in (
+        other,
+        remembered(dynamics, X[:2], U[:2]),
+        remembered(dynamics, X[:, 1:], U[:, 1:]),
+    ):
+        with pytest.raises(ValueError, match=r"this one needs \(5, 11, 5\): make one with"):
+            ILQG().solve(dynamics, cost, x, U, -ACTIVE, ACTIVE, X[:, None], memory)
+
+
 def test_derivatives_of_another_system_are_forgotten() -> None:
     dynamics, cost, x = latent(LocallyLinear, 3, 2), goal(3, 2), draw(B, 3)
     planner = RecedingHorizon(dynamics, -ACTIVE, ACTIVE, RecedingOptions(horizon=T, catch=False))

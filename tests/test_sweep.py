@@ -287,6 +287,23 @@ def test_a_cell_that_begins_while_others_are_stopped_is_stopped(
     assert terminated.wait(10)
 
 
+def test_processes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Mock()
+
+    def compute(folder: Path, threads: int, wandb: str, began: Any) -> str:
+        began(process)
+        return ""
+
+    monkeypatch.setattr(engines, "compute", compute)
+    engine = Processes(1)
+    assert list(engine.run([Path("first")], Asked())) == [(Path("first"), "")]
+    process.terminate.reset_mock()
+    folders = engine.run([Path("second"), Path("third")], Asked())
+    assert next(folders) == (Path("second"), "")
+    process.terminate.assert_not_called()
+    assert next(folders) == (Path("third"), "")
+
+
 def test_cells_end_with_the_driver_even_if_it_is_killed(child: Path) -> None:
     (child / "slow").mkdir()
     program = (

@@ -136,14 +136,21 @@ class Oracle:
         mean) and ``control_weight`` times the squared controls in units of their limits.
         """
         assert episodes.states is not None
-        rows = range(len(episodes))
-        states = [episodes.states[episodes.moment_rows(e)] for e in rows]
-        costs, priced = self._cost(np.array([mine[0] for mine in states])), []
-        for e in rows:
-            x = self.dynamics.whiten(states[e])[None]
-            u = torch.from_numpy(np.float64(episodes.actions[episodes.action_rows(e)]))[None]
-            priced.append(float(costs.select(torch.tensor([e])).total(x, u)))
-        return np.array(priced)
+        starts = [episodes.moment_rows(e).start for e in range(len(episodes))]
+        costs = self._cost(episodes.states[starts])
+        return np.array(
+            [
+                self._price(episode, costs.select(torch.tensor([e])))
+                for e, episode in enumerate(episodes.split())
+            ]
+        )
+
+    def _price(self, episode: Episodes, cost: GoalCost) -> float:
+        """Return the cost of one episode."""
+        assert episode.states is not None
+        x = self.dynamics.whiten(episode.states)[None]
+        u = torch.from_numpy(np.float64(episode.actions))[None]
+        return float(cost.total(x, u))
 
     def _cost(self, starts: Floats) -> GoalCost:
         """Return the cost of episodes that begin at ``starts [B, n]``."""

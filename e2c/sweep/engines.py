@@ -12,10 +12,11 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,30 +75,30 @@ class Processes:
     """
 
     jobs: int
-    _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
-    _stopped: bool = False
 
     def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
         """Yield the folder of each cell that has ended, and why it failed, or nothing."""
         if asked.gpus:
             raise E2CError("--gpus is for --engine ray or slurm; leave it out here.")
-        work = partial(compute, threads=asked.threads, wandb=asked.wandb, began=self._began)
+        running: set[subprocess.Popen[bytes]] = set()
+        stopped = threading.Event()
+
+        def began(process: subprocess.Popen[bytes]) -> None:
+            running.add(process)
+            if stopped.is_set():  # it began while the others were stopped
+                process.terminate()
+
+        work = partial(compute, threads=asked.threads, wandb=asked.wandb, began=began)
         pool = ThreadPoolExecutor(self.jobs)
         try:
             futures = {pool.submit(work, folder): folder for folder in folders}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
-            self._stopped = True
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in tuple(self._running):
+            for process in tuple(running):
                 process.terminate()
-
-    def _began(self, process: subprocess.Popen[bytes]) -> None:
-        """Remember the process of a cell; one that began while others were stopped is stopped."""
-        self._running.add(process)
-        if self._stopped:
-            process.terminate()
 
 
 @dataclass
