@@ -97,9 +97,10 @@ def _fill(rows: Array, first: int, used: int, each: int, lanes: Array) -> None:
 def _place(following: Array, U: Array, first: int, used: int, t: int, w: Array) -> None:
     """Write states, and their controls of ``U [N, T, m]``, to ``w``; at the end the last ones."""
     n, last = len(following), U.shape[1] - 1
-    for lane in range(LANES):
-        for i in range(n):
+    for i in range(n):
+        for lane in range(LANES):
             w[i, lane] = following[i, lane]
+    for lane in range(LANES):
         for j in range(U.shape[2]):
             w[n + j, lane] = U[first + min(lane, used - 1), min(t, last), j]
 

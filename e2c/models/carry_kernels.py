@@ -116,24 +116,26 @@ def _apply(
     packed: Array,
     widths: Array,
     smooth: bool,
-    h: Array,
-    y: Array,
+    rooms: Array,
     kept: Array,
     slopes: Array,
     t: int,
     start: int,
 ) -> Array:
-    """Apply the network to the numbers in ``h``; ``kept`` gets the inputs of each layer."""
-    at, row, slope = 0, 0, np.empty(h.size, h.dtype)
+    """Apply the network to the numbers in the first of three rooms ``[3, 1, J, LANES]``.
+
+    ``kept`` gets the inputs of each layer, and ``slopes`` those of the activations before them.
+    """
+    h, y, slope, at, row = rooms[0], rooms[1], rooms[2, 0], 0, 0
     for layer in range(len(widths) - 1):
         inputs, outputs = widths[layer], widths[layer + 1]
         _store(kept[row : row + inputs], t, start, h[0])
         if layer > 0:
-            _store(slopes[row : row + inputs], t, start, slope.reshape(-1, LANES))
+            _store(slopes[row : row + inputs], t, start, slope)
         row += inputs
         at = dense(packed, at, h, inputs, y, outputs)
         if layer < len(widths) - 2:
-            activate(smooth, y[0, : padded(outputs)].reshape(-1), slope)
+            activate(smooth, y[0, : padded(outputs)].reshape(-1), slope.reshape(-1))
         h, y = y, h
     return h[0]
 
@@ -230,15 +232,17 @@ def forward(s: Array, q: Array, path: Array, kl: Array) -> None:
     _begin(q, s.X)
     (m, T, N), X, widths, n = s.u.shape, s.X, s.widths, len(q.mean)
     gain, packed = X.dtype.type(s.gain), _packed(s.numbers, widths, False)
-    h = np.zeros((2, 1, padded(widths.max()), LANES), X.dtype)
+    rooms = np.zeros((3, 1, padded(widths.max()), LANES), X.dtype)
     lanes, control = np.zeros((len(X), LANES), X.dtype), np.zeros((m, LANES), X.dtype)
     columns, rx = lanes.reshape(n, n + 2, LANES), np.zeros((n + 2, LANES), X.dtype)
     for start in range(0, N, LANES):
         _load(X, 0, start, lanes)
         for t in range(T):
             _load(s.u, t, start, control)
-            h[0, 0, :n] = columns[:, n + 1]
-            y = _apply(packed, widths, s.is_smooth, h[0], h[1], s.kept, s.slopes, t, start)
+            for i in range(n):
+                for lane in range(LANES):
+                    rooms[0, 0, i, lane] = columns[i, n + 1, lane]
+            y = _apply(packed, widths, s.is_smooth, rooms, s.kept, s.slopes, t, start)
             bound(s.is_bounded, y, n)
             _store(s.Y, t, start, y)
             _move(columns, y, control, gain, rx)

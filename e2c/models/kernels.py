@@ -222,9 +222,12 @@ def _network(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any, blocks: 
     y = scratch[room : 2 * room].reshape(blocks, widest, LANES)
     slope = scratch[2 * room : 2 * room + widest * LANES]
     for i in range(widths[0]):
-        h[0, i] = x[i] if i < len(x) else u[i - len(x)]
+        source, row = (x, i) if i < len(x) else (u, i - len(x))
+        for lane in range(LANES):  # assigning a row would first look whether the arrays overlap
+            h[0, i, lane] = source[row, lane]
         for block in range(1, blocks):
-            h[block, i] = 1 if i == block - 1 else 0
+            for lane in range(LANES):
+                h[block, i, lane] = 1 if i == block - 1 else 0
     at = 1
     for layer in range(layers):
         at = dense(parameters, at, h, widths[layer], y, widths[layer + 1])
@@ -252,9 +255,9 @@ def _arrays(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any) -> Any:
 def bound(gain: Any, y: Any, n: int) -> Any:
     """Bound v and r, the first 2n rows of the locally linear network, where there is a bound."""
     if gain > 0:
-        for i in range(2 * n):
-            for lane in range(LANES):
-                y[i, lane] = tanh(y[i, lane])
+        values = y[: 2 * n].reshape(-1)  # one long loop, which is computed in vectors
+        for i in range(len(values)):
+            values[i] = tanh(values[i])
 
 
 def locally_linear_step(
