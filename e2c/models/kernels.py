@@ -222,9 +222,8 @@ def _network(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any, blocks: 
     y = scratch[room : 2 * room].reshape(blocks, widest, LANES)
     slope = scratch[2 * room : 2 * room + widest * LANES]
     for i in range(widths[0]):
-        source, row = (x, i) if i < len(x) else (u, i - len(x))
         for lane in range(LANES):  # assigning a row would first look whether the arrays overlap
-            h[0, i, lane] = source[row, lane]
+            h[0, i, lane] = x[i, lane] if i < len(x) else u[i - len(x), lane]
         for block in range(1, blocks):
             for lane in range(LANES):
                 h[block, i, lane] = 1 if i == block - 1 else 0
