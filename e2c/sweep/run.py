@@ -125,7 +125,7 @@ def compute(cells: Sequence[Cell], engine: Engine, asked: Asked) -> dict[str, st
         The names of the cells that failed, each with its reason.
     """
     waiting = {cell.folder: cell for cell in cells if not runs.finished(cell.folder)}
-    ended = [cell for cell in cells if cell.folder not in waiting]
+    ended = {cell.name: cell.score() for cell in cells if cell.folder not in waiting}
     failed: dict[str, str] = {}
     if not waiting:
         return failed
@@ -136,14 +136,14 @@ def compute(cells: Sequence[Cell], engine: Engine, asked: Asked) -> dict[str, st
                 failed[cell.name] = reason
                 tell(f"{cell.name} failed: {reason}")
             else:
-                ended.append(cell)
+                ended[cell.name] = cell.score()
             progress(len(ended) + len(failed), _so_far(ended, len(failed)))
     return failed
 
 
-def _so_far(ended: Sequence[Cell], failed: int) -> str:
-    """Say which of the cells that have ended is the best and which the worst."""
-    scores = {cell.name: score for cell in ended if (score := cell.score()) is not None}
+def _so_far(ended: Mapping[str, float | None], failed: int) -> str:
+    """Say which of the cells that have ended, with their scores, is the best and the worst."""
+    scores = {name: score for name, score in ended.items() if score is not None}
     told = [f"{failed} failed"] if failed else []
     if scores:
         best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
