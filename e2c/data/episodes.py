@@ -122,8 +122,8 @@ class Episodes:
     @functools.cached_property
     def first_frames(self) -> NDArray[np.int64]:
         """Of every observation, which of the `frames` is the oldest: ``[sum(T_e + 1)]``."""
-        first = [np.arange(T + 1) + self.frame_rows(e).start for e, T in enumerate(self.lengths)]
-        return np.concatenate(first)
+        episode = np.repeat(np.arange(len(self)), self.lengths + 1)
+        return np.arange(len(episode)) + (self.frames_per_observation - 1) * episode
 
     def observations(self, which: slice = slice(None)) -> NDArray[np.uint8]:
         """Return observations, of all ``sum(T_e + 1)``: ``[N, F, H, W]``, or with 3 channels."""

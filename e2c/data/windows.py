@@ -170,10 +170,8 @@ def observations(frames: Tensor, rows: Tensor) -> Tensor:
 
 def _window_starts(data: Episodes, horizon: int) -> Tensor:
     """Return ``[N, 2]``: the first frame and the first action of every window."""
-    starts = [np.empty((0, 2), np.int64)]
-    for e, T in enumerate(data.lengths):
-        steps: NDArray[np.int64] = np.arange(T - horizon + 1)
-        if len(steps):
-            first = (data.frame_rows(e).start, data.action_rows(e).start)
-            starts.append(steps[:, None] + np.array(first))
-    return torch.from_numpy(np.concatenate(starts))
+    episode = np.repeat(np.arange(len(data)), data.lengths)
+    action = np.arange(len(episode))
+    fits = action + horizon <= np.cumsum(data.lengths)[episode]
+    frame = action + data.frames_per_observation * episode
+    return torch.from_numpy(np.stack((frame, action), 1)[fits])
