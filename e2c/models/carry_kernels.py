@@ -116,17 +116,17 @@ def _apply(
     packed: Array,
     widths: Array,
     smooth: bool,
-    rooms: Array,
+    buffers: Array,
     kept: Array,
     slopes: Array,
     t: int,
     start: int,
 ) -> Array:
-    """Apply the network to the numbers in the first of three rooms ``[3, 1, J, LANES]``.
+    """Apply the network to the numbers in the first of the ``buffers [3, 1, J, LANES]``.
 
-    ``kept`` gets the inputs of each layer, and ``slopes`` those of the activations before them.
+    ``kept`` gets the inputs of each layer, ``slopes`` the slopes of the activations before it.
     """
-    h, y, slope, at, row = rooms[0], rooms[1], rooms[2, 0], 0, 0
+    h, y, slope, at, row = buffers[0], buffers[1], buffers[2, 0], 0, 0
     for layer in range(len(widths) - 1):
         inputs, outputs = widths[layer], widths[layer + 1]
         _store(kept[row : row + inputs], t, start, h[0])
@@ -232,7 +232,7 @@ def forward(s: Array, q: Array, path: Array, kl: Array) -> None:
     _begin(q, s.X)
     (m, T, N), X, widths, n = s.u.shape, s.X, s.widths, len(q.mean)
     gain, packed = X.dtype.type(s.gain), _packed(s.numbers, widths, False)
-    rooms = np.zeros((3, 1, padded(widths.max()), LANES), X.dtype)
+    buffers = np.zeros((3, 1, padded(widths.max()), LANES), X.dtype)
     lanes, control = np.zeros((len(X), LANES), X.dtype), np.zeros((m, LANES), X.dtype)
     columns, rx = lanes.reshape(n, n + 2, LANES), np.zeros((n + 2, LANES), X.dtype)
     for start in range(0, N, LANES):
@@ -241,8 +241,8 @@ def forward(s: Array, q: Array, path: Array, kl: Array) -> None:
             _load(s.u, t, start, control)
             for i in range(n):
                 for lane in range(LANES):
-                    rooms[0, 0, i, lane] = columns[i, n + 1, lane]
-            y = _apply(packed, widths, s.is_smooth, rooms, s.kept, s.slopes, t, start)
+                    buffers[0, 0, i, lane] = columns[i, n + 1, lane]
+            y = _apply(packed, widths, s.is_smooth, buffers, s.kept, s.slopes, t, start)
             bound(s.is_bounded, y, n)
             _store(s.Y, t, start, y)
             _move(columns, y, control, gain, rx)
