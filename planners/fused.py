@@ -89,26 +89,26 @@ def shift(code: Compiled, plan: Plan) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(U), torch.from_numpy(X)
 
 
-def roll_out(code: Compiled, x0: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
-    """Roll ``U [B, K, S, T, m]`` out from ``x0 [B, n]`` as `planners.rollouts.roll_out` does.
+def roll_out(
+    code: Compiled, x0: Tensor, U: Tensor, cost: GoalCost | None = None, keep: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Roll ``U [B, K, S, T, m]`` out from ``x0 [B, n]``, as they are.
 
     Returns:
-        States ``[B, K, S, T+1, n]``, and ``U``.
+        States ``[B, K, S, T+1, n]``, or an empty tensor if they are not to be kept; and costs
+        ``[B, K, S]``, infinite where something is not finite, or an empty tensor without a cost.
     """
-    (*lead, T, m), n = U.shape, x0.shape[1]
-    controls = _whole(U).reshape(-1, T, m)
-    X = np.empty((len(controls), T + 1, n), code.parameters.dtype)
-    kernels_system.roll_out(numbers(code), _whole(x0), controls, X)
-    return torch.from_numpy(X).reshape(*lead, T + 1, n), U
-
-
-def price(code: Compiled, cost: GoalCost, x0: Tensor, U: Tensor) -> Tensor:
-    """Return what roll-outs of ``U [B, K, S, T, m]`` cost, as `planners.rollouts.price` does."""
-    *lead, T, m = U.shape
-    J = np.empty(math.prod(lead), code.parameters.dtype)
+    (*lead, T, m), n, real = U.shape, x0.shape[1], code.parameters.dtype
+    count, priced = math.prod(lead), cost is not None
+    cost = cost or GoalCost(x0.new_zeros(n), x0.new_zeros(n), x0.new_zeros(m))
+    X, J = np.empty((count * keep, T + 1, n), real), np.empty(count * priced, real)
     problem = (numbers(code), _numbers(cost, len(x0)), _whole(x0), _whole(U).reshape(-1, T, m))
-    _share(len(J), lambda first, last: kernels_system.price((first, last), *problem, J))
-    return torch.from_numpy(J).reshape(*lead)
+    _share(count, lambda first, last: kernels_system.roll_out((first, last), *problem, X, J))
+    states, costs = torch.from_numpy(X), torch.from_numpy(J)
+    return (
+        states.reshape(*lead, T + 1, n) if keep else states,
+        costs.reshape(*lead) if priced else costs,
+    )
 
 
 def _numbers(cost: GoalCost, B: int) -> tuple[NDArray[Any], ...]:

@@ -105,31 +105,6 @@ def _place(following: Array, U: Array, first: int, used: int, t: int, w: Array) 
             w[n + j, lane] = U[first + min(lane, used - 1), min(t, last), j]
 
 
-@cached(njit, **HOW)
-def roll_out(code: Array, x0: Array, U: Array, X: Array) -> None:
-    """Roll ``U [N, T, m]`` out, `LANES` rows at a time.
-
-    Args:
-        code: addresses, parameters, sizes and scratch of `planners.compiled.Compiled`.
-        x0: ``[B, n]``; the first ``N / B`` rows of ``U`` begin at the first of them, and so on.
-        U: controls, applied as they are.
-        X: ``[N, T+1, n]``: states, to be written.
-    """
-    (N, T, m), n, each = U.shape, x0.shape[1], len(U) // max(len(x0), 1)
-    system = system_of(code)
-    w, following = np.zeros((n + m, LANES), X.dtype), np.zeros((n, LANES), X.dtype)
-    for first in range(0, N, LANES):
-        used = min(LANES, N - first)
-        _fill(x0, first, used, each, following)
-        for t in range(T + 1):
-            _place(following, U, first, used, t, w)
-            for lane in range(used):
-                for i in range(n):
-                    X[first + lane, t, i] = following[i, lane]
-            if t < T:
-                step(system, w, following)
-
-
 @compiled
 def weights(cost: Array, width: int) -> Array:
     """Return what a step and the end weigh, ``C [1 + N, width]`` each.
@@ -173,16 +148,19 @@ def add_cost(C: Array, w: Array, aim: Array, error: Array, total: Array) -> None
 
 
 @cached(njit, **HOW)
-def price(part: Array, code: Array, cost: Array, x0: Array, U: Array, J: Array) -> None:
-    """Write what roll-outs cost, from the first to the last of a part; their states are not kept.
+def roll_out(
+    part: Array, code: Array, cost: Array, x0: Array, U: Array, X: Array, J: Array
+) -> None:
+    """Roll controls out, from the first to the last of a part, `LANES` at a time.
 
     Args:
         part: first and last of the N.
-        code: see `roll_out`.
+        code: addresses, parameters, sizes and scratch of `planners.compiled.Compiled`.
         cost: see `weights`.
-        x0: see `roll_out`.
-        U: see `roll_out`.
-        J: ``[N]``, to be written; infinite where something is not finite.
+        x0: ``[B, n]``; the first ``N / B`` rows of ``U`` begin at the first of them, and so on.
+        U: ``[N, T, m]``: controls, applied as they are.
+        X: ``[N, T+1, n]``: states, to be written; or ``[0, T+1, n]``.
+        J: ``[N]``: costs, to be written, infinite where something is not finite; or ``[0]``.
     """
     (begin, end), (N, T, m), n = part, U.shape, x0.shape[1]
     each, system = N // max(len(x0), 1), system_of(code)
@@ -196,10 +174,15 @@ def price(part: Array, code: Array, cost: Array, x0: Array, U: Array, J: Array) 
         _fill(cost[1], first, used, each, aim[n:])
         for t in range(T + 1):
             _place(following, U, first, used, t, w)
-            add_cost(stage if t < T else terminal, w, aim, error, total)
+            if len(J) > 0:
+                add_cost(stage if t < T else terminal, w, aim, error, total)
+            if len(X) > 0:
+                for lane in range(used):
+                    for i in range(n):
+                        X[first + lane, t, i] = following[i, lane]
             if t < T:
                 step(system, w, following)
-        for lane in range(used):
+        for lane in range(min(used, len(J))):
             J[first + lane] = total[lane] if math.isfinite(total[lane]) else math.inf
 
 

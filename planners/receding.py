@@ -161,8 +161,8 @@ class RecedingHorizon(WarmStarted):
         """
         rows = torch.tensor([row], device=x0.device)
         low, high = self.low.to(x0), self.high.to(x0)
-        _, J = price(self.dynamics, cost.select(rows), x0[rows], tries[None, None], low, high)
-        return tries[J[0, 0].sort(stable=True).indices[: self.options.restarts]]
+        found = price(self.dynamics, cost.select(rows), x0[rows], tries[None, None], low, high)
+        return tries[found.J[0, 0].sort(stable=True).indices[: self.options.restarts]]
 
     def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
         """Iterate from the warm start and, where that leads away, from staying at the goal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,17 @@ from torch import Tensor
 from planners.base import Cost, System
 from planners.compiled import code_of
 from planners.costs import has_numbers
+
+
+class Trials(NamedTuple):
+    """Roll-outs of controls, and what they cost."""
+
+    X: Tensor
+    """``[B, K, S, T+1, n]``: states; may be an empty tensor where they are not needed."""
+    U: Tensor
+    """``[B, K, S, T, m]``: the controls applied."""
+    J: Tensor
+    """``[B, K, S]``: costs; infinite where something is not finite."""
 
 
 def roll_out(
@@ -40,7 +52,8 @@ def roll_out(
     if code is not None and gains is None:
         from planners import fused
 
-        return fused.roll_out(code, x0, U.clamp(low, high))
+        U = U.clamp(low, high)
+        return fused.roll_out(code, x0, U)[0], U
     lead, x = U.shape[:3], x0[:, None, None].expand(*U.shape[:3], -1)
     states, controls = [x], []
     for v, law in zip(U.flatten(0, 1).unbind(-2), _feedbacks(X, gains, U.shape[-2]), strict=True):
@@ -53,9 +66,15 @@ def roll_out(
 
 
 def price(
-    system: System, cost: Cost, x0: Tensor, U: Tensor, low: Tensor, high: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Roll ``u = clamp(U, low, high)`` out as `roll_out` does, and return no states.
+    system: System,
+    cost: Cost,
+    x0: Tensor,
+    U: Tensor,
+    low: Tensor,
+    high: Tensor,
+    keep: bool = False,
+) -> Trials:
+    """Roll ``u = clamp(U, low, high)`` out as `roll_out` does, and tell what it costs.
 
     Args:
         system: System to roll out.
@@ -64,19 +83,17 @@ def price(
         U: ``[B, K, S, T, m]``: controls.
         low: ``[m]``: lower limits.
         high: ``[m]``: upper limits.
-
-    Returns:
-        The controls applied, ``[B, K, S, T, m]``, and their cost ``[B, K, S]``; infinite where
-        something is not finite.
+        keep: whether the states are needed.
     """
     code = code_of(system, x0)
     if code is not None and has_numbers(cost, x0):
         from planners import fused
 
         U = U.clamp(low, high)
-        return U, fused.price(code, cost, x0, U)
+        X, J = fused.roll_out(code, x0, U, cost, keep)
+        return Trials(X, U, J)
     X, U = roll_out(system, x0, U, low, high)
-    return U, finite_cost(cost, X, U)
+    return Trials(X, U, finite_cost(cost, X, U))
 
 
 def finite_cost(cost: Cost, X: Tensor, U: Tensor) -> Tensor:

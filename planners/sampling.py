@@ -20,7 +20,7 @@ from torch import Tensor
 
 from planners.base import Cost, Plan, Status, System, choose
 from planners.draws import noise_scale, rest, smooth_noise
-from planners.rollouts import finite_cost, price, roll_out
+from planners.rollouts import Trials, price
 from planners.warm import WarmStarted, require_positive
 
 
@@ -81,6 +81,7 @@ class SamplingPlanner(WarmStarted):
     ) -> None:
         super().__init__(dynamics, low, high)
         self.options = options
+        self._std = noise_scale(low, high, options.noise)
         self._seed = int(torch.randint(2**62, (), generator=generator))
 
     @abstractmethod
@@ -108,20 +109,23 @@ class SamplingPlanner(WarmStarted):
         """
         generator = torch.Generator().manual_seed(self._seed + self._calls)
         best = Samples(U[:, None], x0.new_full((len(x0), 1), torch.inf))
-        mean, std = U, noise_scale(self.low, self.high, self.options.noise).to(x0).expand_as(U)
+        mean, std = U, self._std.to(x0).expand_as(U)
         for noise in self._noise(iterations, generator).to(x0):
-            samples = self._price(mean[:, None] + std[:, None] * noise, x0, cost)
-            best = _cheapest(best, samples)
-            known = samples.J.isfinite().any(1)
+            trials = self._price(mean[:, None] + std[:, None] * noise, x0, cost)
+            samples = Samples(trials.U[:, 0], trials.J[:, 0])
+            found = _cheapest(samples)
+            best = Samples(
+                *(choose(found.J < best.J, a, b) for a, b in zip(found, best, strict=True))
+            )
+            known = found.J[:, 0].isfinite()
             fitted = self._fit(samples, std)
             mean, std = (choose(known, a, b) for a, b in zip(fitted, (mean, std), strict=True))
-        ends = torch.stack((best.U[:, 0], mean), 1)
-        states, controls = roll_out(self.dynamics, x0, ends[:, None], *self._limits(x0))
-        J, index = finite_cost(cost, states, controls)[:, 0].min(1)
+        ends = self._price(torch.stack((best.U[:, 0], mean), 1), x0, cost, keep=True)
+        J, index = ends.J[:, 0].min(1)
         rows, finite = torch.arange(len(J), device=J.device), J.isfinite()
-        U = controls[rows, 0, index]
+        U = ends.U[rows, 0, index]
         return Plan(
-            states=choose(finite, states[rows, 0, index], X),
+            states=choose(finite, ends.X[rows, 0, index], X),
             controls=U,
             gains=U.new_zeros(*U.shape, X.shape[-1]),
             cost=J,
@@ -140,14 +144,10 @@ class SamplingPlanner(WarmStarted):
         noise[:, 0] = 0
         return noise
 
-    def _price(self, U: Tensor, x0: Tensor, cost: Cost) -> Samples:
+    def _price(self, U: Tensor, x0: Tensor, cost: Cost, keep: bool = False) -> Trials:
         """Roll the clamped controls ``U [B, S, T, m]`` out."""
-        U, J = price(self.dynamics, cost, x0, U[:, None], *self._limits(x0))
-        return Samples(U[:, 0], J[:, 0])
-
-    def _limits(self, x0: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the limits of the controls, in the dtype and on the device of the states."""
-        return self.low.to(x0), self.high.to(x0)
+        low, high = self.low.to(x0), self.high.to(x0)
+        return price(self.dynamics, cost, x0, U[:, None], low, high, keep)
 
 
 @dataclass(frozen=True)
@@ -244,12 +244,10 @@ class MPPI(SamplingPlanner):
         return _average(weights, samples.U), std
 
 
-def _cheapest(best: Samples, others: Samples) -> Samples:
-    """Return the cheapest of each problem, ``S = 1``; the first of equal ones, the best so far."""
-    J, index = others.J.min(1, keepdim=True)
-    U = others.U.take_along_dim(index[..., None, None], 1)
-    better = J < best.J
-    return Samples(U.where(better[..., None, None], best.U), J.where(better, best.J))
+def _cheapest(samples: Samples) -> Samples:
+    """Return the cheapest of each problem, ``S = 1``; the first of equal ones."""
+    J, index = samples.J.min(1, keepdim=True)
+    return Samples(samples.U.take_along_dim(index[..., None, None], 1), J)
 
 
 def _average(weights: Tensor, values: Tensor) -> Tensor:

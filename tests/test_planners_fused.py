@@ -421,11 +421,16 @@ def test_what_roll_outs_cost_is_that_of_torch(lead: tuple[int, int, int], dtype:
     cost = GoalCost(target.to(dtype), Q + Q.mT, R + R.mT, Qf + Qf.mT, reference)
     U = draw(*lead, T, 2).to(dtype)
     U[-1, -1, -1, 4, 1], limit = torch.nan, ACTIVE.to(dtype)
-    controls, J = price(dynamics, cost, x, U, -limit, limit)
     X, expected = roll_out(Plain(dynamics), x, U, -limit, limit)
-    assert torch.equal(controls.nan_to_num(), expected.nan_to_num())
-    torch.testing.assert_close(J, finite_cost(cost, X, expected), rtol=1e-5, atol=1e-5)
-    assert J.isinf().flatten().tolist() == [False] * (J.numel() - 1) + [True]
+    for keep in (False, True):
+        found = price(dynamics, cost, x, U, -limit, limit, keep)
+        assert torch.equal(found.U.nan_to_num(), expected.nan_to_num())
+        torch.testing.assert_close(found.J, finite_cost(cost, X, expected), rtol=1e-5, atol=1e-5)
+        assert found.J.isinf().flatten().tolist() == [False] * (found.J.numel() - 1) + [True]
+        if keep:
+            torch.testing.assert_close(found.X, X, rtol=1e-5, atol=1e-5, equal_nan=True)
+        else:
+            assert found.X.numel() == 0
 
 
 class Reweighted(GoalCost):
