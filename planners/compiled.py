@@ -41,6 +41,9 @@ HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"cont
 added without being rounded."""
 INNER: dict[str, Any] = HOW | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """The same for functions that only compiled code calls: Python's way in takes long to compile."""
+WITHIN: dict[str, Any] = INNER | {"inline": "always"}
+"""The same for a large function that is called in one place: as a part of its caller it is
+optimised once, and else twice."""
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 

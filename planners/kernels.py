@@ -21,7 +21,7 @@ from numba import njit
 
 from planners import kernels_backward, kernels_lines, kernels_system
 from planners.base import Status
-from planners.compiled import HOW, INNER, LANES, cached
+from planners.compiled import HOW, INNER, LANES, WITHIN, cached
 from planners.kernels_backward import backward_pass, clamp, local_of, padded
 from planners.kernels_lines import search_lines, stationary
 from planners.kernels_system import derivatives, system_of, weights
@@ -30,7 +30,7 @@ PARTS = (kernels_backward, kernels_lines, kernels_system)
 SLOTS = LANES
 """So many that a trial of each fills the lanes."""
 CONVERGED, ITERATION_LIMIT, NO_IMPROVEMENT, NOT_FINITE, NOT_POSITIVE_DEFINITE = map(int, Status)
-compiled = njit(**INNER)
+compiled, within = njit(**INNER), njit(**WITHIN)
 Array = Any
 """An array or a number in compiled code."""
 
@@ -248,7 +248,7 @@ def _end(search: Array, status: int) -> None:
     search.ended, search.status = True, status
 
 
-@compiled
+@within
 def _iterate(r: Array, p: Array, active: Array, plans: Array) -> None:
     """Improve the candidates in the slots ``active`` once; roll those out that had no states."""
     begun = 0
@@ -331,7 +331,7 @@ def _is_near(w: Array, at: Array, reuse: float) -> bool:
     return near
 
 
-@compiled
+@within
 def _find_law(r: Array, p: Array, g: int) -> None:
     """Pass backward, raising lambda until definite."""
     search, W = r.search[g], r.W[g]

@@ -10,16 +10,16 @@ from typing import Any
 
 from numba import njit
 
-from planners.compiled import INNER, LANES
+from planners.compiled import INNER, LANES, WITHIN
 from planners.kernels_backward import clamp
 from planners.kernels_system import add_cost, step
 
-compiled = njit(**INNER)
+compiled, within = njit(**INNER), njit(**WITHIN)
 Array = Any
 """An array or a number in compiled code."""
 
 
-@compiled
+@within
 def search_lines(r: Array, p: Array, active: Array) -> None:
     """Roll trials out, and find the best of each candidate.
 
