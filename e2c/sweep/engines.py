@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -137,6 +138,8 @@ class Ray:
         try:
             self._check_there_is_room(asked)
             options = {"num_cpus": asked.threads, "num_gpus": asked.gpus, "max_retries": ATTEMPTS}
+            # by value: to import it, a worker would import torch, which the cell's process does
+            self.ray.cloudpickle.register_pickle_by_value(sys.modules[compute.__module__])
             work = self.ray.remote(**options)(compute)
             waiting = {work.remote(each, asked.threads, asked.wandb): each for each in folders}
             while waiting:
