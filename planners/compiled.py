@@ -42,8 +42,8 @@ added without being rounded."""
 INNER: dict[str, Any] = HOW | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """The same for functions that only compiled code calls: Python's way in takes long to compile."""
 WITHIN: dict[str, Any] = INNER | {"inline": "always"}
-"""The same for a large function that is called in one place: as a part of its caller it is
-optimised once, and else twice."""
+"""The same for a large function that is called in one place. It becomes a part of its caller, and
+is optimised with it; alone it would be optimised before that too."""
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 

@@ -100,7 +100,8 @@ def roll_out(
     """
     (*lead, T, m), n, real = U.shape, x0.shape[1], code.parameters.dtype
     count, priced = math.prod(lead), cost is not None
-    cost = cost or GoalCost(x0.new_zeros(n), x0.new_zeros(n), x0.new_zeros(m))
+    if cost is None:  # compiled code takes one, and reads none where J has no room
+        cost = GoalCost(x0.new_zeros(n), x0.new_zeros(n), x0.new_zeros(m))
     X, J = np.empty((count * keep, T + 1, n), real), np.empty(count * priced, real)
     problem = (numbers(code), _numbers(cost, len(x0)), _whole(x0), _whole(U).reshape(-1, T, m))
     _share(count, lambda first, last: kernels_system.roll_out((first, last), *problem, X, J))

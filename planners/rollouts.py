@@ -83,7 +83,7 @@ def price(
         U: ``[B, K, S, T, m]``: controls.
         low: ``[m]``: lower limits.
         high: ``[m]``: upper limits.
-        keep: whether the states are needed.
+        keep: whether the states are needed; they take much memory.
     """
     code = code_of(system, x0)
     if code is not None and has_numbers(cost, x0):
