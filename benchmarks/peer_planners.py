@@ -1,10 +1,10 @@
 """What users would plan with instead of ours: other people's planners, on the same problem.
 
 All roll the same step function out, for the same cost, over the same horizon, from the same states.
-Those that sample draw as many samples in as many iterations as ours. Every planner goes on from its
-own last plan, shifted by one step. A peer's temperature and its standard deviation are in the units
-of the cost and of the controls, so its user has to choose them: of those tried, they gave the plans
-of lowest cost with the model that comes with the project.
+Those that sample draw as many samples as ours, and iterate as often where nothing else is said.
+Every planner goes on from its own last plan, shifted by one step. A peer's temperature and its
+standard deviation are in the units of the cost and of the controls, so its user has to choose them:
+of those tried, they gave the plans of lowest cost with the model that comes with the project.
 """
 
 from __future__ import annotations
@@ -59,12 +59,8 @@ class Problem:
         return self.cost.total(torch.stack((x, self.cost.goal.expand_as(x)), -2), u[:, None])
 
 
-def ours(name: str) -> Callable[[Problem], Plans]:
-    """Return what builds the planner that `PLANNERS` calls ``name``, with its own defaults.
-
-    iLQG goes on from its last plan alone, as its peers do.
-    """
-    options = RecedingOptions(catch=False) if name == "ilqg" else None
+def ours(name: str, options: Any = None) -> Callable[[Problem], Plans]:
+    """Return what builds the planner that `PLANNERS` calls ``name``; by default its own options."""
 
     def build(problem: Problem) -> Plans:
         p, generator = problem, torch.Generator().manual_seed(0)

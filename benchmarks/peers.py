@@ -50,7 +50,7 @@ from e2c.learning.trainer import Trainer
 from e2c.models.methods import build_model
 from e2c.presets import HEADLINE, preset
 from envs.world import simulated
-from planners import CEMOptions, RecedingOptions
+from planners import CEMOptions, MPPIOptions, RecedingOptions
 
 SIDES = ("ours", "peer")
 WARM_UP = 3
@@ -428,8 +428,15 @@ def _macs(widths: Sequence[int]) -> int:
     return sum(a * b for a, b in itertools.pairwise(widths))
 
 
-_ILQG, _CEM = RecedingOptions(), CEMOptions()
-_SAMPLED = partial(plan_flops, _CEM.samples * _CEM.iterations + 1)
+def sampled_flops(iterations: int = CEMOptions().iterations) -> float:
+    """Count the operations of so many iterations of a planner that samples."""
+    return plan_flops(CEMOptions().samples * iterations + 1)
+
+
+_ILQG = RecedingOptions(catch=False)
+"""It goes on from its last plan alone, as its peer does."""
+_CEM = peer_planners.stable_worldmodel("CEMSolver", 0.35, topk=26)
+_MPPI = peer_planners.stable_worldmodel("MPPISolver", 0.25)
 
 WORKS = {
     "train": Work(
@@ -445,7 +452,7 @@ WORKS = {
         "a plan by one iteration of iLQG",
         "mpc.pytorch",
         "mpc",
-        partial(planning, peer_planners.ours("ilqg")),
+        partial(planning, peer_planners.ours("ilqg", _ILQG)),
         partial(planning, peer_planners.MPCPytorch),
         flops=partial(plan_flops, _ILQG.optimiser.step_sizes + 1, linearised=True),
     ),
@@ -454,8 +461,16 @@ WORKS = {
         "stable-worldmodel",
         "stable_worldmodel",
         partial(planning, peer_planners.ours("cem")),
-        partial(planning, peer_planners.stable_worldmodel("CEMSolver", 0.35, topk=26)),
-        flops=_SAMPLED,
+        partial(planning, _CEM),
+        flops=sampled_flops,
+    ),
+    "cem_once": Work(
+        "a plan by one iteration of CEM in place of three",
+        "stable-worldmodel, three",
+        "stable_worldmodel",
+        partial(planning, peer_planners.ours("cem", CEMOptions(iterations=1))),
+        partial(planning, _CEM),
+        flops=partial(sampled_flops, 1),
     ),
     "mppi": Work(
         "a plan by MPPI",
@@ -463,15 +478,23 @@ WORKS = {
         "pytorch_mppi",
         partial(planning, peer_planners.ours("mppi")),
         partial(planning, peer_planners.PytorchMPPI),
-        flops=_SAMPLED,
+        flops=sampled_flops,
     ),
     "mppi_worldmodel": Work(
         "a plan by MPPI",
         "stable-worldmodel",
         "stable_worldmodel",
         partial(planning, peer_planners.ours("mppi")),
-        partial(planning, peer_planners.stable_worldmodel("MPPISolver", 0.25)),
-        flops=_SAMPLED,
+        partial(planning, _MPPI),
+        flops=sampled_flops,
+    ),
+    "mppi_once": Work(
+        "a plan by one iteration of MPPI in place of three",
+        "stable-worldmodel, three",
+        "stable_worldmodel",
+        partial(planning, peer_planners.ours("mppi", MPPIOptions(iterations=1))),
+        partial(planning, _MPPI),
+        flops=partial(sampled_flops, 1),
     ),
     "frames": Work(
         f"{WORLDS * (LENGTH + 2)} frames of a pendulum, simulated and drawn",

@@ -30,6 +30,7 @@ from e2c.presets import HEADLINE, preset
 from planners import GoalCost
 
 HORIZON = 7
+PLANNED = sorted({*WORKS} - {"train", "frames"})
 
 
 class Clock:
@@ -286,7 +287,9 @@ def test_a_price_is_the_cost_of_a_plan_and_the_sum_of_its_stages(
 
 
 @pytest.mark.parametrize("side", ["ours", "peer"])
-@pytest.mark.parametrize("name", ["ilqg", "cem", "mppi", "mppi_worldmodel"])
+@pytest.mark.parametrize(
+    "name", ["ilqg", "cem", "cem_once", "mppi", "mppi_worldmodel", "mppi_once"]
+)
 def test_all_planners_plan_the_same_problem(
     name: str, side: str, short: tuple[Problem, Tensor]
 ) -> None:
@@ -307,7 +310,7 @@ def _need(module: str) -> None:
         pytest.skip(f"{module} is not installed")
 
 
-@pytest.mark.parametrize("name", ["ilqg", "cem", "mppi"])
+@pytest.mark.parametrize("name", ["ilqg", "cem", "cem_once", "mppi", "mppi_once"])
 @pytest.mark.usefixtures("short")
 def test_the_operations_of_a_plan_are_counted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In torch, which counts them; compiled code takes as many."""
