@@ -60,7 +60,12 @@ class Problem:
 
 
 def ours(name: str, options: Any = None) -> Callable[[Problem], Plans]:
-    """Return what builds the planner that `PLANNERS` calls ``name``; by default its own options."""
+    """Return what builds the planner that `PLANNERS` calls ``name``, by default with its defaults.
+
+    But iLQG goes on from its last plan alone, as its peers do.
+    """
+    if name == "ilqg" and options is None:
+        options = RecedingOptions(catch=False)
 
     def build(problem: Problem) -> Plans:
         p, generator = problem, torch.Generator().manual_seed(0)

@@ -433,8 +433,7 @@ def sampled_flops(iterations: int = CEMOptions().iterations) -> float:
     return plan_flops(CEMOptions().samples * iterations + 1)
 
 
-_ILQG = RecedingOptions(catch=False)
-"""It goes on from its last plan alone, as its peer does."""
+_ILQG = RecedingOptions()
 _CEM = peer_planners.stable_worldmodel("CEMSolver", 0.35, topk=26)
 _MPPI = peer_planners.stable_worldmodel("MPPISolver", 0.25)
 
@@ -452,7 +451,7 @@ WORKS = {
         "a plan by one iteration of iLQG",
         "mpc.pytorch",
         "mpc",
-        partial(planning, peer_planners.ours("ilqg", _ILQG)),
+        partial(planning, peer_planners.ours("ilqg")),
         partial(planning, peer_planners.MPCPytorch),
         flops=partial(plan_flops, _ILQG.optimiser.step_sizes + 1, linearised=True),
     ),
