@@ -56,6 +56,8 @@ from planners import GoalCost, RecedingHorizon, RecedingOptions
 TOLERANCE = 0.1
 BUDGET, MOST = 0.5, 50
 """Work is repeated for so many seconds, and at most so often."""
+PLANS = 10
+"""So many plans are timed, from the same states at all sizes: some take longer than others."""
 LENGTH = 25
 """Steps of an episode."""
 BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
@@ -115,7 +117,14 @@ class Growth(Benchmark):
         return {
             f"{name}:{size}": Cell(
                 self.folder / "growth" / name / f"{size}.json",
-                {"axis": name, "size": size, "budget": BUDGET, "most": MOST, "length": LENGTH},
+                {
+                    "axis": name,
+                    "size": size,
+                    "budget": BUDGET,
+                    "most": MOST,
+                    "plans": PLANS,
+                    "length": LENGTH,
+                },
             )
             for name, axis in AXES.items()
             for size in axis.sizes
@@ -159,10 +168,14 @@ def measure(axis: str, size: int) -> Result:
     return {"axis": axis, "size": size, **found}
 
 
-def seconds_of(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
-    """Return the least time that ``work`` took, of as many as `BUDGET` and `MOST` allow."""
-    begun, taken = clock(), list[float]()
-    while not taken or (clock() - begun < BUDGET and len(taken) < MOST):
+def seconds_of(
+    work: Callable[[], object],
+    times: int | None = None,
+    clock: Callable[[], float] = time.process_time,
+) -> float:
+    """Return the least time that ``work`` took, of ``times``, or as `BUDGET` and `MOST` allow."""
+    begun, taken, most = clock(), list[float](), times or MOST
+    while not taken or (len(taken) < most and (times or clock() - begun < BUDGET)):
         started = clock()
         work()
         taken.append(clock() - started)
@@ -203,7 +216,8 @@ def latent(n: int) -> Parts:
         states = model.encode(data.planes()[:1]).mean
     holding = torch.zeros(len(spec.control_low))
     cost = goal_cost(states[0] + 1, torch.tensor(float(n)), spec, config.planner, holding)
-    yield "plan: iLQG", seconds_of(_replanning(LatentDynamics(model.transition), states, cost))
+    replan = _replanning(LatentDynamics(model.transition), states, cost)
+    yield "plan: iLQG", seconds_of(replan, PLANS)
 
 
 def horizon(T: int) -> Parts:
@@ -212,7 +226,7 @@ def horizon(T: int) -> Parts:
     for name, title in {"ilqg": "iLQG", "cem": "CEM", "mppi": "MPPI"}.items():
         plans = map(peer_planners.ours(name)(replace(problem, horizon=T)), itertools.cycle(states))
         next(plans)
-        yield f"plan: {title}", seconds_of(plans.__next__)
+        yield f"plan: {title}", seconds_of(plans.__next__, PLANS)
 
 
 def batch(B: int) -> Parts:
@@ -220,7 +234,7 @@ def batch(B: int) -> Parts:
     problem, states = scenario()
     rows = torch.arange(B) % len(states)
     replan = _replanning(problem.dynamics, states[rows], problem.cost)
-    yield "plan: iLQG", seconds_of(replan)
+    yield "plan: iLQG", seconds_of(replan, PLANS)
 
 
 def _replanning(dynamics: LatentDynamics, states: Tensor, cost: GoalCost) -> Callable[[], None]:

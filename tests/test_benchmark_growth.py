@@ -75,11 +75,14 @@ def test_work_is_repeated_as_time_allows_and_the_least_is_taken(
 
     monkeypatch.setattr(growth, "MOST", 50)
     monkeypatch.setattr(growth, "BUDGET", 0.5)
-    assert growth.seconds_of(work, lambda: now) == pytest.approx(0.1)
+    assert growth.seconds_of(work, clock=lambda: now) == pytest.approx(0.1)
     assert next(taken) == 0.01  # three times were enough
     now, taken = 0.0, iter([0.2, 0.1, 0.01])
     monkeypatch.setattr(growth, "MOST", 2)
-    assert growth.seconds_of(work, lambda: now) == pytest.approx(0.1)
+    assert growth.seconds_of(work, clock=lambda: now) == pytest.approx(0.1)
+    assert next(taken) == 0.01
+    now, taken = 0.0, iter([9.0, 2.0, 1.0, 0.01])
+    assert growth.seconds_of(work, 3, clock=lambda: now) == pytest.approx(1.0)
     assert next(taken) == 0.01
 
 
