@@ -16,6 +16,7 @@ how it goes on, and above 1 + `TOLERANCE` it is called worse than linear.
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -55,9 +56,8 @@ from planners import GoalCost, RecedingHorizon, RecedingOptions
 
 TOLERANCE = 0.1
 BUDGET, MOST = 0.5, 50
-"""Work is repeated for so many seconds, and at most so often."""
-PLANS = 10
-"""So many plans are timed, from the same states at all sizes: some take longer than others."""
+"""Work is repeated for so many seconds, and at most so often. Plans are made `MOST` times at every
+size: from some states they take longer."""
 LENGTH = 25
 """Steps of an episode."""
 BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
@@ -122,7 +122,7 @@ class Growth(Benchmark):
                     "size": size,
                     "budget": BUDGET,
                     "most": MOST,
-                    "plans": PLANS,
+                    "plans": MOST,
                     "length": LENGTH,
                 },
             )
@@ -170,12 +170,12 @@ def measure(axis: str, size: int) -> Result:
 
 def seconds_of(
     work: Callable[[], object],
-    times: int | None = None,
+    budget: float = BUDGET,
     clock: Callable[[], float] = time.process_time,
 ) -> float:
-    """Return the least time that ``work`` took, of ``times``, or as `BUDGET` and `MOST` allow."""
-    begun, taken, most = clock(), list[float](), times or MOST
-    while not taken or (len(taken) < most and (times or clock() - begun < BUDGET)):
+    """Return the least time of ``work``: of two, and of more if `MOST` and the budget allow."""
+    begun, taken = clock(), list[float]()
+    while len(taken) < 2 or (clock() - begun < budget and len(taken) < MOST):
         started = clock()
         work()
         taken.append(clock() - started)
@@ -217,7 +217,7 @@ def latent(n: int) -> Parts:
     holding = torch.zeros(len(spec.control_low))
     cost = goal_cost(states[0] + 1, torch.tensor(float(n)), spec, config.planner, holding)
     replan = _replanning(LatentDynamics(model.transition), states, cost)
-    yield "plan: iLQG", seconds_of(replan, PLANS)
+    yield "plan: iLQG", seconds_of(replan, math.inf)
 
 
 def horizon(T: int) -> Parts:
@@ -226,7 +226,7 @@ def horizon(T: int) -> Parts:
     for name, title in {"ilqg": "iLQG", "cem": "CEM", "mppi": "MPPI"}.items():
         plans = map(peer_planners.ours(name)(replace(problem, horizon=T)), itertools.cycle(states))
         next(plans)
-        yield f"plan: {title}", seconds_of(plans.__next__, PLANS)
+        yield f"plan: {title}", seconds_of(plans.__next__, math.inf)
 
 
 def batch(B: int) -> Parts:
@@ -234,7 +234,7 @@ def batch(B: int) -> Parts:
     problem, states = scenario()
     rows = torch.arange(B) % len(states)
     replan = _replanning(problem.dynamics, states[rows], problem.cost)
-    yield "plan: iLQG", seconds_of(replan, PLANS)
+    yield "plan: iLQG", seconds_of(replan, math.inf)
 
 
 def _replanning(dynamics: LatentDynamics, states: Tensor, cost: GoalCost) -> Callable[[], None]:

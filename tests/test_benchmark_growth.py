@@ -1,6 +1,7 @@
 """Slopes are true, cells are measured once and alone, and what grows too fast is named."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,16 +75,15 @@ def test_work_is_repeated_as_time_allows_and_the_least_is_taken(
         now += next(taken)
 
     monkeypatch.setattr(growth, "MOST", 50)
-    monkeypatch.setattr(growth, "BUDGET", 0.5)
-    assert growth.seconds_of(work, clock=lambda: now) == pytest.approx(0.1)
+    assert growth.seconds_of(work, 0.5, lambda: now) == pytest.approx(0.1)
     assert next(taken) == 0.01  # three times were enough
     now, taken = 0.0, iter([0.2, 0.1, 0.01])
     monkeypatch.setattr(growth, "MOST", 2)
-    assert growth.seconds_of(work, clock=lambda: now) == pytest.approx(0.1)
+    assert growth.seconds_of(work, math.inf, lambda: now) == pytest.approx(0.1)
     assert next(taken) == 0.01
-    now, taken = 0.0, iter([9.0, 2.0, 1.0, 0.01])
-    assert growth.seconds_of(work, 3, clock=lambda: now) == pytest.approx(1.0)
-    assert next(taken) == 0.01
+    now, taken = 0.0, iter([9.0, 2.0, 0.01])
+    assert growth.seconds_of(work, 0.5, lambda: now) == pytest.approx(2.0)
+    assert next(taken) == 0.01  # what is done for the first time is not judged alone
 
 
 def test_a_finished_cell_is_not_measured_again(
