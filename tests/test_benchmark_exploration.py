@@ -41,7 +41,7 @@ def test_a_state_is_seen_in_one_bin_whose_angle_goes_around() -> None:
 
 
 def test_noise_reaches_every_bin() -> None:
-    states = noisy("telegraph", 2000, 200, rng(5)).states
+    states = noisy("telegraph", 300, 200, rng(5)).states
     assert states is not None
     assert seen(states).all()
 
