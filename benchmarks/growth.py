@@ -173,7 +173,13 @@ def seconds_of(
     budget: float = BUDGET,
     clock: Callable[[], float] = time.process_time,
 ) -> float:
-    """Return the least time of ``work``: of two, and of more if `MOST` and the budget allow."""
+    """Return the least time [s] of ``work``, which is done twice, or as often as may be.
+
+    Args:
+        work: to be done.
+        budget: seconds after which it is not done again; it is done at most `MOST` times.
+        clock: gives seconds.
+    """
     begun, taken = clock(), list[float]()
     while len(taken) < 2 or (clock() - begun < budget and len(taken) < MOST):
         started = clock()

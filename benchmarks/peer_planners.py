@@ -60,9 +60,12 @@ class Problem:
 
 
 def ours(name: str, options: Any = None) -> Callable[[Problem], Plans]:
-    """Return what builds the planner that `PLANNERS` calls ``name``, by default with its defaults.
+    """Return what builds a planner of ours.
 
-    But iLQG goes on from its last plan alone, as its peers do.
+    Args:
+        name: of the planner, in `PLANNERS`.
+        options: of the planner. By default its own, but iLQG goes on from its last plan alone, as
+            its peers do.
     """
     if name == "ilqg" and options is None:
         options = RecedingOptions(catch=False)

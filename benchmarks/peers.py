@@ -433,7 +433,31 @@ def sampled_flops(iterations: int = CEMOptions().iterations) -> float:
     return plan_flops(CEMOptions().samples * iterations + 1)
 
 
+def beside_worldmodel(name: str, theirs: Callable[[Problem], Plans], once: bool = False) -> Work:
+    """Return the work of a planner of ours beside stable-worldmodel's, with as many iterations.
+
+    Args:
+        name: of ours, in `PLANNERS`.
+        theirs: builds the peer's.
+        once: whether ours iterates once alone.
+    """
+    title, peer = f"a plan by {name.upper()}", "stable-worldmodel"
+    if once:
+        title = f"a plan by one iteration of {name.upper()} in place of three"
+        peer = f"{peer}, three"
+    options = _ONCE[name] if once else None
+    return Work(
+        title,
+        peer,
+        "stable_worldmodel",
+        partial(planning, peer_planners.ours(name, options)),
+        partial(planning, theirs),
+        flops=partial(sampled_flops, options.iterations) if options else sampled_flops,
+    )
+
+
 _ILQG = RecedingOptions()
+_ONCE = {"cem": CEMOptions(iterations=1), "mppi": MPPIOptions(iterations=1)}
 _CEM = peer_planners.stable_worldmodel("CEMSolver", 0.35, topk=26)
 _MPPI = peer_planners.stable_worldmodel("MPPISolver", 0.25)
 
@@ -455,22 +479,8 @@ WORKS = {
         partial(planning, peer_planners.MPCPytorch),
         flops=partial(plan_flops, _ILQG.optimiser.step_sizes + 1, linearised=True),
     ),
-    "cem": Work(
-        "a plan by CEM",
-        "stable-worldmodel",
-        "stable_worldmodel",
-        partial(planning, peer_planners.ours("cem")),
-        partial(planning, _CEM),
-        flops=sampled_flops,
-    ),
-    "cem_once": Work(
-        "a plan by one iteration of CEM in place of three",
-        "stable-worldmodel, three",
-        "stable_worldmodel",
-        partial(planning, peer_planners.ours("cem", CEMOptions(iterations=1))),
-        partial(planning, _CEM),
-        flops=partial(sampled_flops, 1),
-    ),
+    "cem": beside_worldmodel("cem", _CEM),
+    "cem_once": beside_worldmodel("cem", _CEM, once=True),
     "mppi": Work(
         "a plan by MPPI",
         "pytorch-mppi",
@@ -479,22 +489,8 @@ WORKS = {
         partial(planning, peer_planners.PytorchMPPI),
         flops=sampled_flops,
     ),
-    "mppi_worldmodel": Work(
-        "a plan by MPPI",
-        "stable-worldmodel",
-        "stable_worldmodel",
-        partial(planning, peer_planners.ours("mppi")),
-        partial(planning, _MPPI),
-        flops=sampled_flops,
-    ),
-    "mppi_once": Work(
-        "a plan by one iteration of MPPI in place of three",
-        "stable-worldmodel, three",
-        "stable_worldmodel",
-        partial(planning, peer_planners.ours("mppi", MPPIOptions(iterations=1))),
-        partial(planning, _MPPI),
-        flops=partial(sampled_flops, 1),
-    ),
+    "mppi_worldmodel": beside_worldmodel("mppi", _MPPI),
+    "mppi_once": beside_worldmodel("mppi", _MPPI, once=True),
     "frames": Work(
         f"{WORLDS * (LENGTH + 2)} frames of a pendulum, simulated and drawn",
         "Gymnasium's Pendulum-v1, resized",

@@ -282,9 +282,7 @@ def test_a_price_is_the_cost_of_a_plan_and_the_sum_of_its_stages(
 
 
 @pytest.mark.parametrize("side", ["ours", "peer"])
-@pytest.mark.parametrize(
-    "name", ["ilqg", "cem", "cem_once", "mppi", "mppi_worldmodel", "mppi_once"]
-)
+@pytest.mark.parametrize("name", PLANNED)
 def test_all_planners_plan_the_same_problem(
     name: str, side: str, short: tuple[Problem, Tensor]
 ) -> None:
