@@ -146,7 +146,7 @@ def age(name: str) -> str:
     """Say of which commits a benchmark's committed results are, and how old these are."""
     paths = [*COMMITTED.glob(f"{name}.json"), *(COMMITTED / name).rglob("*.json")]
     commits = {read(path)["commit"] for path in paths}
-    later = {commit: changes_since(commit, f"benchmarks/{name}.py") for commit in commits}
+    later = {commit: changes_since(commit, f"benchmarks/{name}*.py") for commit in commits}
     if None in later.values():
         return f"{len(paths)} results, some of commits that are not in this repository"
     oldest = max((count for count in later.values() if count is not None), default=0)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks import causes
 from benchmarks.causes import Read
-from benchmarks.tables import TASKS
+from benchmarks.tables_cells import TASKS
 from e2c.control.base import make_world
 from envs.task import Task
 from envs.world import simulated

@@ -16,11 +16,13 @@ import pytest
 import torch
 from tiny import CONFIG, ROOT, python, shorten_runs
 
-from benchmarks import cells, figures, policies, published, store, tables
+from benchmarks import cells, figures, policies, published, store, tables, tables_cells, tables_text
 from benchmarks.causes import Read
 from benchmarks.policies import POLICIES
 from benchmarks.published import Share
-from benchmarks.tables import Cell, Tables
+from benchmarks.tables import Tables
+from benchmarks.tables_cells import NOISE, START_SEED, TASKS, UNTRAINED, Cell
+from benchmarks.tables_text import SCORED, markdown
 from e2c.config import Config, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import make_world, problem_spec, rollout
@@ -44,7 +46,7 @@ MODEL = "paper"
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results, runs and pictures go to a temporary folder."""
-    monkeypatch.setattr(tables, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(tables_cells, "RUNS", tmp_path / "runs")
     for name in ("COMMITTED", "MEASURED", "DOCS"):
         monkeypatch.setattr(store, name, tmp_path / name.lower())
     store.DOCS.mkdir()
@@ -55,11 +57,12 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compared(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five presets, three of them of methods with published figures."""
     presets: dict[str, Any] = {name: {} for name in (MODEL, "e2c", "rce", "pcc", "ae")}
-    for place in (tables, figures):
-        monkeypatch.setattr(place, "PRESETS", presets)
     learned = (*presets, *POLICIES)
-    monkeypatch.setattr(tables, "LEARNED", learned)
-    monkeypatch.setattr(tables, "METHODS", (*tables.UNTRAINED, *learned))
+    for place in (tables, tables_text):
+        monkeypatch.setattr(place, "LEARNED", learned)
+        monkeypatch.setattr(place, "METHODS", (*UNTRAINED, *learned))
+    for place in (tables, tables_text, figures):
+        monkeypatch.setattr(place, "PRESETS", presets)
 
 
 @pytest.fixture
@@ -67,9 +70,9 @@ def small(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of a second or two, computed in this process."""
     shorten_runs(monkeypatch, STEPS)
     monkeypatch.setattr(drawings, "draw", lambda *run: np.array([0.5, 0.75]))
-    monkeypatch.setattr(tables, "preset", small_preset)
-    monkeypatch.setattr(tables, "EPISODES", 3)
-    monkeypatch.setattr(tables, "NOISY_EPISODES", 2)
+    monkeypatch.setattr(tables_cells, "preset", small_preset)
+    monkeypatch.setattr(tables_cells, "EPISODES", 3)
+    monkeypatch.setattr(tables_cells, "NOISY_EPISODES", 2)
     monkeypatch.setattr(policies, "ROUNDS", 2)
     monkeypatch.setattr(policies, "DEMONSTRATIONS", 3)
     monkeypatch.setattr(policies, "IMITATION", ImitationOptions(2, steps=4, batch=5))
@@ -232,7 +235,7 @@ def test_where_runs_are_kept_policies_take_the_default_s_if_it_is_theirs(
     assert not trains(Cell("reach", "cvae", 0), keep=True)
     assert trains(Cell("reach", "cvae", 0), keep=False), "which nobody is to keep"
     assert Cell("reach", "default", 0).folder.exists()
-    monkeypatch.setattr(tables, "preset", lambda name, env: other_steps(env))
+    monkeypatch.setattr(tables_cells, "preset", lambda name, env: other_steps(env))
     assert trains(Cell("reach", "local", 0), keep=True), "the kept one has another recipe"
 
 
@@ -261,7 +264,7 @@ def test_a_task_is_played_as_it_is_and_as_its_tables_ask() -> None:
         return {}
 
     for task in ("balance", "swing_up", "arm"):
-        tables._scores(task, play)
+        tables_cells._scores(task, play)
     assert played == [
         *((Disturbance(), 10), (Disturbance(perturbed=True), 10)),
         (Disturbance(), 10),
@@ -293,12 +296,12 @@ def test_repeats_have_the_models_starts_and_the_first_has_their_noise(
         played.append(play(*arguments, **options))
         return played[-1]
 
-    monkeypatch.setattr(tables, "rollout", keep)
-    monkeypatch.setattr(tables, "UNTRAINED", {"zero": 2})
+    monkeypatch.setattr(tables_cells, "rollout", keep)
+    monkeypatch.setattr(tables_cells, "UNTRAINED", {"zero": 2})
     disturbance = Disturbance(state_noise=5)
-    tables._played_untrained(Cell("planar", "zero", 0), disturbance, 3)
-    world = disturbance.world(problem_spec(make_world("E2C/Planar-v0")), 3, tables.START_SEED)
-    model = evaluate(world, Zero(world), tables.START_SEED).episodes
+    tables_cells._played_untrained(Cell("planar", "zero", 0), disturbance, 3)
+    world = disturbance.world(problem_spec(make_world("E2C/Planar-v0")), 3, START_SEED)
+    model = evaluate(world, Zero(world), START_SEED).episodes
     first, second = (episodes.states for episodes in played)
     assert first is not None
     assert second is not None
@@ -333,7 +336,7 @@ def test_a_cell_that_was_killed_while_it_was_evaluated_is_not_trained_again(
 ) -> None:
     cell = Cell("reach", MODEL, 0)
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "_scores", lambda task, play: 1 / 0)
+        patch.setattr(tables_cells, "_scores", lambda task, play: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             Tables(cell=cell.name)()
     assert not path_of(cell).exists()
@@ -349,7 +352,7 @@ def test_cells_are_taken_seed_by_seed_and_rows_without_training_once() -> None:
         *("arm:oracle:0", f"arm:{MODEL}:0", "planar:oracle:0", f"planar:{MODEL}:0"),
         *(f"arm:{MODEL}:1", f"planar:{MODEL}:1"),
     ]
-    everything = len(tables.TASKS) * (len(tables.UNTRAINED) + 10 * (len(PRESETS) + len(POLICIES)))
+    everything = len(TASKS) * (len(UNTRAINED) + 10 * (len(PRESETS) + len(POLICIES)))
     twice = 10  # `ordinary` is the default on swing-up
     assert len(Tables().asked()) == everything - twice
 
@@ -474,9 +477,9 @@ def synthetic(task: str, method: str, seed: int, share: float) -> None:
     found = {"task": task, "method": method, "seed": seed, **scores}
     if task == "balance":
         found["perturbed"] = {**scores, "time_in_goal": share / 4}
-    if task in tables.NOISE:
+    if task in NOISE:
         found["noise"] = {
-            str(std): {**scores, "success_rate": share / (2 + std)} for std in tables.NOISE[task]
+            str(std): {**scores, "success_rate": share / (2 + std)} for std in NOISE[task]
         }
     if method in POLICIES:
         found |= {"seconds": {"train": 90.0, "policy": 7.0}, "transitions": 4321, "steps": 8765}
@@ -525,7 +528,7 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
     Tables(committed=True)()
     text = capsys.readouterr().out
     scored, reached, settled, _, failed, costs = rows(text).values()
-    names = list(tables.SCORED)
+    names = list(SCORED)
     assert scored[""] == names
     model = dict(zip(names, scored[MODEL], strict=True))
     assert model["balance"] == "**60.0** ± 10.0 (2, best 70.0)"
@@ -540,7 +543,7 @@ def test_the_tables_say_what_was_measured_and_leave_the_rest_empty(
     assert dict(zip(costs[""], costs[MODEL], strict=True))["balance"] == "94 s, 1,234, 5,678"
     assert set(failed) == {""}
     synthetic("reach", "local", 0, 0.25)
-    scored, *_, costs = rows(tables.tables(Tables(committed=True).finished())).values()
+    scored, *_, costs = rows(markdown(Tables(committed=True).finished())).values()
     assert scored["local"][names.index("reach")] == "**25.0**"
     assert dict(zip(costs[""], costs["local"], strict=True))["reach"] == "97 s, 4,321, 8,765"
 
@@ -550,7 +553,7 @@ def test_models_that_failed_are_told() -> None:
     synthetic("balance", "default", 0, 1.0)
     synthetic("balance", MODEL, 0, 0.5)
     synthetic("balance", MODEL, 1, 1.0)
-    failed = rows(tables.tables(Tables(committed=True).finished()))["Models that failed, and why"]
+    failed = rows(markdown(Tables(committed=True).finished()))["Models that failed, and why"]
     assert set(failed["default"]) == {"", "0 of 1"}
     assert set(failed[MODEL]) == {"", "1 of 2: 1 folded"}
 
@@ -561,7 +564,7 @@ def test_published_figures_stand_beside_the_measured() -> None:
     synthetic("cart_pole", "oracle", 0, 1.0)
     synthetic("cart_pole", "e2c", 0, 0.5)
     synthetic("cart_pole", "e2c", 1, 0.25)
-    scored, noisy, _, trials, *_ = rows(tables.tables(Tables(committed=True).finished())).values()
+    scored, noisy, _, trials, *_ = rows(markdown(Tables(committed=True).finished())).values()
     assert "**50.0**<br>PCC/PC3: 56.6 ± 3.15 (10, best 75.5)" in scored["pcc"]
     assert "**50.0** ± 0.0 (2, best 50.0)<br>RCE: 85" in noisy["e2c"]
     tried = dict(zip(trials[""], trials["e2c"], strict=True))
@@ -574,9 +577,9 @@ def test_published_figures_stand_beside_the_measured() -> None:
 def test_published_figures_are_typed_once_and_of_tasks_there_are() -> None:
     tables_of_success = [entry[:3] for entry in published.SUCCESS]
     assert len(set(tables_of_success)) == len(tables_of_success)
-    assert {task for _, task, _ in tables_of_success} <= set(tables.TASKS)
-    assert {task for task, _ in published.TIME_IN_GOAL} <= set(tables.SCORED)
-    assert {task for task, _ in published.TRIALS} <= set(tables.TASKS)
+    assert {task for _, task, _ in tables_of_success} <= set(TASKS)
+    assert {task for task, _ in published.TIME_IN_GOAL} <= set(SCORED)
+    assert {task for task, _ in published.TRIALS} <= set(TASKS)
     assert {method for _, method in published.TRIALS} <= {*METHODS, published.TRUE_MODEL}
     methods = {method for _, _, method in tables_of_success}
     methods |= {method for _, method in published.TIME_IN_GOAL}
