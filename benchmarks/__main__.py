@@ -150,7 +150,8 @@ def age(name: str) -> str:
     if None in later.values():
         return f"{len(paths)} results, some of commits that are not in this repository"
     oldest = max((count for count in later.values() if count is not None), default=0)
-    old = f"the oldest are {oldest} commits older than the code they measure"
+    count = "1 commit" if oldest == 1 else f"{oldest} commits"
+    old = f"the oldest are {count} older than the code they measure"
     return f"{len(paths)} results; {old if oldest else 'as new as the code they measure'}"
 
 

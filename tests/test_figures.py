@@ -167,6 +167,35 @@ def test_the_age_of_results_counts_changes_of_what_they_measure(
     )
 
 
+def test_the_age_of_results_counts_commits_that_changed_what_they_measure(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit(file: str) -> str:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(file)
+        git("add", file)
+        git("-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", file)
+        return git("rev-parse", "HEAD").strip()
+
+    def git(*line: str) -> str:
+        done = subprocess.run(["git", *line], cwd=tmp_path, check=True, capture_output=True)
+        return done.stdout.decode()
+
+    git("init", "-q")
+    monkeypatch.setattr("benchmarks.__main__.ROOT", tmp_path)
+    monkeypatch.setattr("benchmarks.__main__.COMMITTED", places)
+    commits = [commit(file) for file in ("e2c/a.py", "benchmarks/kills.py", "planners/b.py")]
+    for name in ("kills", "killer"):
+        for number, made in enumerate(commits[:2]):
+            write_json(places / name / f"{number}.json", {"commit": made})
+    assert age("kills") == "2 results; the oldest are 2 commits older than the code they measure"
+    assert age("killer") == "2 results; the oldest are 1 commit older than the code they measure"
+    commit("benchmarks/kills_of.py")
+    commit("docs/kills.md")
+    assert age("kills").startswith("2 results; the oldest are 3 commits")
+    assert age("killer").startswith("2 results; the oldest are 1 commit ")
+
+
 def test_what_is_measured_again_goes_into_one_folder_with_the_seeds_asked_for(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
