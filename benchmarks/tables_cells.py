@@ -154,6 +154,9 @@ def measure(cell: Cell, keep_runs: bool) -> dict[str, Any]:
         cell: what to measure.
         keep_runs: whether finished runs are kept; then a policy takes the default's, if there is
             one.
+
+    Returns:
+        The figures of its file: scores are shares of steps or episodes, times are in seconds.
     """
     torch.set_num_threads(1)
     if cell.method in UNTRAINED:
