@@ -3,10 +3,14 @@
 import dataclasses
 import os
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -136,6 +140,70 @@ def test_videos_become_episodes(tmp_path: Path, table: str) -> None:
     assert found.provenance["parameters"]["dt"] == 0.05
 
 
+def turn(video: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Let players turn a video: its file says so in the matrix of its track's header."""
+    content = bytearray(video.read_bytes())
+    start = content.index(b"tkhd") + 4 + 40
+    a, b, c, d = (number << 16 for number in matrix)
+    assert content[start : start + 36] == struct.pack(
+        ">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30
+    )
+    content[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    video.write_bytes(content)
+
+
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)])
+def test_videos_are_turned_as_players_turn_them(
+    tmp_path: Path, matrix: tuple[int, int, int, int]
+) -> None:
+    """Phones record so; a goal that was taken from a player is turned."""
+    write_video(tmp_path / "a.mp4", pictures(9), fps=20)
+    np.save(tmp_path / "a.npy", controls(9))
+    turn(tmp_path / "a.mp4", matrix)
+    player = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    shown = [SMALL.frame(player.read()[1][..., ::-1].astype(np.uint8)) for _ in range(9)]
+    found = import_recording(tmp_path, OPTIONS)
+    assert np.abs(found.frames - np.stack(shown).astype(int)).mean() < 2
+
+
+def write_unevenly(path: Path, times: Sequence[int]) -> None:
+    """Write a video whose pictures are shown at times that are counted in 1/20 s."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 18, 24, "yuv420p"
+        for time, picture in zip(times, pictures(len(times)), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 20)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_video_that_lost_frames_is_refused_unless_the_control_step_is_given(
+    tmp_path: Path, suffix: str
+) -> None:
+    np.save(tmp_path / "a.npy", controls(9))
+    write_unevenly(tmp_path / f"a.{suffix}", range(9))
+    assert import_recording(tmp_path, OPTIONS).provenance["parameters"]["dt"] == 0.05
+    write_unevenly(tmp_path / f"a.{suffix}", [*range(5), *range(6, 10)])
+    told = r"between two of them lie from 0.05 s to 0.1 s; .*: --dt 0.05\.$"
+    with pytest.raises(E2CError, match=told):
+        import_recording(tmp_path, OPTIONS)
+    found = import_recording(tmp_path, dataclasses.replace(OPTIONS, dt=0.05))
+    assert found.lengths.tolist() == [6]
+
+
+def test_a_column_of_times_is_no_control(tmp_path: Path) -> None:
+    for begin in (0.0, 1.8e9):  # a clock counts from the start, or from 1970
+        times = begin + np.concatenate([0.05 * np.arange(N) for N in LENGTHS])
+        timed = np.column_stack([controls(14)[:, 0], times])
+        with pytest.raises(E2CError, match=r"^Column 1 of .* only rises, as times or indices do;"):
+            import_recording(saved(tmp_path, actions=timed), ImportOptions(SMALL))
+    timed[3, 1] += 0.2
+    found = import_recording(saved(tmp_path, actions=timed - [0, begin]), ImportOptions(SMALL))
+    assert found.actions.shape == (8, 2)
+
+
 def test_frame_rates_may_differ_where_the_control_step_is_given(tmp_path: Path) -> None:
     slower(videos(tmp_path))
     found = import_recording(tmp_path, dataclasses.replace(OPTIONS, dt=0.25))
@@ -167,6 +235,7 @@ def test_a_csv_may_have_a_header_a_mark_and_decimal_commas(tmp_path: Path, text:
         ("0,25\n-1,5\n", "its numbers are all whole, .* where a comma is the decimal sign"),
         ("turn\n0\n1\n", "its numbers are all whole, as indices are: write 1.0"),
         ("1,nan\n", r"Action 0 in .*a.csv is \[1.0, nan\]; every control must be a finite number"),
+        ("1,2e39\n", r"Action 0 in .*a.csv is \[1.0, 2e\+39\]; every control must be a finite"),
         ("push,turn\n", "it has no rows of numbers"),
         ("", "it has no rows of numbers"),
     ],

@@ -28,6 +28,10 @@ from envs import Camera
 
 STEP = 1 / 30
 """The control step [s] where nothing tells it."""
+UNEVEN = 0.5
+"""Share of the control step by which the time between two frames may differ from it."""
+ROWS = 8
+"""Where so many actions or more only rise in a column, it is no control."""
 NOISE = 12
 """Grey levels by which equal pictures may differ in a compressed video."""
 
@@ -68,11 +72,14 @@ def import_recording(source: Path, options: ImportOptions | None = None) -> Epis
         for take in minari_takes(source) if is_minari(source) else takes_of(source):
             N = _film(take, camera, file)
             _check(take, N, kept[0] if kept else take, options)
-            actions = take.actions[camera.frames - 1 : N - 1]
-            kept.append(replace(take, pictures=(), actions=actions))
+            if options.dt is None:
+                _check_rate(take, kept[0] if kept else take)
+            acted = take.actions[camera.frames - 1 : N - 1]
+            kept.append(replace(take, pictures=(), actions=acted))
         frames = np.memmap(file, np.uint8, "r").reshape(-1, *camera.frame_shape)
     _check_motion(frames, source)
-    actions = np.concatenate([take.actions for take in kept])
+    _check_controls(kept, source)
+    actions = np.concatenate([take.actions for take in kept]).astype(np.float32)
     low, high = _limits(actions, kept[0].limits, options, source)
     dt, lengths = options.dt or float(kept[0].dt or STEP), [len(take.actions) for take in kept]
     return Episodes(
@@ -144,10 +151,21 @@ def _check(take: Take, N: int, first: Take, options: ImportOptions) -> None:
             "give all the same (a table's decimal sign is a point, or a comma where semicolons "
             "separate the columns)."
         )
-    if take.dt != first.dt and options.dt is None:
+
+
+def _check_rate(take: Take, first: Take) -> None:
+    """Raise an E2CError unless a take's frames come at an even rate, which is that of the first."""
+    if take.dt != first.dt:
         raise E2CError(
             f"{take.name} shows a frame every {_seconds(take)}, and {first.name} every "
             f"{_seconds(first)}; record all at one rate, or give the control step: --dt 0.05."
+        )
+    if take.dt and any(abs(gap - take.dt) > UNEVEN * take.dt for gap in take.gaps):
+        least, most = (f"{float(gap):.4g} s" for gap in take.gaps)
+        raise E2CError(
+            f"{take.name} tells of a frame every {_seconds(take)}, and between two of them lie "
+            f"from {least} to {most}; record at an even rate, or give the control step that each "
+            "of them stands for: --dt 0.05."
         )
 
 
@@ -155,8 +173,23 @@ def _seconds(take: Take) -> str:
     return f"{float(take.dt or STEP):.4g} s"
 
 
+def _check_controls(takes: list[Take], source: Path) -> None:
+    """Raise an E2CError for a column that only rises in all takes: it holds times, no control."""
+    if sum(len(take.actions) for take in takes) < ROWS:
+        return
+    rises = np.all([(np.diff(take.actions, axis=0) > 0).all(0) for take in takes], 0)
+    for column in np.flatnonzero(rises):
+        raise E2CError(
+            f"Column {column} of the actions of {source} only rises, as times or indices do; leave "
+            "it out, and keep the controls."
+        )
+
+
 def _limits(
-    actions: Floats, told: tuple[Floats, Floats] | None, options: ImportOptions, source: Path
+    actions: NDArray[np.float32],
+    told: tuple[Floats, Floats] | None,
+    options: ImportOptions,
+    source: Path,
 ) -> tuple[list[float], list[float]]:
     """Return the limits of each control: those given, or else told if finite, or else recorded."""
     low, high = actions.min(0), actions.max(0)

@@ -13,6 +13,7 @@ from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import NDArray
 
 from e2c.data.episodes import Episodes
+from e2c.data.tables import Floats, check_actions
 from e2c.data.takes import Take
 from e2c.errors import E2CError
 from e2c.files.arrays import MISHAPS
@@ -47,8 +48,9 @@ def minari_takes(source: Path) -> Iterator[Take]:
         low, high = _limits(found.action_space, name)
         for number, episode in enumerate(found.iterate_episodes()):
             pictures = episode.observations if key is None else episode.observations[key]
-            actions = np.asarray(episode.actions, np.float32)
-            yield Take(f"Episode {number} of {name}", _grey(pictures), actions, None, (low, high))
+            take = f"Episode {number} of {name}"
+            actions = check_actions(np.asarray(episode.actions), take)
+            yield Take(take, _grey(pictures), actions, limits=(low, high))
     except (*MISHAPS, ValueError, LookupError, TypeError, ImportError) as error:
         raise E2CError(f"{name} cannot be read by Minari ({shown(error)}).") from None
 
@@ -131,7 +133,7 @@ def _is_image(space: Space[Any]) -> bool:
     )
 
 
-def _limits(space: Space[Any], name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _limits(space: Space[Any], name: str) -> tuple[Floats, Floats]:
     """Return the limits of each control ``[m]``.
 
     Raises:
@@ -141,7 +143,7 @@ def _limits(space: Space[Any], name: str) -> tuple[NDArray[np.float32], NDArray[
         raise E2CError(
             f"The actions of {name} are {shown(space)}; they must be vectors of real numbers."
         )
-    return space.low.astype(np.float32), space.high.astype(np.float32)
+    return space.low.astype(np.float64), space.high.astype(np.float64)
 
 
 def _grey(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from e2c.errors import E2CError
 from e2c.files.untrusted import read_bytes, shown
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float64]
 MAX_TABLE = 100_000_000
 """Bytes of the longest table."""
+LARGEST = float(np.finfo(np.float32).max)
+"""A control is kept as float32."""
 
 
 def read_actions(path: Path) -> Floats:
-    """Read a table of actions, float32 ``[N, m]``.
+    """Read a table of actions ``[N, m]``.
 
     A .csv may have a header and a byte-order mark. Its columns are separated by commas or tabs, or
     by semicolons, and then a comma may be the decimal sign.
@@ -40,7 +42,7 @@ def read_actions(path: Path) -> Floats:
 
 
 def check_actions(table: NDArray[Any], name: str) -> Floats:
-    """Return actions as float32 ``[N, m]``; one dimension is one control.
+    """Return actions ``[N, m]``; one dimension is one control.
 
     Raises:
         E2CError: for another type or shape, or a number that is not finite.
@@ -51,8 +53,8 @@ def check_actions(table: NDArray[Any], name: str) -> Floats:
             f"The actions in {name} are {table.dtype} of shape {list(table.shape)}; they must be "
             f"real numbers [N, m]{hint if table.dtype.kind in 'iub' else ''}."
         )
-    actions = table.reshape(len(table), -1).astype(np.float32)
-    for row in np.flatnonzero(~np.isfinite(actions).all(1)):
+    actions = table.reshape(len(table), -1).astype(np.float64)
+    for row in np.flatnonzero(~(abs(actions) <= LARGEST).all(1)):
         raise E2CError(
             f"Action {row} in {name} is {actions[row].tolist()}; every control must be a finite "
             "number."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,8 +37,9 @@ class Take:
     Attributes:
         name: what messages call it.
         pictures: uint8 ``[h, w, 3]``, or grey ``[h, w]``; each is read when it is asked for.
-        actions: float32 ``[N, m]``, one for each picture or for each but the last.
-        dt: seconds between two pictures, where they tell it.
+        actions: ``[N, m]``, one for each picture or for each but the last.
+        dt: seconds between two pictures on average, where they tell it.
+        gaps: the shortest and the longest time between two pictures [s], where they tell them.
         limits: lowest and highest value of each control, ``[m]`` both, where they tell them.
     """
 
@@ -45,6 +47,7 @@ class Take:
     pictures: Iterable[NDArray[np.uint8]]
     actions: Floats
     dt: Fraction | None = None
+    gaps: tuple[Fraction, ...] = ()
     limits: tuple[Floats, Floats] | None = None
 
 
@@ -80,10 +83,22 @@ def _video_take(video: Path) -> Take:
             f"{video} has {'two tables' if tables else 'no table'} of actions; put one beside it: "
             f"{video.stem}.csv or {video.stem}.npy."
         )
+    actions = read_actions(tables[0])
     with _opened(video) as film:
         rate = film.streams.video[0].average_rate
+        gaps = _gaps(film)
     dt = 1 / rate if rate else None
-    return Take(str(video), _pictures(video), read_actions(tables[0]), dt)
+    return Take(str(video), _pictures(video), actions, dt, gaps)
+
+
+def _gaps(film: InputContainer) -> tuple[Fraction, ...]:
+    """Return the shortest and the longest time between two pictures [s], if a video tells them."""
+    packets = [packet for packet in film.demux(video=0) if packet.size]
+    times = sorted(p.pts * p.time_base for p in packets if p.pts is not None and p.time_base)
+    if len(times) < max(2, len(packets)):
+        return ()
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    return min(gaps), max(gaps)
 
 
 @contextmanager
@@ -106,10 +121,11 @@ def _opened(video: Path) -> Iterator[InputContainer]:
 
 
 def _pictures(video: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield the pictures ``[h, w, 3]`` of a video, one by one."""
+    """Yield the pictures ``[h, w, 3]`` of a video, one by one, turned as players turn them."""
     with _opened(video) as film:
         for frame in film.decode(video=0):
-            yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+            picture = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+            yield np.rot90(picture, frame.rotation // 90)
 
 
 # ------------------------------------------------------------- arrays
