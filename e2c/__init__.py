@@ -26,6 +26,7 @@ check_surroundings()
 
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, make_world, rollout
+from e2c.control.live import LiveAgent
 from e2c.data.episodes import Episodes
 from e2c.door import collect, load_agent, train
 from e2c.evaluation.evaluate import Evaluation, evaluate
@@ -39,6 +40,7 @@ __all__ = [
     "E2CError",
     "Episodes",
     "Evaluation",
+    "LiveAgent",
     "__version__",
     "collect",
     "evaluate",

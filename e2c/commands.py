@@ -378,7 +378,7 @@ def _with(config: Config, method: str | None) -> Config:
 def _next(folder: Path, recipe: Recipe) -> str:
     """Say what to do with a run: the command that evaluates it, as the user starts commands."""
     if recipe.config.env == recorded.RECORDING:
-        return f"e2c.load_agent({str(folder)!r}) acts on your camera's frames."
+        return f"e2c.LiveAgent(e2c.load_agent({str(folder)!r})) acts on your camera's pictures."
     script = Path(sys.argv[0]).with_name("evaluate.py")
     there = "evaluate.py" if script.parent.resolve() == Path.cwd() else str(script)
     door = ["python", there] if Path(sys.argv[0]).name == "train.py" else ["e2c-evaluate"]

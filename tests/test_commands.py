@@ -552,7 +552,9 @@ def test_the_next_command_can_be_typed_as_it_is_told(
     run, ours = here / "a run", Recipe()
     assert commands._next(run, ours) == f"{told} '{run}'"
     recorded = Recipe(dataclasses.replace(ours.config, env=dataset.RECORDING))
-    assert commands._next(run, recorded).startswith(f"e2c.load_agent({str(run)!r}) acts on ")
+    assert commands._next(run, recorded).startswith(
+        f"e2c.LiveAgent(e2c.load_agent({str(run)!r})) acts on "
+    )
 
 
 def test_a_goal_may_be_a_picture_an_array_or_a_moment(

@@ -299,8 +299,8 @@ def make_world(env_id: str, num_envs: int = 1, **options: Any) -> World:
     """
     if env_id == RECORDING:
         raise E2CError(
-            "A recording has no environment to act in: let the agent act on your own frames, from "
-            "Python (agent.act), or collect and train in an environment (--env)."
+            "A recording has no environment to act in: let the agent act on a camera's pictures, "
+            "from Python (e2c.LiveAgent), or collect and train in an environment (--env)."
         )
     given = {name: value for name, value in options.items() if value is not None}
     try:

@@ -153,15 +153,18 @@ def from_picture(picture: NDArray[np.uint8], spec: ProblemSpec) -> Frames:
             f"{list(spec.observation_shape)}; got {picture.dtype} of {list(picture.shape)}."
         )
     coloured = np.repeat(picture[..., None], 3, 2) if grey else picture
-    H, W = spec.layout.frame_shape[:2]
-    told = spec.options.get("camera", {})
-    camera = Camera(
-        **{**told, "size": (H, W), "colour": spec.layout.is_colour, "frames": spec.layout.frames}
-    )
     try:
-        return camera.look_at(coloured).reshape(spec.observation_shape)
+        return camera_of(spec).look_at(coloured).reshape(spec.observation_shape)
     except ValueError as error:
         raise E2CError(f"The goal does not fit the camera: {shown(error)}.") from None
+
+
+def camera_of(spec: ProblemSpec) -> Camera:
+    """Return the camera that makes observations of pictures, as those of a spec were made."""
+    H, W = spec.layout.frame_shape[:2]
+    told = spec.options.get("camera", {})
+    layout = {"size": (H, W), "colour": spec.layout.is_colour, "frames": spec.layout.frames}
+    return Camera(**{**told, **layout})
 
 
 def from_state(state: Sequence[float], spec: ProblemSpec) -> Frames:

@@ -1,0 +1,74 @@
+"""An agent behind a live camera: pictures in, controls out."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2c.control.agent import Agent
+from e2c.control.goals import camera_of
+from e2c.errors import E2CError
+from envs.camera import check_picture
+
+
+class LiveAgent:
+    """Acts on the pictures of a camera, one episode at a time.
+
+    Each picture becomes a frame as those did that were learned from (size, crop, colour). The last
+    frames are one observation. At the first picture of an episode, all of them show it, as after
+    the reset of an environment.
+
+    To be called once in each control step, `dt`. The first call of an episode takes longest, since
+    it plans from nothing; the first in a process also loads compiled code. So let it act once, and
+    reset it, before the system moves.
+
+    Args:
+        agent: a trained one.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self._camera = camera_of(agent.spec)
+        self._frames = deque[NDArray[np.uint8]](maxlen=self._camera.frames)
+
+    @property
+    def dt(self) -> float:
+        """The control step [s]: the time between two pictures of what was learned from."""
+        return self.agent.spec.dt
+
+    def reset(self, goal: NDArray[np.uint8] | str | Path | None = None) -> None:
+        """Begin an episode.
+
+        Args:
+            goal: what to reach, as `Agent.reset` takes it: a picture of the camera, say.
+
+        Raises:
+            E2CError: as there.
+        """
+        self.agent.reset(goal)
+        self._frames.clear()
+
+    def act(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Choose the next action.
+
+        Args:
+            picture: what the camera sees now, uint8 RGB ``[h, w, 3]`` or grey ``[h, w]``.
+
+        Returns:
+            float32 ``[m]``, in the unit of the actions that were learned from.
+
+        Raises:
+            E2CError: when it is no picture, or the camera's crop is not inside it.
+        """
+        grey = isinstance(picture, np.ndarray) and picture.ndim == 2 and picture.dtype == np.uint8
+        try:
+            frame = self._camera.frame(
+                picture if grey else check_picture(picture, "The camera's is")
+            )
+        except ValueError as error:
+            raise E2CError(str(error)) from None
+        self._frames.extend([frame] * (1 if self._frames else self._camera.frames))
+        return self.agent.act(np.stack(self._frames).reshape(self.agent.spec.observation_shape))

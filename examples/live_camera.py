@@ -1,0 +1,61 @@
+"""A live camera: pictures in, controls out, at an even rate, and a recording to learn on from.
+
+    python examples/live_camera.py runs/own 0 goal.png
+
+The run that training wrote, the number of a camera, and what is to be reached; without it, what the
+agent was trained for. The name of a video in place of the number is a rehearsal: it prints what the
+agent would do. What was seen and done is written into runs/live, as `e2c-import` reads it.
+"""
+
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import e2c
+from e2c.report.video import write_video
+
+OUT, STEPS = Path("runs/live"), 200
+
+
+def send(control: np.ndarray) -> None:
+    """Replace this by what drives your system."""
+    print("control:", *control.round(3))
+
+
+def pictures(camera: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """Yield what a camera sees, ``[h, w, 3]``."""
+    while (read := camera.read())[0]:
+        yield read[1][..., ::-1]  # OpenCV's colours are blue, green, red
+
+
+def play(agent: e2c.LiveAgent, seen: Iterator[np.ndarray], done: list) -> Iterator[np.ndarray]:
+    """Act on each picture, and hand it on."""
+    due = time.monotonic()
+    for picture in itertools.islice(seen, STEPS):
+        done.append(agent.act(picture))
+        send(done[-1])
+        yield picture
+        due += agent.dt
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+if __name__ == "__main__":
+    run, source, *more = sys.argv[1:]
+    goal = more[0] if more else None
+    agent = e2c.LiveAgent(e2c.load_agent(run))
+    camera = cv2.VideoCapture(int(source)) if source.isdigit() else cv2.VideoCapture(source)
+    if not camera.isOpened():
+        sys.exit(f"Neither a camera nor a video opens as {source}.")
+    seen = pictures(camera)
+    agent.reset(goal)
+    agent.act(next(seen))  # the first plan of a process takes longest, so it moves nothing
+    agent.reset(goal)
+    OUT.mkdir(parents=True, exist_ok=True)
+    done: list[np.ndarray] = []
+    write_video(OUT / "0.mp4", play(agent, seen, done), fps=1 / agent.dt)
+    np.savetxt(OUT / "0.csv", done)
