@@ -26,6 +26,7 @@ from benchmarks.dmc import Dmc
 from benchmarks.exploration import Exploration
 from benchmarks.failures import Failures
 from benchmarks.faults import Faults
+from benchmarks.films import Films
 from benchmarks.goals import Goals
 from benchmarks.growth import Growth
 from benchmarks.gym_mujoco import GymMujoco
@@ -62,6 +63,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "goals": Goals,
     "planners": Planners,
     "recordings": Recordings,
+    "films": Films,
     "large": Large,
     "speed": Speed,
     "devices": Devices,

@@ -20,6 +20,7 @@ import tyro
 
 import e2c
 from benchmarks.store import Benchmark, Result
+from e2c.data.episodes import Episodes
 from e2c.data.formats import ImportOptions, import_recording
 from e2c.errors import run_command
 from e2c.files import runs
@@ -69,15 +70,20 @@ class Recordings(Benchmark):
 
 
 def record(folder: Path, seed: int) -> None:
-    """Record episodes, keep them as ``file.npz``, and film them with a table for each."""
+    """Record episodes, keep them as ``file.npz``, and film them."""
     data = e2c.collect(HEADLINE, VIDEOS * STEPS, STEPS, seed, max_episode_steps=STEPS)
     data.save(folder / "file.npz")
+    film(data, folder)
+
+
+def film(data: Episodes, folder: Path) -> None:
+    """Write a film of each episode, and beside it the table of its actions."""
     for number, episode in enumerate(data.split()):
-        pictures = episode.frames[..., None].repeat(3, -1)
+        colour = data.layout.is_colour
+        pictures = episode.frames if colour else episode.frames[..., None].repeat(3, -1)
         write_video(folder / f"{number}.mp4", pictures, 1 / data.provenance["parameters"]["dt"])
-        before = np.zeros((data.frames_per_observation - 1, 1))
-        table = np.vstack([before, episode.actions])
-        np.savetxt(folder / f"{number}.csv", table, header="torque")
+        before = np.zeros((data.frames_per_observation - 1, episode.actions.shape[1]))
+        np.savetxt(folder / f"{number}.csv", np.vstack([before, episode.actions]))
 
 
 if __name__ == "__main__":
