@@ -83,6 +83,7 @@ RUN = "runs/remeasured_demo"
 WHOLE = {
     "swing_up": ("--rows", "all"),
     "dmc": ("--tasks", "all", "--frames", "10000", "20000", "40000"),
+    "films": ("--transitions", "2000", "4000"),
     "local": ("--tasks", "all"),
     "demo": ("--out", RUN),
     "speed": ("--run", RUN),

@@ -1,4 +1,4 @@
-"""A live camera: pictures in, controls out, at an even rate, and a recording to learn on from.
+"""A live camera: pictures in, controls out, at an even rate, and a recording of both.
 
     python examples/live_camera.py runs/own 0 goal.png
 

@@ -51,7 +51,7 @@ def test_the_table_of_reliability_is_what_its_results_say() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("swing_up", "exploration", "any_pixels", "mujoco_camera", "dmc"),
+        *("swing_up", "exploration", "any_pixels", "mujoco_camera", "films", "dmc"),
         *("gym_mujoco", "robustness", "growth", "peers", "sweeps"),
     ],
 )
@@ -217,7 +217,9 @@ def test_what_is_measured_again_goes_into_one_folder_with_the_seeds_asked_for(
     ]
 
 
-@pytest.mark.parametrize("name", ["any_pixels", "mujoco_camera", "dmc", "gym_mujoco", "local"])
+@pytest.mark.parametrize(
+    "name", ["any_pixels", "mujoco_camera", "films", "dmc", "gym_mujoco", "local"]
+)
 def test_a_cell_that_there_is_not_is_refused(name: str, tmp_path: Path) -> None:
     kind: Any = BENCHMARKS[name]
     benchmark = kind(cell="nobody", results=tmp_path)
