@@ -204,6 +204,14 @@ def test_a_column_of_times_is_no_control(tmp_path: Path) -> None:
     assert found.actions.shape == (8, 2)
 
 
+def test_frame_rates_may_differ_as_those_of_one_camera_do(tmp_path: Path) -> None:
+    write_video(videos(tmp_path) / "b.mp4", pictures(5), fps=20.2)
+    assert import_recording(tmp_path, OPTIONS).provenance["parameters"]["dt"] == 0.05
+    write_video(tmp_path / "b.mp4", pictures(5), fps=20.6)
+    with pytest.raises(E2CError, match=r"b.mp4 shows a frame every 0.04854 s, and .* every 0.05 s"):
+        import_recording(tmp_path, OPTIONS)
+
+
 def test_frame_rates_may_differ_where_the_control_step_is_given(tmp_path: Path) -> None:
     slower(videos(tmp_path))
     found = import_recording(tmp_path, dataclasses.replace(OPTIONS, dt=0.25))

@@ -30,6 +30,8 @@ STEP = 1 / 30
 """The control step [s] where nothing tells it."""
 UNEVEN = 0.5
 """Share of the control step by which the time between two frames may differ from it."""
+UNALIKE = 0.02
+"""Share by which the control steps of two takes may differ: films of one camera do by less."""
 ROWS = 8
 """Where so many actions or more only rise in a column, it is no control."""
 NOISE = 12
@@ -154,8 +156,9 @@ def _check(take: Take, N: int, first: Take, options: ImportOptions) -> None:
 
 
 def _check_rate(take: Take, first: Take) -> None:
-    """Raise an E2CError unless a take's frames come at an even rate, which is that of the first."""
-    if take.dt != first.dt:
+    """Raise an E2CError unless a take's frames come at an even rate, like that of the first."""
+    step, usual = (float(each.dt or STEP) for each in (take, first))
+    if abs(step - usual) > UNALIKE * usual:
         raise E2CError(
             f"{take.name} shows a frame every {_seconds(take)}, and {first.name} every "
             f"{_seconds(first)}; record all at one rate, or give the control step: --dt 0.05."
