@@ -82,9 +82,9 @@ def test_grey_pictures_are_seen_as_those_of_a_recording() -> None:
 @pytest.mark.parametrize(
     ("picture", "told"),
     [
-        (None, "The camera's is nothing; a camera needs a picture, uint8 of"),
-        (PICTURES[0] / 255, r"The camera's is float64 of shape \[30, 40, 3\]"),
-        (PICTURES[0, ..., :2], r"The camera's is uint8 of shape \[30, 40, 2\]"),
+        (None, "The camera's picture is nothing; a camera needs a picture, uint8 of"),
+        (PICTURES[0] / 255, r"The camera's picture is float64 of shape \[30, 40, 3\]"),
+        (PICTURES[0, ..., :2], r"The camera's picture is uint8 of shape \[30, 40, 2\]"),
         (PICTURES[0, :9], r"The crop \[2, 26, 10, 22\] .* is not inside the picture of 9x40"),
     ],
 )

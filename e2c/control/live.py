@@ -66,7 +66,7 @@ class LiveAgent:
         grey = isinstance(picture, np.ndarray) and picture.ndim == 2 and picture.dtype == np.uint8
         try:
             frame = self._camera.frame(
-                picture if grey else check_picture(picture, "The camera's is")
+                picture if grey else check_picture(picture, "The camera's picture is")
             )
         except ValueError as error:
             raise E2CError(str(error)) from None
