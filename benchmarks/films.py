@@ -80,7 +80,7 @@ def _measure(transitions: int, cell: str) -> dict[str, Any]:
         )
         trained = run.train(recipe, folder / "run")
     world = e2c.make_world(HEADLINE, STARTS, camera=to_dict(CAMERA))
-    played = e2c.evaluate(world, Live(trained.agent, STARTS), START_SEED)
+    played = e2c.evaluate(world, LiveAgents(trained.agent, STARTS), START_SEED)
     return {
         "seed": seed,
         "start_seed": START_SEED,
@@ -101,7 +101,7 @@ def record(folder: Path, transitions: int, seed: int) -> Path:
     return folder / "goal.png"
 
 
-class Live:
+class LiveAgents:
     """Each episode of a batch has an `e2c.LiveAgent` of its own, which sees the pictures only.
 
     Args:

@@ -57,9 +57,9 @@ def rows(results: Path = COMMITTED) -> Iterator[str]:
     models = _all(results / "films" / str(FILMED), "[0-9]*")
     (starts,) = {len(cell["episodes"]) for cell in models}
     yield (
-        f"| swing-up from {FILMED * STEP:.0f} s of film and its torques alone, drawn by MuJoCo, "
-        f"{NUMBERS[len(models)]} seeds, {starts} starts each | {_success(models, '.0%')} "
-        "| `python -m benchmarks.films` |"
+        f"| swing-up from {FILMED * STEP:.0f} s of film (by MuJoCo) and its torques, no "
+        f"environment, {NUMBERS[len(models)]} seeds, {starts} starts each "
+        f"| {_success(models, '.0%')} | `python -m benchmarks.films` |"
     )
     yield _pendulum(results / "dmc" / "pendulum-swingup")
     yield (

@@ -8,7 +8,7 @@ import pytest
 from tiny import CONFIG, leave_figures_undrawn, shorten_runs
 
 from benchmarks import films
-from benchmarks.films import CAMERA, Films, Live
+from benchmarks.films import CAMERA, Films, LiveAgents
 from benchmarks.store import read
 from e2c.control.base import make_world
 from e2c.data.episodes import RECORDING
@@ -44,7 +44,7 @@ def test_films_alone_are_learned_from_and_an_agent_acts_live(
 def test_each_episode_has_an_agent_of_its_own_with_the_same_model() -> None:
     agent = load_agent(TRAINED)
     seen = make_world(HEADLINE, 3).reset(seed=3, options={"restart": True})[0]
-    live, other = Live(agent, 3), Live(agent, 1)
+    live, other = LiveAgents(agent, 3), LiveAgents(agent, 1)
     live.reset(None)
     together = live.act(seen)
     assert together.shape == (3, 1)

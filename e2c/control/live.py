@@ -17,9 +17,9 @@ from envs.camera import check_picture
 class LiveAgent:
     """Acts on the pictures of a camera, one episode at a time.
 
-    Each picture becomes a frame as those did that were learned from (size, crop, colour). The last
-    frames are one observation. At the first picture of an episode, all of them show it, as after
-    the reset of an environment.
+    A picture becomes a frame, with the size, crop and colour of the frames that were learned from.
+    The last F frames are one observation. At the first picture of an episode, all F show it, as
+    after the reset of an environment.
 
     To be called once in each control step, `dt`. The first call of an episode takes longest, since
     it plans from nothing; the first in a process also loads compiled code. So let it act once, and
