@@ -22,6 +22,7 @@ from e2c.data import episodes as recorded
 from e2c.data.episodes import RECORDING, Episodes
 from e2c.data.formats import ImportOptions, import_recording
 from e2c.data.tables import read_actions
+from e2c.data.takes import _rhythm
 from e2c.errors import E2CError
 from e2c.learning.run import train
 from e2c.report.video import write_video
@@ -191,6 +192,36 @@ def test_a_video_that_lost_frames_is_refused_unless_the_control_step_is_given(
         import_recording(tmp_path, OPTIONS)
     found = import_recording(tmp_path, dataclasses.replace(OPTIONS, dt=0.05))
     assert found.lengths.tolist() == [6]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_the_times_of_pictures_count_where_a_header_tells_another_rate(
+    tmp_path: Path, suffix: str
+) -> None:
+    """As players go by them; 24 pictures a second is what the header gets where none is given."""
+    np.save(tmp_path / "a.npy", controls(9))
+    milliseconds, path = Fraction(1, 1000), str(tmp_path / f"a.{suffix}")
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libvpx" if suffix == "webm" else "libx264")
+        stream.width, stream.height, stream.pix_fmt = 18, 24, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = milliseconds
+        for i, picture in enumerate(pictures(9)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = 50 * i, milliseconds
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert import_recording(tmp_path, OPTIONS).provenance["parameters"]["dt"] == 0.05
+
+
+def test_a_video_without_a_rate_has_the_mean_time_between_its_pictures() -> None:
+    gaps = [Fraction(33, 1000), Fraction(34, 1000), Fraction(33, 1000)]
+    limits = (Fraction(33, 1000), Fraction(34, 1000))
+    assert _rhythm(None, gaps) == (Fraction(1, 30), limits)
+    assert _rhythm(Fraction(2997, 100), gaps) == (Fraction(100, 2997), limits)
+    assert _rhythm(Fraction(24), gaps) == (Fraction(1, 30), limits)
+    assert _rhythm(Fraction(24), []) == (Fraction(1, 24), ())
+    assert _rhythm(None, []) == (None, ())
+    assert _rhythm(None, [Fraction()]) == (None, (Fraction(), Fraction()))
 
 
 def test_a_column_of_times_is_no_control(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 VIDEOS = {".mp4": "mp4", ".mov": "mov", ".avi": "avi", ".mkv": "matroska", ".webm": "matroska"}
 """Suffixes of videos, and the containers that they are read as; no other is tried."""
 TABLES = (".csv", ".npy")
+ROUNDED = Fraction(1, 1000)
+"""Seconds to which many videos round the times of their pictures."""
 ARRAYS = ("frames", "actions", "lengths", "ends")
 """Names of the arrays of a recording, in an .npz file or as .npy files of a folder."""
 
@@ -87,18 +89,33 @@ def _video_take(video: Path) -> Take:
     with _opened(video) as film:
         rate = film.streams.video[0].average_rate
         gaps = _gaps(film)
-    dt = 1 / rate if rate else None
-    return Take(str(video), _pictures(video), actions, dt, gaps)
+    return Take(str(video), _pictures(video), actions, *_rhythm(rate, gaps))
 
 
-def _gaps(film: InputContainer) -> tuple[Fraction, ...]:
-    """Return the shortest and the longest time between two pictures [s], if a video tells them."""
+def _rhythm(
+    rate: Fraction | None, gaps: list[Fraction]
+) -> tuple[Fraction | None, tuple[Fraction, ...]]:
+    """Return a take's ``dt`` and ``gaps``, given a header's frame rate and all times in between.
+
+    Some recorders write no rate, or always the same; players go by the times of the pictures. The
+    header's is exact where the times are rounded, so it is taken where this alone parts them.
+    """
+    told = 1 / rate if rate else None
+    if not gaps:
+        return told, ()
+    mean = sum(gaps, Fraction()) / len(gaps)
+    if mean and (told is None or abs(told - mean) * len(gaps) > ROUNDED):
+        told = mean
+    return told, (min(gaps), max(gaps))
+
+
+def _gaps(film: InputContainer) -> list[Fraction]:
+    """Return the times between two pictures and the next [s]; none if a video tells none."""
     packets = [packet for packet in film.demux(video=0) if packet.size]
     times = sorted(p.pts * p.time_base for p in packets if p.pts is not None and p.time_base)
-    if len(times) < max(2, len(packets)):
-        return ()
-    gaps = [after - before for before, after in itertools.pairwise(times)]
-    return min(gaps), max(gaps)
+    if len(times) < len(packets):
+        return []
+    return [after - before for before, after in itertools.pairwise(times)]
 
 
 @contextmanager
