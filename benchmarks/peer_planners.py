@@ -1,10 +1,11 @@
 """What users would plan with instead of ours: other people's planners, on the same problem.
 
 All roll the same step function out, for the same cost, over the same horizon, from the same states.
-Those that sample draw as many samples as ours, and iterate as often where nothing else is said.
-Every planner goes on from its own last plan, shifted by one step. A peer's temperature and its
-standard deviation are in the units of the cost and of the controls, so its user has to choose them:
-of those tried, they gave the plans of lowest cost with the model that comes with the project.
+Peers take a model in torch; one of them can also be lent our compiled roll-outs. Those that sample
+draw as many samples as ours, and iterate as often where nothing else is said. Every planner goes on
+from its own last plan, shifted by one step. A peer's temperature and its standard deviation are in
+the units of the cost and of the controls, so its user has to choose them: of those tried, they gave
+the plans of lowest cost with the model that comes with the project.
 """
 
 from __future__ import annotations
@@ -53,6 +54,14 @@ class Problem:
         """Return the cost ``[S]`` of the controls ``U [S, T, m]`` from the state ``x [n]``."""
         X, U = roll_out(self.dynamics, x[None], U[None, None], self.low, self.high)
         return finite_cost(self.cost, X, U)[0, 0]
+
+    def price_in_torch(self, x: Tensor, U: Tensor) -> Tensor:
+        """Return the same cost, with the model called in torch, step by step."""
+        U = U.clamp(self.low, self.high)
+        X = [x.expand(len(U), -1)]
+        for u in U.unbind(1):
+            X.append(self.dynamics.step(X[-1], u))
+        return finite_cost(self.cost, torch.stack(X, 1)[None], U[None])[0]
 
     def stage(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the cost ``[S]`` of the states ``x [S, n]`` and the controls ``u [S, m]``."""
@@ -186,12 +195,14 @@ class WorldModelSolver:
         problem: what is planned; its controls have the same range.
         name: of the solver.
         std: of the first samples, as a share of half the range.
+        lent: whether it rolls out by our compiled code, and not in torch.
         settings: of the solver, beside its samples and iterations.
     """
 
     problem: Problem
     name: str
     std: float
+    lent: bool
     settings: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -209,7 +220,8 @@ class WorldModelSolver:
 
     def get_cost(self, info: Mapping[str, Tensor], candidates: Tensor) -> Tensor:
         """Return costs ``[1, S]`` of ``candidates [1, S, T, m]``: what the solver asks a model."""
-        return self.problem.price(info["x"][0, 0], candidates[0])[None]
+        price = self.problem.price if self.lent else self.problem.price_in_torch
+        return price(info["x"][0, 0], candidates[0])[None]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Iterate from the last controls, shifted; at first as often as ours does."""
@@ -221,9 +233,11 @@ class WorldModelSolver:
         return U[0]
 
 
-def stable_worldmodel(name: str, std: float, **settings: Any) -> Callable[[Problem], Plans]:
-    """Return what builds the solver of stable-worldmodel called ``name``."""
-    return lambda problem: WorldModelSolver(problem, name, std, settings)
+def stable_worldmodel(
+    name: str, std: float, lent: bool, **settings: Any
+) -> Callable[[Problem], Plans]:
+    """Return what builds the solver of stable-worldmodel called ``name``; see its attributes."""
+    return lambda problem: WorldModelSolver(problem, name, std, lent, settings)
 
 
 def _solvers_of_stable_worldmodel() -> ModuleType:

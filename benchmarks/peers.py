@@ -50,7 +50,7 @@ from e2c.learning.trainer import Trainer
 from e2c.models.methods import build_model
 from e2c.presets import HEADLINE, preset
 from envs.world import simulated
-from planners import CEMOptions, MPPIOptions, RecedingOptions
+from planners import CEMOptions, RecedingOptions
 
 SIDES = ("ours", "peer")
 WARM_UP = 3
@@ -428,38 +428,32 @@ def _macs(widths: Sequence[int]) -> int:
     return sum(a * b for a, b in itertools.pairwise(widths))
 
 
-def sampled_flops(iterations: int = CEMOptions().iterations) -> float:
-    """Count the operations of so many iterations of a planner that samples."""
-    return plan_flops(CEMOptions().samples * iterations + 1)
+def sampled_flops() -> float:
+    """Count the operations of a planner that samples."""
+    return plan_flops(CEMOptions().samples * CEMOptions().iterations + 1)
 
 
-def beside_worldmodel(name: str, theirs: Callable[[Problem], Plans], once: bool = False) -> Work:
-    """Return the work of a planner of ours beside stable-worldmodel's, with as many iterations.
+def beside_worldmodel(name: str, solver: str, std: float, lent: bool, **settings: Any) -> Work:
+    """Return the work of a planner of ours beside stable-worldmodel's.
 
     Args:
         name: of ours, in `PLANNERS`.
-        theirs: builds the peer's.
-        once: whether ours iterates once alone.
+        solver: the peer's.
+        std: of the peer's first samples.
+        lent: whether the peer is lent our compiled roll-outs.
+        settings: of the peer.
     """
-    title, peer = f"a plan by {name.upper()}", "stable-worldmodel"
-    if once:
-        title = f"a plan by one iteration of {name.upper()} in place of three"
-        peer = f"{peer}, three"
-    options = _ONCE[name] if once else None
     return Work(
-        title,
-        peer,
+        f"a plan by {name.upper()}",
+        "stable-worldmodel" + ", lent our compiled roll-outs" * lent,
         "stable_worldmodel",
-        partial(planning, peer_planners.ours(name, options)),
-        partial(planning, theirs),
-        flops=partial(sampled_flops, options.iterations) if options else sampled_flops,
+        partial(planning, peer_planners.ours(name)),
+        partial(planning, peer_planners.stable_worldmodel(solver, std, lent, **settings)),
+        flops=sampled_flops,
     )
 
 
 _ILQG = RecedingOptions()
-_ONCE = {"cem": CEMOptions(iterations=1), "mppi": MPPIOptions(iterations=1)}
-_CEM = peer_planners.stable_worldmodel("CEMSolver", 0.35, topk=26)
-_MPPI = peer_planners.stable_worldmodel("MPPISolver", 0.25)
 
 WORKS = {
     "train": Work(
@@ -479,8 +473,8 @@ WORKS = {
         partial(planning, peer_planners.MPCPytorch),
         flops=partial(plan_flops, _ILQG.optimiser.step_sizes + 1, linearised=True),
     ),
-    "cem": beside_worldmodel("cem", _CEM),
-    "cem_once": beside_worldmodel("cem", _CEM, once=True),
+    "cem": beside_worldmodel("cem", "CEMSolver", 0.35, lent=False, topk=26),
+    "cem_lent": beside_worldmodel("cem", "CEMSolver", 0.35, lent=True, topk=26),
     "mppi": Work(
         "a plan by MPPI",
         "pytorch-mppi",
@@ -489,8 +483,8 @@ WORKS = {
         partial(planning, peer_planners.PytorchMPPI),
         flops=sampled_flops,
     ),
-    "mppi_worldmodel": beside_worldmodel("mppi", _MPPI),
-    "mppi_once": beside_worldmodel("mppi", _MPPI, once=True),
+    "mppi_worldmodel": beside_worldmodel("mppi", "MPPISolver", 0.25, lent=False),
+    "mppi_lent": beside_worldmodel("mppi", "MPPISolver", 0.25, lent=True),
     "frames": Work(
         f"{WORLDS * (LENGTH + 2)} frames of a pendulum, simulated and drawn",
         "Gymnasium's Pendulum-v1, resized",

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import peers
-from benchmarks.peer_planners import Problem
+from benchmarks.peer_planners import Problem, WorldModelSolver
 from benchmarks.peers import WARM_UP, WORKS, Peers, Side, Work, compare
 from benchmarks.plain_e2c import PlainE2C
 from benchmarks.store import read
@@ -279,6 +279,27 @@ def test_a_price_is_the_cost_of_a_plan_and_the_sum_of_its_stages(
         stages = stages + problem.stage(at, u)
     first = problem.stage(x[None], torch.zeros(1, 1))
     torch.testing.assert_close(problem.price(x, U), first + stages)
+    torch.testing.assert_close(problem.price_in_torch(x, U), first + stages)
+
+
+@pytest.mark.parametrize("lent", [True, False])
+def test_a_peer_rolls_out_in_torch_unless_it_is_lent_compiled_code(
+    lent: bool, short: tuple[Problem, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, states = short
+    calls, step = list[Tensor](), LatentDynamics.step
+
+    def counted(dynamics: LatentDynamics, x: Tensor, u: Tensor) -> Tensor:
+        calls.append(x)
+        return step(dynamics, x, u)
+
+    monkeypatch.setattr(LatentDynamics, "step", counted)
+    monkeypatch.setattr(WorldModelSolver, "__post_init__", lambda _: None)
+    solver = WorldModelSolver(problem, "CEMSolver", 0.35, lent, {})
+    info, U = {"x": states[None, :1]}, torch.rand(1, 3, HORIZON, 1)
+    found = solver.get_cost(info, U)
+    assert len(calls) == (0 if lent else HORIZON)
+    torch.testing.assert_close(found[0], problem.price(states[0], U[0]))
 
 
 @pytest.mark.parametrize("side", ["ours", "peer"])
@@ -303,7 +324,7 @@ def _need(module: str) -> None:
         pytest.skip(f"{module} is not installed")
 
 
-@pytest.mark.parametrize("name", ["ilqg", "cem", "cem_once", "mppi", "mppi_once"])
+@pytest.mark.parametrize("name", ["ilqg", "cem", "mppi"])
 @pytest.mark.usefixtures("short")
 def test_the_operations_of_a_plan_are_counted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In torch, which counts them; compiled code takes as many."""
