@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, images, noise_data, shorten_runs, tiny_model
+from tiny import CONFIG, MODEL, images, noise_data, shorten_runs, tiny_model
 
 from e2c.config import Recipe
 from e2c.control import novelty as compared
@@ -15,17 +15,23 @@ from e2c.control.novelty import Novelty, novelty
 from e2c.learning import drawings, own
 from e2c.learning.run import train
 from e2c.models import checkpoint
+from e2c.models.sight import Sight
 
 
-def test_distances_are_those_of_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seeing", [False, True])
+def test_distances_are_those_of_brute_force(seeing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By loops, over every second observation of two parts of three and one episodes."""
     model, data = tiny_model(), [noise_data((4, 7, 5)), noise_data((9,), seed=1)]
     model.measure(images(20))
+    if seeing:
+        model.sight = Sight(tiny_model(seed=1).encoder, MODEL.latent_dim)
     monkeypatch.setattr(compared, "COMPARED", 14)
     found = novelty(model, images(1, seed=3)[0], data)
     with torch.no_grad():
-        z = [model.encode(part.planes()).mean[::2] for part in data]
-        goal = model.encode(images(1, seed=3)[0]).mean
+        look = model.sight if model.sight is not None else model.encoder
+        seen = [model.see(torch.as_tensor(part.planes())).float() / 255 for part in data]
+        z = [look(planes).mean[::2] for planes in seen]
+        goal = look(model.see(torch.as_tensor(images(1, seed=3)[0])).float() / 255).mean
     episode = [*np.repeat([0, 1, 2], [5, 8, 6])[::2], *[3] * len(z[1])]
     every = torch.cat(z)
     nearest = [

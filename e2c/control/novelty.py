@@ -23,7 +23,7 @@ class Novelty:
     """How far a goal is from what was seen, in the unit of `Agent.distance_to_goal`.
 
     Attributes:
-        distance: from the goal's encoding to that of the nearest observation.
+        distance: from the goal to the nearest observation, as the agent reads both.
         typical: the median distance from an observation to the nearest one of another episode.
         usual: 99 of 100 observations are no further from that.
     """
@@ -56,13 +56,13 @@ def novelty(model: LatentModel, goal: NDArray[np.uint8], data: Sequence[Episodes
     """
     every = max(1, sum(len(part.first_frames) for part in data) // COMPARED)
     planes = [part.planes(slice(None, None, every)) for part in data]
-    z = torch.cat([model.encode(piece).mean for part in planes for piece in pieces(part)])
+    z = torch.cat([model.read(piece).mean for part in planes for piece in pieces(part)])
     episode = np.concatenate([_episodes(part)[::every] for part in enumerate(data)])
     same = torch.from_numpy(episode[:, None] == episode).to(z.device)
     if same.all():
         same = torch.eye(len(z), dtype=torch.bool, device=z.device)
     apart = torch.cdist(z, z).square().masked_fill(same, torch.inf).amin(1)
-    away = (z - model.encode(goal).mean).square().sum(-1).amin()
+    away = (z - model.read(goal).mean).square().sum(-1).amin()
     near = apart.quantile(apart.new_tensor([0.5, USUAL]))
     distances = (torch.cat((away[None], near)) / model.latent_variance).tolist()
     return Novelty(*distances)
