@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from benchmarks.scored import Env, Told
 from e2c.config import Config, EvaluationConfig
 from e2c.control.base import Frames
+from e2c.errors import E2CError
+from e2c.files.untrusted import shown
 from e2c.presets import preset
 from envs.mujoco_graphics import DM_CONTROL, register_dm_control
 
@@ -95,9 +97,16 @@ def state_of(env: Env) -> Floats:
 
 
 def register() -> None:
-    """Let Gymnasium know the environments that are scored."""
+    """Let Gymnasium know the environments that are scored.
+
+    Raises:
+        E2CError: when what they need is not installed.
+    """
     for task in TASKS:
-        register_dm_control(scored(task))
+        try:
+            register_dm_control(scored(task))
+        except ValueError as error:
+            raise E2CError(f"{shown(error)}.") from None
         if scored(task) not in gymnasium.registry:
             gymnasium.register(scored(task), lambda task=task, **given: _scored(task, **given))
 

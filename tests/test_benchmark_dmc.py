@@ -1,5 +1,6 @@
 """dm_control's tasks as they are measured: no run sees more frames than it says."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from benchmarks import dmc
 from benchmarks.dmc import Dmc
-from benchmarks.dmc_tasks import FRAMES, SIMULATED, TASKS, config
+from benchmarks.dmc_tasks import FRAMES, SIMULATED, TASKS, config, register
 from e2c.errors import E2CError
 from e2c.learning.begin import Run
 from e2c.learning.own import round_steps
@@ -55,6 +56,14 @@ def test_every_task_and_number_of_frames_has_a_folder_of_its_own(
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")}
     places = (task if frames == FRAMES else f"{task}/{frames}" for task, frames in CASES)
     assert found == {f"dmc/{place}/3.json" for place in places}
+
+
+def test_what_is_not_installed_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "dm_control.suite", None)
+    with pytest.raises(E2CError, match=r"needs dm_control, .*: pip install \"e2c\[dmc\]\"\.$"):
+        register()
 
 
 def test_another_task_and_another_number_of_frames_are_refused(tmp_path: Path) -> None:
