@@ -64,6 +64,16 @@ def _budget(transitions: int, rounds: int, episodes: int, length: int, steps: in
     return replace(base, data=data, optimiser=optimiser)
 
 
+def _few(transitions: int, rounds: int, length: int, steps: int) -> Config:
+    """The same with one own episode in a round, and three times of a roll-out compared, not one.
+
+    Where data are few, learning from each of them counts for more than the time that it takes.
+    """
+    config = _budget(transitions, rounds, 1, length, steps)
+    optimiser = replace(config.optimiser, steps=4000, dynamics_steps=1500)
+    return replace(config, objective=replace(config.objective, targets=3), optimiser=optimiser)
+
+
 def _restarts() -> Config:
     """10,000 transitions, half of them from states set at random, and one network for both frames.
 
@@ -91,8 +101,8 @@ def _restarts() -> Config:
 
 
 ROWS: dict[str, tuple[Config, int]] = {
-    "500": (_budget(200, 3, 1, 100, 500), 10),
-    "1000": (_budget(400, 4, 1, 150, 750), 10),
+    "500": (_few(200, 3, 100, 500), 10),
+    "1000": (_few(400, 4, 150, 750), 10),
     "default": (preset("default"), 10),
     "5000": (_budget(1000, 20, 2, 100, 250), 10),
     "restarts": (_restarts(), 10),
