@@ -82,9 +82,18 @@ class Benchmark:
         return read(path)
 
     def found(self, cells: Mapping[str, Cell]) -> dict[str, Result]:
-        """Return the results of cells: those of their options, or all that the repository holds."""
+        """Return the results of cells: those of their options, or all that the repository holds.
+
+        Of the latter it is told which were measured with others.
+        """
         if self.committed:
-            return {name: read(cell.path) for name, cell in cells.items() if cell.path.exists()}
+            held = {name: read(cell.path) for name, cell in cells.items() if cell.path.exists()}
+            if others := [name for name, result in held.items() if cells[name].differs(result)]:
+                told = (
+                    f"{len(others)} of {len(held)} cells have not, or do not tell, today's options"
+                )
+                print(f"{told}: {', '.join(others)}.", file=sys.stderr)
+            return held
         results = {name: cell.found() for name, cell in cells.items()}
         return {name: result for name, result in results.items() if result is not None}
 
@@ -122,9 +131,24 @@ class Cell:
         same = result.get("options") == json.loads(json.dumps(self.options))
         return result if same else None
 
+    def differs(self, result: Mapping[str, Any]) -> bool:
+        """Tell whether an option of a result has another value here; those that are new count not.
+
+        A result that tells no options is taken to differ.
+        """
+        told = result.get("options")
+        return told is None or _differ(told, json.loads(json.dumps(self.options)))
+
     def keep(self, figures: Mapping[str, Any]) -> None:
         """Write its result."""
         keep(self.path, self.options, figures)
+
+
+def _differ(before: Any, now: Any) -> bool:
+    """Tell whether values differ; of mappings, those that both have."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return any(_differ(before[key], now[key]) for key in before.keys() & now.keys())
+    return bool(before != now)
 
 
 def missing(cells: Mapping[str, Cell]) -> list[str]:

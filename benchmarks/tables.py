@@ -108,8 +108,9 @@ class Tables(Benchmark):
             row = Cell.of(task, method, 0)
             paths = row.stored(self.folder).path.parent.glob("seed*.json")
             seeds = sorted(int(path.stem.removeprefix("seed")) for path in paths)
-            cells = {str(seed): replace(row, seed=seed).stored(self.folder) for seed in seeds}
-            if results := list(self.found(cells).values()):
+            cells = [replace(row, seed=seed) for seed in seeds]
+            stored = {cell.name: cell.stored(self.folder) for cell in cells}
+            if results := list(self.found(stored).values()):
                 found[task, method] = results
         return found
 

@@ -23,6 +23,12 @@ TOLD = {
     *("Python 3.11 or newer", "last 50 of 200 steps", "NIPS 2015"),
 }
 """What README says in numbers that nobody measures."""
+QUOTED = {
+    "swing_up": r"(default|500|1000|5000):\d+",
+    "tables": r"arm:default:\d+",
+    **dict.fromkeys(("any_pixels", "films", "dmc"), r"\d+"),
+}
+"""Benchmarks of several cells that README quotes, and the names of these cells."""
 
 
 # ------------------------------------------------------------------------------------ what is told
@@ -31,6 +37,18 @@ TOLD = {
 def test_every_measured_row_of_the_readme_is_what_its_results_say() -> None:
     rows = list(readme.rows())
     assert not [row for row in rows if row not in README.splitlines()]
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_every_measured_row_of_the_readme_has_today_s_options(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that its command measures what it tells."""
+    benchmark = committed(name)
+    _ = benchmark.finished() if name == "tables" else benchmark()
+    lists = re.findall(r"today's options: (.*)\.", capsys.readouterr().err)
+    others = [cell for told in lists for cell in told.split(", ")]
+    assert not [cell for cell in others if re.fullmatch(QUOTED[name], cell)]
 
 
 def test_every_number_of_the_readme_is_in_such_a_row_or_was_not_measured() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import store
 from benchmarks.compact import SHORT, apart, together
-from benchmarks.store import read, write
+from benchmarks.store import Benchmark, Cell, keep, read, write
 from e2c.errors import E2CError
 from e2c.files import arrays
 
@@ -186,3 +186,25 @@ def test_lists_that_the_result_does_not_tell_of_are_refused(tmp_path: Path) -> N
     path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(E2CError, match=r"cell.npz was refused: it cannot be read .*; restore it"):
         read(path)
+
+
+def test_of_what_the_repository_holds_it_is_told_what_has_other_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options that were not known then count not."""
+    monkeypatch.setattr(store, "COMMITTED", tmp_path)
+    now = {"config": {"steps": 3, "layers": (2, 4)}, "seed": 0}
+    held = {
+        "same": now,
+        "older": {"config": {"layers": (2, 4)}, "seed": 0},
+        "other": {"config": {"steps": 4, "layers": (2, 4)}, "seed": 0},
+        "longer": {"config": {"steps": 3, "layers": (2, 4, 4)}, "seed": 0},
+    }
+    for name, options in held.items():
+        keep(tmp_path / f"{name}.json", options, {"figure": 1})
+    write(tmp_path / "silent.json", {"figure": 1})
+    cells = {name: Cell(tmp_path / f"{name}.json", now) for name in (*held, "silent", "absent")}
+    assert list(Benchmark(committed=True).found(cells)) == [*held, "silent"]
+    told = "3 of 5 cells have not, or do not tell, today's options: other, longer, silent.\n"
+    assert capsys.readouterr().err == told
+    assert list(Benchmark(results=tmp_path).found(cells)) == ["same"]
