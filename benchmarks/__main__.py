@@ -3,7 +3,8 @@
 python -m benchmarks                                                # `make figures`
 python -m benchmarks --remeasure --rows swing_up goals --seeds 0 1  # `make remeasure`
 
-Of each benchmark it is told how many commits changed its code since its results were measured.
+Of each benchmark it is told how many commits changed its code since its results were measured, and
+which of its cells have other options than today's.
 """
 
 from __future__ import annotations
