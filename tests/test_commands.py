@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, ROOT, leave_figures_undrawn, noise_data, python, shorten_runs
+from tiny import CONFIG, ENV, LIGHT, ROOT, leave_figures_undrawn, noise_data, python, shorten_runs
 
 from e2c import commands, errors, presets
 from e2c.config import Recipe
@@ -398,7 +398,7 @@ def test_stopping_is_told_with_its_own_status(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_that_comes_while_a_library_calls_back_is_not_lost(number: signal.Signals) -> None:
-    program = (
+    program = LIGHT + (
         "import ctypes, os, signal, threading, time\n"
         "from e2c.errors import run_command\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -419,7 +419,7 @@ def test_a_stop_that_comes_while_a_library_calls_back_is_not_lost(number: signal
 
 
 def test_output_that_nobody_reads_any_more_ends_the_command_quietly() -> None:
-    told = "from e2c.errors import run_command; run_command(lambda: print('x' * 100_000))"
+    told = f"{LIGHT}from e2c.errors import run_command; run_command(lambda: print('x' * 100_000))"
     process = subprocess.Popen(
         [sys.executable, "-c", told], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

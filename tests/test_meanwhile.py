@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from tiny import ENV, python
+from tiny import ENV, LIGHT, python
 
 from e2c.control.agent import PlannerConfig
 from e2c.control.base import make_world, problem_spec
@@ -91,8 +91,8 @@ def test_closing_ends_the_process_and_another_call_starts_it_anew() -> None:
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(0)"])
 def test_the_process_ends_with_the_one_that_started_it(end: str) -> None:
-    program = f"""
-import os, signal, sys, time
+    program = f"""{LIGHT}
+import os, signal, time
 from e2c.files import meanwhile
 meanwhile.cores = lambda: 2
 second = meanwhile.Meanwhile(1)

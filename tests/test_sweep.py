@@ -18,7 +18,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from tiny import ALONE, CONFIG, ROOT, TYPED, leave_figures_undrawn, shorten_runs
+from tiny import ALONE, CONFIG, LIGHT, ROOT, TYPED, leave_figures_undrawn, shorten_runs
 
 from benchmarks.kills import untimed
 from e2c.config import EvaluationConfig, Recipe
@@ -226,8 +226,10 @@ def test_only_one_process_works_on_a_sweep(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------- engines
 
 
-CHILD = """
-import os, signal, sys, time
+CHILD = (
+    LIGHT
+    + """
+import os, signal, time
 from pathlib import Path
 from e2c.files.meanwhile import end_with_the_first
 import threading
@@ -244,6 +246,7 @@ if what == "refused":
 if what == "slow":
     time.sleep(60)
 """
+)
 
 
 @pytest.fixture

@@ -13,17 +13,16 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from tiny import python
+from tiny import LIGHT, python
 from wandb_server import WandbServer, records
 
 from e2c.files import tracking, wandb_process
 from e2c.files.tracking import Tracker
 
-SESSION = """
-import sys, types
+SESSION = (
+    LIGHT
+    + """
 from pathlib import Path
-sys.modules["e2c"] = types.ModuleType("e2c")  # without torch, which takes longer than all this
-sys.modules["e2c"].__path__ = ["e2c"]
 from e2c.files import tracking
 tracking.PATIENCE = {"online": 60.0, "offline": 60.0}  # the machine may be busy
 folder, mode, keep, end = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -39,6 +38,7 @@ if end == "close":
 elif end == "abandon":
     tracker.abandon()
 """
+)
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c63"
     "600000000200015d0a2db40000000049454e44ae426082"

@@ -37,6 +37,12 @@ ROOT = Path(__file__).parents[1]
 ENV = "E2C/PendulumSwingUp-v0"
 ALONE = {"OMP_NUM_THREADS": "1"}
 """What keeps processes from waiting for one another: the tests run side by side."""
+LIGHT = f"""
+import sys, types
+sys.modules["e2c"] = types.ModuleType("e2c")
+sys.modules["e2c"].__path__ = [{str(ROOT / "e2c")!r}]
+"""
+"""How a program begins that needs a module of e2c without torch, which takes seconds to import."""
 
 SPEC = ProblemSpec("Test/Tiny-v0", (3, 12, 6), (-2.0, -0.5), (2.0, 0.25), 0.1, 7)
 """C = 3 frames of 12 x 6 pixels, m = 2 controls with limits that differ and are not symmetric."""
