@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -71,39 +72,87 @@ class Kills(Benchmark):
         return Cell(path, {"case": case, "seed": self.seed, "command": SHORT})
 
     def _work_through(self, cases: list[int]) -> None:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            started = time.perf_counter()
-            if code := _start(folder / "reference").wait():
-                raise E2CError(f"The reference ended with status {code}; see its message above.")
-            seconds = time.perf_counter() - started
-            expected = untimed(folder / "reference")
-            with ThreadPoolExecutor(self.jobs) as pool:
+        with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(self.jobs) as pool:
+            processes, folder = Processes(), Path(name)
+            try:
+                started = time.perf_counter()
+                if code := processes.start(folder / "reference").wait():
+                    typed = " ".join(("python train.py --out runs/short", *SHORT))
+                    raise E2CError(f"The reference ended with status {code}; to see why: {typed}")
+                seconds = time.perf_counter() - started
+                expected = untimed(folder / "reference")
 
                 def work(case: int) -> None:
-                    outcome = self._case(case, folder / str(case), seconds, expected)
-                    self._cell(case).keep(outcome)
+                    outcome = self._case(case, folder / str(case), seconds, expected, processes)
+                    if not processes.stopped.is_set():
+                        print(_told(outcome), flush=True)
+                        self._cell(case).keep(outcome)
 
                 list(pool.map(work, cases))
+            except BaseException:
+                processes.stop()
+                raise
 
     def _case(
-        self, number: int, folder: Path, seconds: float, expected: dict[str, Any]
+        self,
+        number: int,
+        folder: Path,
+        seconds: float,
+        expected: dict[str, Any],
+        processes: Processes,
     ) -> dict[str, Any]:
         """Kill a run once or twice, let it end, compare."""
         rng = np.random.default_rng([self.seed, number])
         moments = rng.uniform(0, seconds, rng.integers(1, 3))
-        kills = [_kill(folder, moment) for moment in moments.tolist()]
-        status = _start(folder).wait()
+        kills = [_kill(processes.start(folder), folder, moment) for moment in moments.tolist()]
+        status = processes.start(folder).wait()
         found = untimed(folder) if status == 0 else {}
         differ = sorted(
             name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name)
         )
-        told = ", ".join(f"{kill['after_seconds']:.1f} s ({kill['last']})" for kill in kills)
-        print(f"case {number}: killed after {told}: {differ or 'identical'}", flush=True)
         return {
             **{"case": number, "seed": self.seed, "kills": kills, "status": status},
             **{"identical": not differ, "differ": differ, "reference_seconds": seconds},
         }
+
+
+class Processes:
+    """The runs that are going on: whoever stops the benchmark stops them, and none begins then.
+
+    Attributes:
+        stopped: whether they were.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._started = list[subprocess.Popen[bytes]]()
+
+    def start(self, folder: Path) -> subprocess.Popen[bytes]:
+        """Start a run, in a session of its own: where Ctrl-C reached it, it would seem killed."""
+        process = subprocess.Popen(
+            [sys.executable, "train.py", "--out", str(folder), *SHORT],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        if self.stopped.is_set():  # it began while the others were stopped
+            process.kill()
+        return process
+
+    def stop(self) -> None:
+        """Stop them all."""
+        self.stopped.set()
+        for process in tuple(self._started):
+            process.kill()
+
+
+def _told(outcome: dict[str, Any]) -> str:
+    kills = (f"{kill['after_seconds']:.1f} s ({kill['last']})" for kill in outcome["kills"])
+    ended = outcome["differ"] or "identical"
+    return f"case {outcome['case']}: killed after {', '.join(kills)}: {ended}"
 
 
 def untimed(folder: Path) -> dict[str, Any]:
@@ -120,16 +169,8 @@ def _content(path: Path) -> Any:
     return {key: value for key, value in content.items() if key not in OF_ITS_TIME}
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "train.py", "--out", str(folder), *SHORT]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet)
-
-
-def _kill(folder: Path, moment: float) -> dict[str, Any]:
-    """Start a run, kill it after ``moment`` seconds, and name the last file that was there."""
-    process = _start(folder)
+def _kill(process: subprocess.Popen[bytes], folder: Path, moment: float) -> dict[str, Any]:
+    """Kill a run after ``moment`` seconds, and name the last file that was there."""
     try:
         process.wait(moment)
     except subprocess.TimeoutExpired:
