@@ -68,16 +68,15 @@ class Problem:
         return self.cost.total(torch.stack((x, self.cost.goal.expand_as(x)), -2), u[:, None])
 
 
-def ours(name: str, options: Any = None) -> Callable[[Problem], Plans]:
-    """Return what builds a planner of ours.
+def ours(name: str) -> Callable[[Problem], Plans]:
+    """Return what builds a planner of ours, with its own options.
+
+    But iLQG goes on from its last plan alone, as its peers do.
 
     Args:
         name: of the planner, in `PLANNERS`.
-        options: of the planner. By default its own, but iLQG goes on from its last plan alone, as
-            its peers do.
     """
-    if name == "ilqg" and options is None:
-        options = RecedingOptions(catch=False)
+    options = RecedingOptions(catch=False) if name == "ilqg" else None
 
     def build(problem: Problem) -> Plans:
         p, generator = problem, torch.Generator().manual_seed(0)

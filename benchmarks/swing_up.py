@@ -65,9 +65,9 @@ def _budget(transitions: int, rounds: int, episodes: int, length: int, steps: in
 
 
 def _few(transitions: int, rounds: int, length: int, steps: int) -> Config:
-    """The same with one own episode in a round, and three times of a roll-out compared, not one.
+    """The default from so few data that roll-outs are compared at three times, not at one.
 
-    Where data are few, learning from each of them counts for more than the time that it takes.
+    Where data are few, what is learned from each of them counts for more than the time it takes.
     """
     config = _budget(transitions, rounds, 1, length, steps)
     optimiser = replace(config.optimiser, steps=4000, dynamics_steps=1500)
