@@ -26,7 +26,7 @@ TOLD = {
 QUOTED = {
     "swing_up": r"(default|500|1000|5000):\d+",
     "tables": r"arm:default:\d+",
-    **dict.fromkeys(("any_pixels", "films", "dmc"), r"\d+"),
+    **dict.fromkeys(("any_pixels", "films", "dmc", "kills"), r"\d+"),
 }
 """Benchmarks of several cells that README quotes, and the names of these cells."""
 
