@@ -190,6 +190,8 @@ def test_a_pipe_is_refused_and_not_waited_for(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
     assert "it is not an ordinary file" in refusal(path)
+    with pytest.raises(E2CError, match="it is not an ordinary file; "):
+        arrays.read_header(path, "record it again")
 
 
 @pytest.mark.parametrize("other", ["/dev/zero", "/dev/null", "/"])

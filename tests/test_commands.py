@@ -591,6 +591,8 @@ def test_a_goal_may_be_a_picture_an_array_or_a_moment(
         ("data.npz:9:0", "no step 0 of episode 9"),
         ("data.npz:0:99", "no step 99 of episode 0"),
         ("none.npy", "cannot be read"),
+        ("pipe.png", "cannot be read (it is not an ordinary file); give the path of a picture"),
+        ("pipe.npy", "cannot be read (it is not an ordinary file); give the path of a picture"),
         ("float.npy", "A goal is a picture, uint8 of [height, width, 3], or an observation"),
     ],
 )
@@ -599,6 +601,8 @@ def test_what_is_no_goal_is_one_sentence(
 ) -> None:
     (here / "torn.png").write_bytes(b"\x89PNG\r\n")
     np.save(here / "float.npy", np.zeros((2, 48, 48)))
+    if text.startswith("pipe"):
+        os.mkfifo(here / text)
     for name, arguments in (("train", ["--out", "new"]), ("evaluate", ["run"])):
         outcome = command(name, *arguments, "--goal", text)
         assert outcome.status == 2

@@ -391,6 +391,19 @@ def test_videos_that_do_not_fit(tmp_path: Path, case: str) -> None:
     assert re.fullmatch(r"[^\n]+\.", str(raised.value))
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.npy", "frames.npy", "actions.npy"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    write_video(tmp_path / "a.mp4", pictures(9), fps=20)
+    np.save(tmp_path / "a.npy", controls(9))
+    if name in ("frames.npy", "actions.npy"):
+        np.save(tmp_path / "frames.npy", pictures(9))
+        np.save(tmp_path / "actions.npy", controls(9))
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(E2CError, match=r"\(it is not an ordinary file\)"):
+        import_recording(tmp_path, OPTIONS)
+
+
 def test_a_place_without_a_recording(tmp_path: Path) -> None:
     with pytest.raises(E2CError, match=r"holds no videos \(.mp4, .mov, .*\) and no frames.npy"):
         import_recording(tmp_path, OPTIONS)

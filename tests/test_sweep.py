@@ -212,6 +212,31 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "grid.json").write_text('{"seed": 7}')
     with pytest.raises(E2CError, match=r"grid.json is damaged .*; choose another --out"):
         begin(tmp_path, axes, cells)
+    (tmp_path / "grid.json").unlink()
+    os.mkfifo(tmp_path / "grid.json")
+    with pytest.raises(
+        E2CError, match=r"grid.json is damaged \(it is not an ordinary file\); choose"
+    ):
+        begin(tmp_path, axes, cells)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"time_in_goal": "much"}', '{"return_mean": NaN}'])
+def test_an_evaluation_that_is_damaged_is_told_with_what_writes_it_again(
+    tmp_path: Path, content: str
+) -> None:
+    (cell,) = cells_of(points(parse(["--seed", "3"])), tmp_path, lambda point: Recipe(CONFIG))
+    cell.folder.mkdir(parents=True)
+    path = cell.folder / runs.EVALUATION
+    path.write_text('{"time_in_goal": null, "return_mean": -3.5}')
+    assert cell.score() is None
+    path.write_text('{"return_mean": -3.5}')
+    assert cell.score() == -3.5
+    path.write_text(content)
+    told = (
+        rf"{runs.EVALUATION} is damaged \(.*\); write it again: python evaluate.py {cell.folder} "
+    )
+    with pytest.raises(E2CError, match=told):
+        cell.score()
 
 
 def test_only_one_process_works_on_a_sweep(tmp_path: Path) -> None:

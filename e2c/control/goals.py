@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -218,9 +219,8 @@ def _picture(path: Path) -> NDArray[np.uint8]:
 def _array(path: Path) -> NDArray[np.uint8]:
     """Read an array file, as plain numbers."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
-        found: NDArray[np.uint8] = np.load(path, allow_pickle=False)
+        content = io.BytesIO(read_bytes(path, MAX_BYTES))
+        found: NDArray[np.uint8] = np.load(content, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise E2CError(_unreadable(path, error)) from None
     return found

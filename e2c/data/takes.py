@@ -129,6 +129,7 @@ def _opened(video: Path) -> Iterator[InputContainer]:
 
     try:
         container = VIDEOS[video.suffix.lower()]
+        ordinary_size(video)
         with video.open("rb") as file, av.open(file, "r", format=container) as film:
             yield film
     except (av.error.FFmpegError, OSError, IndexError, TypeError, ValueError) as error:
@@ -182,11 +183,10 @@ def _arrays(source: Path) -> dict[str, NDArray[Any]]:
     try:
         if source.is_dir():
             paths = {name: source / f"{name}.npy" for name in ARRAYS}
-            found = {
-                name: npy.open_memmap(path, mode="r")
-                for name, path in paths.items()
-                if path.exists()
-            }
+            paths = {name: path for name, path in paths.items() if path.exists()}
+            for path in paths.values():
+                ordinary_size(path)
+            found = {name: npy.open_memmap(path, mode="r") for name, path in paths.items()}
         else:
             if source.exists():
                 ordinary_size(source)

@@ -119,7 +119,15 @@ def _refusing(path: Path, remedy: str) -> Iterator[None]:
 
 
 class _Pieces(io.FileIO):
-    """A file that is never read but by the piece, whatever an archive says of its own sizes."""
+    """A file that is never read but by the piece, whatever an archive says of its own sizes.
+
+    Raises:
+        ValueError: where the path is of no ordinary file, as in `ordinary_size`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        ordinary_size(path)
+        super().__init__(path)
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > _PIECE:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from e2c.config import Recipe
 from e2c.errors import E2CError
 from e2c.files import runs
 from e2c.files.tracking import Progress, tell
-from e2c.files.untrusted import Shape, brief, conform, parse_json, shown
+from e2c.files.untrusted import Shape, brief, conform, parse_json, read_bytes, shown
 from e2c.files.whole import write_json
 from e2c.sweep.engines import Asked, Engine
 from e2c.sweep.grid import ALWAYS_TOLD, SEED, Axis, Point
@@ -19,6 +19,10 @@ from e2c.sweep.grid import ALWAYS_TOLD, SEED, Axis, Point
 GRID = "grid.json"
 """File of a sweep's folder that says what it is made of."""
 SHAPE: Shape = {str: [str]}
+SCORES: Shape = {"time_in_goal?": float, "return_mean?": float}
+"""What is read of a run's evaluation."""
+MAX_BYTES = 20_000_000
+"""No file that is read here is larger."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,15 @@ class Cell:
     def score(self) -> float | None:
         """Return the time in the goal of its evaluation, or else the mean return, once it ended."""
         path = self.folder / runs.EVALUATION
-        found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        if not path.exists():
+            return None
+        try:
+            found = _read(path, SCORES)
+        except ValueError as error:
+            raise E2CError(
+                f"{path} is damaged ({shown(error)}); write it again: python evaluate.py "
+                f"{self.folder} --json {path}"
+            ) from None
         score: float | None = found.get("time_in_goal", found.get("return_mean"))
         return score
 
@@ -94,10 +106,20 @@ def begin(out: Path, axes: Sequence[Axis], cells: Sequence[Cell]) -> None:
             )
 
 
+def _read(path: Path, shape: Shape) -> Mapping[str, Any]:
+    """Read JSON of this shape.
+
+    Raises:
+        ValueError: when the file is another, or holds something else.
+    """
+    found: Mapping[str, Any] = conform(parse_json(read_bytes(path, MAX_BYTES)), shape)
+    return found
+
+
 def _check_same(out: Path, asked: Mapping[str, Sequence[str]]) -> None:
     """Refuse a folder whose grid has other options, or values that are not asked for."""
     try:
-        there: Mapping[str, Sequence[str]] = conform(parse_json((out / GRID).read_bytes()), SHAPE)
+        there: Mapping[str, Sequence[str]] = _read(out / GRID, SHAPE)
     except ValueError as error:
         raise E2CError(
             f"{out / GRID} is damaged ({shown(error)}); choose another --out, or remove the sweep."
