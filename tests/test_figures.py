@@ -39,6 +39,11 @@ def test_every_measured_row_of_the_readme_is_what_its_results_say() -> None:
     assert not [row for row in rows if row not in README.splitlines()]
 
 
+def test_no_result_tells_a_path_of_a_machine() -> None:
+    results = COMMITTED.rglob("*.json")
+    assert not [path.name for path in results if re.search(r'"/\w', path.read_text("utf-8"))]
+
+
 @pytest.mark.parametrize("name", QUOTED)
 def test_every_measured_row_of_the_readme_has_today_s_options(
     name: str, capsys: pytest.CaptureFixture[str]
