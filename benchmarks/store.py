@@ -89,10 +89,8 @@ class Benchmark:
         if self.committed:
             held = {name: read(cell.path) for name, cell in cells.items() if cell.path.exists()}
             if others := [name for name, result in held.items() if cells[name].differs(result)]:
-                told = (
-                    f"{len(others)} of {len(held)} cells have not, or do not tell, today's options"
-                )
-                print(f"{told}: {', '.join(others)}.", file=sys.stderr)
+                told = f"{len(others)} of {len(held)} cells tell of other options than today's"
+                print(f"{told}, or of none: {', '.join(others)}.", file=sys.stderr)
             return held
         results = {name: cell.found() for name, cell in cells.items()}
         return {name: result for name, result in results.items() if result is not None}

@@ -205,6 +205,6 @@ def test_of_what_the_repository_holds_it_is_told_what_has_other_options(
     write(tmp_path / "silent.json", {"figure": 1})
     cells = {name: Cell(tmp_path / f"{name}.json", now) for name in (*held, "silent", "absent")}
     assert list(Benchmark(committed=True).found(cells)) == [*held, "silent"]
-    told = "3 of 5 cells have not, or do not tell, today's options: other, longer, silent.\n"
+    told = "3 of 5 cells tell of other options than today's, or of none: other, longer, silent.\n"
     assert capsys.readouterr().err == told
     assert list(Benchmark(results=tmp_path).found(cells)) == ["same"]

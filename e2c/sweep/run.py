@@ -45,7 +45,11 @@ class Cell:
         return self.point.folder
 
     def score(self) -> float | None:
-        """Return the time in the goal of its evaluation, or else the mean return, once it ended."""
+        """Return the time in the goal of its evaluation, or else the mean return, once it ended.
+
+        Raises:
+            E2CError: when the file of its evaluation is damaged.
+        """
         path = self.folder / runs.EVALUATION
         if not path.exists():
             return None
