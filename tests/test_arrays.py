@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import python
+from processes import python
 
 from e2c.errors import E2CError
 from e2c.files import arrays

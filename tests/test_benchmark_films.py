@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import CONFIG, leave_figures_undrawn, shorten_runs
+from tiny import CONFIG, leave_undrawn, shorten_runs
 
 from benchmarks import films
 from benchmarks.films import CAMERA, Films, LiveAgents
@@ -26,7 +26,7 @@ def test_films_alone_are_learned_from_and_an_agent_acts_live(
     if "MUJOCO_GL" not in os.environ:
         pytest.skip("no graphics library that needs no display; on Debian: apt install libosmesa6")
     shorten_runs(monkeypatch, 9)
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
     small = Camera((24, 24), CAMERA.colour, CAMERA.frames, renderer=CAMERA.renderer)
     monkeypatch.setattr(films, "CAMERA", small)
     monkeypatch.setattr(films, "STARTS", 3)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import ROOT, python
+from processes import python
+from tiny import ROOT
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -246,7 +247,7 @@ def test_both_sides_train_on_the_pairs_and_count_the_same_operations(side: str) 
 
 
 def test_a_side_works_alone_in_a_process_of_its_own() -> None:
-    done = python("-m", "benchmarks.peers", "--alone", "train:peer")
+    done = python("-m", "benchmarks.peers", "--alone", "frames:ours")
     found = json.loads(done.stdout.splitlines()[-1])
     assert 0 < found["before"] < found["peak"], done.stderr
 

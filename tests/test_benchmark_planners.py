@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny import CONFIG, leave_figures_undrawn, shorten_runs
+from tiny import CONFIG, leave_undrawn, shorten_runs
 
 from benchmarks import planners as benchmark
 from benchmarks.planners import Planners
@@ -19,7 +19,7 @@ def test_every_planner_is_measured_told_and_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shorten_runs(monkeypatch, WARM_UP + 3)
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
     train(Recipe(CONFIG), tmp_path / "run")
     monkeypatch.setattr(benchmark, "TRAINED", tmp_path / "run")
     with pytest.raises(E2CError, match=r"--starts is 0; it must be at least 1[.]"):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny import CONFIG, leave_figures_undrawn, shorten_runs
+from tiny import CONFIG, leave_undrawn, shorten_runs
 
 from benchmarks.speed import WARM_UP, Speed, newest_run
 from benchmarks.store import read
@@ -19,7 +19,7 @@ def test_every_figure_is_measured_and_written(
     with pytest.raises(E2CError, match="no run under runs"):
         newest_run()
     shorten_runs(monkeypatch, WARM_UP + 3)
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
     train(Recipe(CONFIG), tmp_path / "runs" / "tiny")
     Speed(results=Path("out"), episodes=1, batch=2, training_steps=2)()
     figures = read(Path("out/speed.json"))

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import python
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, python, tiny_model
+from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, tiny_model
 
 from e2c.config import Config
 from e2c.control.agent import Agent

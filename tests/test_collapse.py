@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from test_training import OBJECTIVE
-from tiny import CONFIG, leave_figures_undrawn, shorten_runs, tiny_model
+from tiny import CONFIG, leave_undrawn, shorten_runs, tiny_model
 
 from e2c.config import Recipe
 from e2c.learning import collapse as rules
@@ -65,7 +65,7 @@ def test_a_run_tells_it_once_and_its_report_too(
 ) -> None:
     """Steps too small to learn anything, and signs that are looked for after two of them."""
     shorten_runs(monkeypatch, 9)
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
     monkeypatch.setattr(running, "LOG_EVERY", 2)
     monkeypatch.setattr(rules, "AFTER_STEPS", 2)
     still = dataclasses.replace(CONFIG.optimiser, learning_rate=1e-8, learning_rate_own=1e-8)

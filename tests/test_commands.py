@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, LIGHT, ROOT, leave_figures_undrawn, noise_data, python, shorten_runs
+from processes import LIGHT, python
+from tiny import CONFIG, ENV, ROOT, leave_undrawn, noise_data, shorten_runs
 
 from e2c import commands, errors, presets
 from e2c.config import Recipe
@@ -54,7 +55,7 @@ TINY = [
 @pytest.fixture(scope="module", autouse=True)
 def _undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        leave_figures_undrawn(patch)
+        leave_undrawn(patch)
         yield
 
 

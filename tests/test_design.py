@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import ROOT, python
+from processes import python
+from tiny import ROOT
 
 PACKAGES = ("e2c", "envs", "planners")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]

@@ -9,7 +9,8 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from tiny import python, random_actions
+from processes import python
+from tiny import random_actions
 
 import envs
 from envs.native import TaskEnv, TaskWorld

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from gymnasium import wrappers
 from gymnasium.spaces import Box, Discrete
-from tiny import ALONE, ROOT, python
+from processes import ALONE, python
+from tiny import ROOT
 
 import envs
 from envs.camera import Camera, look

@@ -2,13 +2,12 @@
 
 import ast
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from tiny import ALONE, ROOT, leave_figures_undrawn
+from processes import Script
+from tiny import ROOT, leave_undrawn
 
 from e2c.files import runs
 from e2c.models.encoders import ENCODERS
@@ -48,20 +47,13 @@ def test_an_own_environment_takes_few_lines_besides_itself() -> None:
 def test_an_example_trains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, whose registries forget afterwards what the example adds to them."""
     monkeypatch.chdir(tmp_path)
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
     with patch.dict(ENCODERS), patch.dict(LIKELIHOODS), patch.dict(METHODS):
         runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     assert runs.finished(tmp_path / "runs" / name)
 
 
 def test_the_example_of_an_own_environment_trains_in_a_process_of_its_own(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "own_environment.py"],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONPATH": str(ROOT), **ALONE},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = Script("examples/own_environment.py", cwd=tmp_path).wait()
     assert done.returncode == 0, done.stderr
     assert runs.finished(tmp_path / "runs" / "own_environment")

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 from dots import Dot
-from tiny import CONFIG, leave_figures_undrawn
+from tiny import CONFIG, leave_undrawn
 
 from e2c.config import Recipe
 from e2c.control.base import make_world, make_world_of, problem_spec
@@ -117,7 +117,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(
         with pytest.raises(KeyboardInterrupt):
             train(RECIPE, tmp_path / "again")
     assert not (tmp_path / "again" / "data" / "round_1.npz").exists()
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
     train(RECIPE, tmp_path / "again")
     for name in (checkpoint.NAME, "data/first.npz", "data/round_1.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes()

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import python
 from test_arrays import ARRAYS, HEADER, KINDS, WRONG_MEMBERS, member
 from test_episodes import coloured
-from tiny import CONFIG, noise_data, python
+from tiny import CONFIG, noise_data
 
 from e2c.config import Recipe
 from e2c.data import episodes as recorded

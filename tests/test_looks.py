@@ -15,7 +15,7 @@ from tiny import (
     SPEC,
     generator,
     images,
-    leave_figures_undrawn,
+    leave_undrawn,
     shorten_runs,
 )
 
@@ -245,7 +245,7 @@ def test_a_run_chooses_and_its_model_keeps_what_it_saw(
 ) -> None:
     """The background is kept with the weights, and what was chosen with the recipe."""
     shorten_runs(monkeypatch, 9)
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
     data = collect_transitions(ENV, 48, 8, 3)
     grey = dataclasses.replace(data, frames=(200 - data.frames // 2).astype(np.uint8))
     grey.save(tmp_path / "grey.npz")

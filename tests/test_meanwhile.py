@@ -8,7 +8,8 @@ import time
 
 import numpy as np
 import pytest
-from tiny import ENV, LIGHT, python
+from processes import LIGHT, python
+from tiny import ENV
 
 from e2c.control.agent import PlannerConfig
 from e2c.control.base import make_world, problem_spec

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
-from tiny import noise_data, python
+from processes import python
+from tiny import noise_data
 
 from e2c.data.formats import ImportOptions, import_recording
 from e2c.data.minari import export

@@ -1,6 +1,7 @@
 """Our own tasks as MuJoCo draws them: the same worlds, seen by another camera."""
 
 import copy
+import dataclasses
 import os
 import pickle
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny import CONFIG, leave_figures_undrawn, python, shorten_runs
+from processes import python
+from tiny import CONFIG, leave_undrawn, shorten_runs
 
 import envs
-from e2c.config import Config, Recipe
+from e2c.config import Recipe
 from e2c.control.base import make_world
 from e2c.control.goals import from_state
 from e2c.door import load_agent
@@ -165,9 +167,10 @@ def test_nothing_is_said_when_a_program_ends() -> None:
 
 def test_a_run_learns_from_its_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The goal, the film and the agent's frames are all of this camera."""
-    shorten_runs(monkeypatch, 9)
-    leave_figures_undrawn(monkeypatch)
-    config = Config(**{**vars(CONFIG), "camera": CAMERA})
+    shorten_runs(monkeypatch, 5)
+    leave_undrawn(monkeypatch)
+    few = dataclasses.replace(CONFIG.data, transitions=20)
+    config = dataclasses.replace(CONFIG, camera=CAMERA, data=few)
     run = train(Recipe(config, seed=3), tmp_path / "run")
     agent = load_agent(tmp_path / "run")
     assert agent.spec.observation_shape == (2, 16, 20, 3)

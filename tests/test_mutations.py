@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import leave_figures_undrawn
+from tiny import leave_undrawn
 
 from benchmarks import mutants, mutations
 from benchmarks.mutations import Case, run_here
@@ -28,7 +28,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "material"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        leave_figures_undrawn(patch)
+        leave_undrawn(patch)
         mutations.make_material(folder)
     return folder
 

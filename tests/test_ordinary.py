@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import CONFIG, ENV, SPEC, leave_figures_undrawn, shorten_runs, tiny_model
+from tiny import CONFIG, ENV, SPEC, leave_undrawn, shorten_runs, tiny_model
 
 from e2c.config import DataConfig, Recipe
 from e2c.control.base import make_world
@@ -35,7 +35,7 @@ def recipe(data: DataConfig = DATA) -> Recipe:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_runs(monkeypatch, 10)
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
 
 
 def test_episodes_follow_until_one_shows_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:

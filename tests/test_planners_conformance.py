@@ -49,9 +49,9 @@ def linear_problem(
 
 
 def loop(planner: Planner, system: LinearSystem, x: Tensor, cost: GoalCost) -> list[Plan]:
-    """Plan and act five times."""
+    """Plan and act four times."""
     plans = []
-    for _ in range(5):
+    for _ in range(4):
         plans.append(planner.plan(x, cost))
         x = system.step(x, plans[-1].controls[:, 0])
     return plans

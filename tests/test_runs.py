@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ENV, ROOT, TYPED, leave_figures_undrawn, python, shorten_runs
+from processes import STEPS, Script
+from tiny import CONFIG, ENV, TYPED, leave_undrawn, shorten_runs
 
 from benchmarks.kills import untimed
 from e2c.commands import train_command
@@ -43,8 +44,8 @@ RECIPE = Recipe(CONFIG, seed=3)
 def _short() -> Any:
     """Short episodes, no drawing; a state is kept and written at every second step."""
     with pytest.MonkeyPatch.context() as patch:
-        shorten_runs(patch, 12)
-        leave_figures_undrawn(patch)
+        shorten_runs(patch, STEPS)
+        leave_undrawn(patch)
         patch.setattr(learning, "KEEP_EVERY", 2)
         patch.setattr(learning, "LOG_EVERY", 2)
         patch.setattr(learning, "SAVE_SECONDS", 0.0)
@@ -268,7 +269,7 @@ def test_the_recipe_in_the_folder_is_the_run(ended: Path) -> None:
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with runs.claimed(folder, RECIPE):
-        done = python("train.py", "--out", str(folder), *TYPED)
+        done = Script("train.py", "--out", str(folder), *TYPED).wait()
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert f"Another process is working on {folder}" in done.stderr
@@ -446,39 +447,28 @@ def test_a_damaged_state_is_refused(damage: str, tmp_path: Path) -> None:
 def typed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a command, in a process of its own that nobody disturbs."""
     folder = tmp_path_factory.mktemp("runs") / "typed"
-    done = python("train.py", "--out", str(folder), *TYPED)
+    done = Script("train.py", "--out", str(folder), *TYPED).wait()
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stderr, "control codes in a log"
     assert f"next: python evaluate.py {folder}" in done.stdout
     return folder
 
 
-def _listen_to_ctrl_c() -> None:
-    """What a shell starts in the background, as it may these tests, is deaf to SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def stopped(folder: Path, number: int) -> tuple[int, str]:
     """Send a signal to a process that has just played; return its status and what it told."""
-    process = subprocess.Popen(
-        [sys.executable, "train.py", "--out", str(folder), *TYPED],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_listen_to_ctrl_c,
-    )
+    script = Script("train.py", "--out", str(folder), *TYPED)
     while not (folder / "data" / "round_1.npz").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(number)
-    told = process.communicate(timeout=30)[1]
-    return process.returncode, told
+        assert script.process.is_alive()
+        time.sleep(0.002)
+    os.kill(script.process.pid or 0, number)
+    done = script.wait()
+    return done.returncode, done.stderr
 
 
 def test_a_process_that_is_killed_goes_on(typed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert stopped(folder, signal.SIGKILL)[0] == -signal.SIGKILL
-    assert python("train.py", "--out", str(folder), *TYPED).returncode == 0
+    assert Script("train.py", "--out", str(folder), *TYPED).wait().returncode == 0
     assert untimed(folder) == untimed(typed)
 
 

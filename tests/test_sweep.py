@@ -18,7 +18,8 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from tiny import ALONE, CONFIG, LIGHT, ROOT, TYPED, leave_figures_undrawn, shorten_runs
+from processes import ALONE, LIGHT
+from tiny import CONFIG, ROOT, TYPED, leave_undrawn, shorten_runs
 
 from benchmarks.kills import untimed
 from e2c.config import EvaluationConfig, Recipe
@@ -153,7 +154,7 @@ def test_a_sweep_goes_on_grows_tells_what_failed_and_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shorten_runs(monkeypatch, 6)
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
     out = tmp_path / "sweep"
     typed = grid_of()[:-2]
     rate = typed.index("--optimiser.learning-rate")
@@ -362,10 +363,27 @@ def wait_for(path: Path) -> int:
     raise TimeoutError(path)
 
 
+UNDRAWN = """
+import pytest
+from tiny import leave_undrawn, shorten_runs
+from e2c.sweep import cell
+with pytest.MonkeyPatch.context() as patch:
+    shorten_runs(patch, 12)
+    leave_undrawn(patch)
+    cell.main()
+"""
+"""A real cell, but for its pictures and the length of its episodes."""
+
+
 def test_a_run_that_was_killed_in_a_sweep_ends_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real cell, in a process of its own, killed once its first data lie there."""
+    """In a process of its own, killed once its first data lie there."""
+    (tmp_path / "undrawn_cell.py").write_text(UNDRAWN)
+    monkeypatch.setattr("e2c.sweep.cell.__name__", "undrawn_cell")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shorten_runs(monkeypatch, 12)
+    leave_undrawn(monkeypatch)
     axes = parse(["--seed", "3"])
     (cell,) = cells_of(points(axes), tmp_path / "sweep", lambda point: UNSCORED)
     calm = tmp_path / "calm"

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, ROOT, python, shorten_runs
+from processes import python
+from tiny import CONFIG, ROOT, shorten_runs
 
 from benchmarks import cells, figures, policies, published, store, tables, tables_cells, tables_text
 from benchmarks.causes import Read

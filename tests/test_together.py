@@ -5,20 +5,27 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import CONFIG, leave_figures_undrawn, noise_data, shorten_runs, tiny_model
+from tiny import CONFIG, leave_undrawn, noise_data, shorten_runs, tiny_model
 
 from e2c.config import Recipe, with_method
 from e2c.data.windows import Windows
+from e2c.learning import together
 from e2c.learning.run import train, train_side_by_side
 from e2c.learning.schedule import OptimiserConfig, Phase
-from e2c.learning.together import CHUNK, train_together
+from e2c.learning.together import train_together
 from e2c.learning.trainer import Trainer
 from e2c.models.draws import Ahead, Asked, Generators
 from e2c.models.methods import METHODS, find_method
 from e2c.models.objectives import ObjectiveConfig
 
+CHUNK = 10
 PHASE = Phase(CHUNK + 7, 1e-2, ramp=True)
 SEEDS = (3, 0, 5)
+
+
+@pytest.fixture(autouse=True)
+def _short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "CHUNK", CHUNK)
 
 
 def pair(
@@ -84,22 +91,26 @@ def test_at_the_end_of_a_chunk_the_state_is_that_of_training_alone() -> None:
         torch.testing.assert_close(found.tensors[name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_one_that_diverges_goes_back_and_the_others_are_not_held_up() -> None:
+def test_one_that_diverges_goes_back_and_the_others_are_not_held_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The last seed's data are spoilt until it has gone back; all reach the end of the phase."""
+    monkeypatch.setattr(together, "CHUNK", 50)
+    phase = dataclasses.replace(PHASE, steps=57)
     trainers, windows = map(list, zip(*(pair(seed) for seed in SEEDS), strict=True))
     expected = [pair(seed) for seed in SEEDS]
     for trainer, own in expected[:2]:
-        list(trainer.run(own, PHASE))
+        list(trainer.run(own, phase))
     actions = windows[2].actions.clone()
     windows[2].actions.fill_(torch.nan)
     told = []
-    for rows in train_together(trainers, windows, PHASE):
+    for rows in train_together(trainers, windows, phase):
         told.append(rows)
         if trainers[2].recoveries:
             windows[2].actions.copy_(actions)
     assert [len(trainer.recoveries) for trainer in trainers] == [0, 0, 2], "one after the mending"
     assert [len([row for row in column if row]) for column in zip(*told, strict=True)] == [
-        PHASE.steps
+        phase.steps
     ] * 3
     for trainer, (alone, _) in zip(trainers[:2], expected[:2], strict=True):
         torch.testing.assert_close(weights(trainer), weights(alone), rtol=1e-3, atol=1e-4)
@@ -123,7 +134,7 @@ def test_runs_side_by_side_are_the_runs_alone(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten_runs(monkeypatch, 12)
-    leave_figures_undrawn(monkeypatch)
+    leave_undrawn(monkeypatch)
     recipes = [Recipe(CONFIG, seed=seed) for seed in (1, 2)]
     folders = [tmp_path / f"{recipe.seed}" for recipe in recipes]
     together = train_side_by_side(recipes, folders)

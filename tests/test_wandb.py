@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from tiny import LIGHT, python
+from processes import LIGHT, python
 from wandb_server import WandbServer, records
 
 from e2c.files import tracking, wandb_process

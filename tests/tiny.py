@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import subprocess
-import sys
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,6 +21,7 @@ import envs
 from e2c.config import Config, DataConfig, EvaluationConfig
 from e2c.control.agent import PlannerConfig
 from e2c.data.episodes import Episodes
+from e2c.evaluation import assessment
 from e2c.learning import drawings, sight
 from e2c.learning.schedule import OptimiserConfig
 from e2c.models.base import LatentModel, ProblemSpec
@@ -30,19 +29,12 @@ from e2c.models.methods import build_model
 from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.options import ModelConfig
 from e2c.report import plots
+from e2c.report.pens import Picture
 from envs.task import Task
 from envs.world import simulated
 
 ROOT = Path(__file__).parents[1]
 ENV = "E2C/PendulumSwingUp-v0"
-ALONE = {"OMP_NUM_THREADS": "1"}
-"""What keeps processes from waiting for one another: the tests run side by side."""
-LIGHT = f"""
-import sys, types
-sys.modules["e2c"] = types.ModuleType("e2c")
-sys.modules["e2c"].__path__ = [{str(ROOT / "e2c")!r}]
-"""
-"""How a program begins that needs a module of e2c without torch, which takes seconds to import."""
 
 SPEC = ProblemSpec("Test/Tiny-v0", (3, 12, 6), (-2.0, -0.5), (2.0, 0.25), 0.1, 7)
 """C = 3 frames of 12 x 6 pixels, m = 2 controls with limits that differ and are not symmetric."""
@@ -136,18 +128,6 @@ def batch_of(x: Tensor, u: Tensor, times: Sequence[int]) -> Batch:
     return Batch(x, u, torch.tensor(times))
 
 
-def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run python on ``arguments`` in the project's folder; nothing else decides its environment."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **ALONE, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 def shorten_runs(patch: pytest.MonkeyPatch, steps: int) -> None:
     """Cut every episode of our tasks to ``steps``, as long as ``patch`` lasts.
 
@@ -159,21 +139,51 @@ def shorten_runs(patch: pytest.MonkeyPatch, steps: int) -> None:
         patch.setattr(gymnasium.spec(name), "max_episode_steps", steps)
 
 
-def leave_figures_undrawn(patch: pytest.MonkeyPatch) -> None:
-    """Save the hash of a figure's curves and images as its picture, as long as ``patch`` lasts.
+def leave_undrawn(patch: pytest.MonkeyPatch) -> None:
+    """Save hashes of what figures and a film's first pictures show, as long as ``patch`` lasts.
 
-    To draw its figures takes longer than all the rest of a small run.
+    To draw and encode them all takes longer than all the rest of a small run.
     """
 
-    def save(figure: Figure, path: Path) -> None:
+    def digest_of(*shown: Any) -> bytes:
         content = hashlib.sha256()
-        for axes in figure.axes:
-            curves = [line.get_xydata() for line in axes.lines]
-            for shown in (*curves, *(image.get_array() for image in axes.images)):
-                content.update(np.asarray(shown).tobytes())
-        assert cv2.imwrite(str(path), np.frombuffer(content.digest(), np.uint8))
+        _tell(content.update, shown)
+        return content.digest()
 
-    patch.setattr(plots, "save_figure", save)
+    def save_figure(figure: bytes, path: Path) -> None:
+        assert cv2.imwrite(str(path), np.frombuffer(figure, np.uint8))
+
+    def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
+        digest = digest_of(fps, *itertools.islice(frames, 3))
+        path.write_bytes(b"\0\0\0\x18ftyp" + digest)
+
+    for name in FIGURES:
+        patch.setattr(plots, name, digest_of)
+    patch.setattr(plots, "save_figure", save_figure)
+    patch.setattr(assessment, "write_video", write_video)
+
+
+FIGURES = (
+    "episodes",
+    "latent_space",
+    "loss_curves",
+    "open_loop_error",
+    "reconstructions",
+    "rollout_strip",
+)
+
+
+def _tell(update: Callable[[bytes], None], shown: Any) -> None:
+    """Give ``update`` all that is shown, arrays to the last bit."""
+    if isinstance(shown, (np.ndarray, Tensor)):
+        update(np.ascontiguousarray(shown).tobytes())
+    elif isinstance(shown, dict):
+        _tell(update, list(shown.items()))
+    elif isinstance(shown, (list, tuple)):
+        for part in shown:
+            _tell(update, part)
+    else:
+        update(repr(shown).encode())
 
 
 def task_of(env_id: str, **options: Any) -> Task:
