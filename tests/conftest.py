@@ -1,5 +1,6 @@
 """What test files share. One thread: the tensors are too small for two to help."""
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,11 @@ import envs
 from envs.task import Task
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Search no more for garbage in what has been imported, which takes a twentieth of the time."""
+    gc.freeze()
 
 
 @pytest.fixture(params=sorted(envs.ENVIRONMENTS))

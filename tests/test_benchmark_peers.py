@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import importlib.util
-import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,8 +193,21 @@ def test_a_process_does_not_begin_with_the_memory_of_who_started_it() -> None:
     assert 0 < float(done.stdout) < 300, done.stderr
 
 
-def test_a_side_that_fails_alone_is_one_sentence() -> None:
-    with pytest.raises(E2CError, match=r"sleep:ours ended with status 2: e2c: --alone is"):
+def test_a_side_works_alone_in_a_process_of_its_own() -> None:
+    found = peers.memory_of("frames", "ours")
+    assert 0 < found["before"] < found["peak"]
+
+
+def test_a_side_that_fails_alone_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(E2CError, match=r"--alone is"):
+        Peers(alone="sleep:ours")()
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho e2c: No. >&2\nexit 2\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(E2CError, match=r"sleep:ours ended with status 2: e2c: No."):
         peers.memory_of("sleep", "ours")
 
 
@@ -244,12 +257,6 @@ def test_both_sides_train_on_the_pairs_and_count_the_same_operations(side: str) 
     with FlopCounterMode(display=False) as counter:
         step(1)
     assert counter.get_total_flops() == pytest.approx(peers.training_flops(), rel=0.02)
-
-
-def test_a_side_works_alone_in_a_process_of_its_own() -> None:
-    done = python("-m", "benchmarks.peers", "--alone", "frames:ours")
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert 0 < found["before"] < found["peak"], done.stderr
 
 
 # -------------------------------------------------------------------------------------------- plan

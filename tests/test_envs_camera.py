@@ -4,8 +4,6 @@ import copy
 import importlib.util
 import itertools
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 import pytest
 from gymnasium import wrappers
 from gymnasium.spaces import Box, Discrete
-from processes import ALONE, python
+from processes import Script, python
 from tiny import ROOT
 
 import envs
@@ -194,14 +192,14 @@ def test_a_module_may_be_imported_first(tmp_path: Path) -> None:
         "gymnasium.register('Sliding-v0', Slider, max_episode_steps=9)\n",
         encoding="utf-8",
     )
-    told = "import envs; from envs.world import name_of; w = envs.make('sliding:Sliding-v0', 2);"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{told} w.reset(seed=0); print(name_of(w))"],
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{tmp_path}", **ALONE},
-        capture_output=True,
-        text=True,
-        timeout=120,
+    (tmp_path / "script.py").write_text(
+        "import envs\n"
+        "from envs.world import name_of\n"
+        "world = envs.make('sliding:Sliding-v0', 2)\n"
+        "world.reset(seed=0)\n"
+        "print(name_of(world))\n"
     )
+    done = Script(str(tmp_path / "script.py")).wait()
     assert done.stdout == "sliding:Sliding-v0\n", done.stderr
     with pytest.raises(
         ValueError, match=r"module of 'nowhere:Slider-v0' .*No module named 'nowher"

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tiny import leave_undrawn
 
 import benchmarks.faults
 from benchmarks.faults import (
@@ -31,7 +32,9 @@ FOR_EVER = LENGTHS[-1]
 
 @pytest.fixture(scope="module")
 def agent() -> Agent:
-    return small_agent()
+    with pytest.MonkeyPatch.context() as patch:
+        leave_undrawn(patch)
+        return small_agent()
 
 
 @pytest.mark.parametrize("kind", CLOSED_LOOP)

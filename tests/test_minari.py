@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
-from processes import python
 from tiny import noise_data
 
+from e2c.commands import export_command
 from e2c.data.formats import ImportOptions, import_recording
 from e2c.data.minari import export
 from e2c.errors import E2CError
@@ -154,11 +154,15 @@ def test_a_folder_of_that_name_is_not_taken_for_minari(
     monkeypatch.delitem(sys.modules, "minari", raising=False)
 
 
-def test_the_commands_tell_what_is_wrong(tmp_path: Path) -> None:
+def test_the_command_tells_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     noise_data((4,)).save(tmp_path / "data.npz")
-    program = "from e2c.commands import export_command; export_command()"
-    hidden = f"import sys; sys.modules['minari'] = None; {program}"
-    done = python("-c", hidden, str(tmp_path / "data.npz"), NAME)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("e2c: Minari is not installed")
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.setitem(sys.modules, "minari", None)
+    monkeypatch.setattr(sys, "argv", ["e2c-export", str(tmp_path / "data.npz"), NAME])
+    with pytest.raises(SystemExit) as ended:
+        export_command()
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    assert told.err.startswith("e2c: Minari is not installed")
+    assert told.err.count("\n") == 1

@@ -59,6 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the pictures of a run, which take longer than such a run itself."""
+    shorten_runs(monkeypatch, STEPS)
     monkeypatch.setattr(drawings, "draw", lambda *_: np.zeros(3))
 
 
@@ -144,7 +145,6 @@ def test_a_copy_whose_dynamics_have_learned_on_plays_own_episodes(
 ) -> None:
     learned: list[tuple[Transition, int]] = []
     players: list[LatentModel] = []
-    shorten_runs(monkeypatch, STEPS)
     play = own.play
 
     def played(agent: Agent, *told: Any) -> dataset.Episodes:
@@ -200,10 +200,7 @@ finally:
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_another_process_repeats_a_configuration_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shorten_runs(monkeypatch, STEPS)
+def test_another_process_repeats_a_configuration_bit_for_bit(tmp_path: Path) -> None:
     here, repeated = tmp_path / "here", tmp_path / "repeated"
     train(Recipe(STILL, seed=3), here)
     train(Recipe(STILL, seed=4), tmp_path / "other")

@@ -18,8 +18,8 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from processes import ALONE, LIGHT
-from tiny import CONFIG, ROOT, TYPED, leave_undrawn, shorten_runs
+from processes import LIGHT, Script
+from tiny import CONFIG, TYPED, leave_undrawn, shorten_runs
 
 from benchmarks.kills import untimed
 from e2c.config import EvaluationConfig, Recipe
@@ -242,9 +242,9 @@ def test_an_evaluation_that_is_damaged_is_told_with_what_writes_it_again(
 
 def test_only_one_process_works_on_a_sweep(tmp_path: Path) -> None:
     with runs.locked(tmp_path):
-        asked = ["-c", "from e2c.sweep.command import sweep_command; sweep_command()"]
-        line = [sys.executable, *asked, "--out", str(tmp_path), "--seed", "0"]
-        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+        script = tmp_path / "sweep.py"
+        script.write_text("from e2c.sweep.command import sweep_command; sweep_command()")
+        done = Script(str(script), "--out", str(tmp_path), "--seed", "0").wait()
     assert done.returncode == 2
     assert f"Another process is working on {tmp_path} (number {os.getpid()})" in done.stderr
 
@@ -335,15 +335,14 @@ def test_processes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cells_end_with_the_driver_even_if_it_is_killed(child: Path) -> None:
     (child / "slow").mkdir()
-    program = (
-        "import sys\nfrom pathlib import Path\nimport e2c.sweep.cell as cell\n"
+    (child / "driver.py").write_text(
+        "from pathlib import Path\nimport e2c.sweep.cell as cell\n"
         "cell.__name__ = 'fake_cell'\nfrom e2c.sweep.engines import Asked, Processes\n"
         f"list(Processes(1).run([Path({str(child / 'slow')!r})], Asked()))\n"
     )
-    environment = {**os.environ, **ALONE, "PYTHONPATH": f"{child}{os.pathsep}{ROOT}"}
-    driver = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    driver = Script(str(child / "driver.py"))
     pid = wait_for(child / "slow" / "begun0")
-    driver.kill()
+    driver.process.kill()
     driver.wait()
     for _ in range(200):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text():

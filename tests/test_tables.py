@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from processes import python
+from processes import Script
 from tiny import CONFIG, ROOT, shorten_runs
 
 from benchmarks import cells, figures, policies, published, store, tables, tables_cells, tables_text
@@ -71,6 +71,7 @@ def small(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of a second or two, computed in this process."""
     shorten_runs(monkeypatch, STEPS)
     monkeypatch.setattr(drawings, "draw", lambda *run: np.array([0.5, 0.75]))
+    monkeypatch.setattr(tables, "save_figure", lambda figure, path: path.touch())
     monkeypatch.setattr(tables_cells, "preset", small_preset)
     monkeypatch.setattr(tables_cells, "EPISODES", 3)
     monkeypatch.setattr(tables_cells, "NOISY_EPISODES", 2)
@@ -422,11 +423,13 @@ def test_whoever_stops_the_benchmark_stops_its_cells(
         "os.kill(os.getppid(), signal.SIGTERM)\n"
         "time.sleep(60)\n",
     )
-    program = (
-        "from benchmarks.cells import compute\nfrom e2c.errors import run_command\n"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\nfrom benchmarks.cells import compute\nfrom e2c.errors import run_command\n"
+        f"os.environ['PYTHONPATH'] = '{tmp_path}:{ROOT}'\n"
         f"run_command(lambda: compute({name!r}, ['first', 'second'], 1))"
     )
-    done = python("-c", program, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    done = Script(str(script)).wait()
     assert done.returncode == 128 + signal.SIGTERM
     assert [path.name for path in tmp_path.glob("stopped_*")] == ["stopped_first"]
     assert "second begun" not in done.stderr

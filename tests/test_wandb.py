@@ -107,7 +107,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
             **{name: {"mode": "online", "server": server.url} for name, server in servers.items()},
         }
         folders = {name: tmp_path_factory.mktemp("run") for name in how}
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(len(how)) as pool:
             begun = {name: pool.submit(session, folders[name], **how[name]) for name in how}
             found = {name: future.result() for name, future in begun.items()}
     yield Sessions(servers["online"], found)
