@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from processes import STEPS, Script, python
+from processes import STEPS, Script
 from tiny import CONFIG, ENV, ROOT, shorten_runs
 
+from e2c.commands import evaluate_command
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import make_world
@@ -250,12 +252,17 @@ KEYS = {
 }
 
 
-def test_evaluating_by_command_writes_results_and_film(run: Path, tmp_path: Path) -> None:
+def test_evaluating_by_command_writes_results_and_film(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     results, film = tmp_path / "deep" / "results.json", tmp_path / "film" / "up.mp4"
     options = ["--episodes", "3", "--seed", "7", "--json", str(results), "--video", str(film)]
-    done = python("evaluate.py", str(run), *options)
-    assert done.returncode == 0, done.stderr
-    assert "\x1b" not in done.stderr
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(run), *options])
+    with pytest.raises(SystemExit) as ended:
+        evaluate_command()
+    told = capsys.readouterr()
+    assert ended.value.code == 0, told.err
+    assert "\x1b" not in told.err
     found = json.loads(results.read_text())
     assert found.keys() >= KEYS
     assert len(found["episodes"]) == 3
@@ -263,7 +270,7 @@ def test_evaluating_by_command_writes_results_and_film(run: Path, tmp_path: Path
         assert row.keys() >= {"start", "success", "time_in_goal"}
     assert found["plan_ms_p99"] >= found["plan_ms_median"] > 0
     for key in ("success_rate", "oracle_success_rate", "plan_ms_median"):
-        assert f"{key:<22} {found[key]}" in done.stdout
+        assert f"{key:<22} {found[key]}" in told.out
     starts = PendulumSwingUp().sample_starts(np.random.default_rng(7), 3)
     assert [row["start"] for row in found["episodes"]] == starts.tolist()
     reader = cv2.VideoCapture(str(film))

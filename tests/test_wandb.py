@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +78,16 @@ def session(
 
 @dataclass
 class Sessions:
-    """One session for each thing that can happen, side by side, since they mostly wait."""
+    """One session for each thing that can happen, side by side, since they mostly wait.
+
+    The tests of those that wait longest come last.
+    """
 
     server: WandbServer
-    found: dict[str, Session]
+    begun: dict[str, Future[Session]]
 
     def __getitem__(self, name: str) -> Session:
-        return self.found[name]
+        return self.begun[name].result()
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +112,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
         folders = {name: tmp_path_factory.mktemp("run") for name in how}
         with ThreadPoolExecutor(len(how)) as pool:
             begun = {name: pool.submit(session, folders[name], **how[name]) for name in how}
-            found = {name: future.result() for name, future in begun.items()}
-    yield Sessions(servers["online"], found)
+            yield Sessions(servers["online"], begun)
     for server in servers.values():
         server.gone.set()
         server.shutdown()
@@ -176,6 +178,7 @@ def test_how_a_run_ended_is_known(sessions: Sessions, name: str, status: int) ->
 
 
 def test_online_everything_is_sent(sessions: Sessions) -> None:
+    assert sessions["online"].said
     posted = sessions.server.posted
     (stream,) = [path for path in posted if path.endswith("/file_stream")]
     assert rb"\"step\":200" in posted[stream]
@@ -184,43 +187,14 @@ def test_online_everything_is_sent(sessions: Sessions) -> None:
     assert "CreateArtifact" in [operation for operation, _ in sessions.server.asked]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "nobody logged in",
-        "a server that is not there",
-        "a server that never answers",
-        "a server that answers otherwise",
-    ],
-)
-def test_without_a_server_the_run_is_kept_for_later(sessions: Sessions, name: str) -> None:
-    found = sessions[name]
-    (kept,) = found.folder.glob("wandb/offline-run-*")
-    assert len(found.said) == 1
-    assert found.said[0].startswith("e2c: wandb goes offline, since ")
-    assert found.said[0].endswith(f": 'wandb sync {kept}' uploads it.")
-    rows = [values(row) for row in found.of("history")]
-    assert rows[2] == {"step": 200, "loss": 0.5}
-    assert found.of("exit")[-1].exit_code == 0
-
-
-def test_a_network_that_vanishes_costs_one_line(sessions: Sessions) -> None:
-    found = sessions["a network that vanishes"]
-    (kept,) = found.folder.glob("wandb/run-*")
-    place, late = found.said
-    assert place.startswith("e2c: wandb: http://127.0.0.1:")
-    assert late == (f"e2c: wandb did not take everything in time; 'wandb sync {kept}' uploads it.")
-    assert [values(row)["step"] for row in found.of("history")[:3]] == [0, 100, 200]
-    assert json.loads(found.of("summary")[-1].update[0].value_json) is not None
-
-
 def test_a_resumed_run_goes_on_in_the_same_wandb_run(sessions: Sessions, tmp_path: Path) -> None:
     """Whatever wandb asks the server about it, it asks by the name of the first session."""
-    first = sessions["online"].folder
+    online = sessions["online"]
+    first = online.folder
     name = (first / "wandb" / "id").read_text()
     before = len(sessions.server.asked)
     second = session(first, "online", sessions.server.url, keep=2)
-    assert second.said == sessions["online"].said
+    assert second.said == online.said
     asked = sessions.server.asked[before:]
     assert {about["name"] for operation, about in asked if operation == "UpsertBucket"} == {name}
     assert "RunResumeStatus" in [operation for operation, _ in asked]
@@ -469,3 +443,36 @@ def test_what_the_process_prints_stays_there(
     process.wait()
     tracker.close({})
     assert capfd.readouterr() == ("", "")
+
+
+# ----------------------------------------------------------------------- when the network is broken
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nobody logged in",
+        "a server that is not there",
+        "a server that never answers",
+        "a server that answers otherwise",
+    ],
+)
+def test_without_a_server_the_run_is_kept_for_later(sessions: Sessions, name: str) -> None:
+    found = sessions[name]
+    (kept,) = found.folder.glob("wandb/offline-run-*")
+    assert len(found.said) == 1
+    assert found.said[0].startswith("e2c: wandb goes offline, since ")
+    assert found.said[0].endswith(f": 'wandb sync {kept}' uploads it.")
+    rows = [values(row) for row in found.of("history")]
+    assert rows[2] == {"step": 200, "loss": 0.5}
+    assert found.of("exit")[-1].exit_code == 0
+
+
+def test_a_network_that_vanishes_costs_one_line(sessions: Sessions) -> None:
+    found = sessions["a network that vanishes"]
+    (kept,) = found.folder.glob("wandb/run-*")
+    place, late = found.said
+    assert place.startswith("e2c: wandb: http://127.0.0.1:")
+    assert late == (f"e2c: wandb did not take everything in time; 'wandb sync {kept}' uploads it.")
+    assert [values(row)["step"] for row in found.of("history")[:3]] == [0, 100, 200]
+    assert json.loads(found.of("summary")[-1].update[0].value_json) is not None
