@@ -1,22 +1,29 @@
-"""What test files share. One thread: the tensors are too small for two to help."""
+"""What test files share. One thread: the tensors are too small for two to help.
+
+The process that hands out the tests reads this too, and imports no torch for it.
+"""
+
+from __future__ import annotations
 
 import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from tiny import task_of
 
 import envs
-from envs.task import Task
 
-torch.set_num_threads(1)
+if TYPE_CHECKING:
+    from envs.task import Task
 
 
 def pytest_collection_finish() -> None:
     """Search no more for garbage in what has been imported, which takes a twentieth of the time."""
+    import torch
+
+    torch.set_num_threads(1)
     gc.freeze()
 
 
@@ -37,4 +44,6 @@ def press_ctrl_c() -> Iterator[Callable[[], None]]:
 @pytest.fixture
 def env(name: str) -> Task:
     """The task itself, of which all else is made."""
+    from tiny import task_of
+
     return task_of(name)

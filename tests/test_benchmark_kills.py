@@ -47,7 +47,7 @@ def test_runs_are_killed_and_end_as_one_that_was_not(
     a_run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a_run(0.5)
-    Kills(count=3, results=tmp_path)()
+    Kills(count=3, jobs=3, results=tmp_path)()
     found = outcomes(tmp_path)
     assert [case["identical"] for case in found] == [True] * 3
     all_kills = [kill for case in found for kill in case["kills"]]
@@ -65,7 +65,7 @@ def test_runs_are_killed_and_end_as_one_that_was_not(
 def test_a_run_that_ends_otherwise_is_told(a_run: Callable[..., None], tmp_path: Path) -> None:
     a_run(1.0, forgets=True)
     with pytest.raises(E2CError, match="A run that was killed ended otherwise"):
-        Kills(count=2, results=tmp_path)()
+        Kills(count=2, jobs=2, results=tmp_path)()
     assert {tuple(case["differ"]) for case in outcomes(tmp_path)} == {("evaluation.json",)}
 
 

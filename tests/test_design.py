@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from tiny import ROOT
 
 PACKAGES = ("e2c", "envs", "planners")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
 
 SHARED = set(sys.stdlib_module_names) | {"numpy"}
 MAY_IMPORT = {
@@ -55,6 +55,12 @@ OUTERMOST = {*DOORS, "e2c/sweep/command.py"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Every file of the packages, parsed."""
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
+
+
 def imports(tree: ast.AST) -> set[str]:
     """Full names of the modules that a file imports, wherever in it; ``from a import b`` as a.b."""
     found: set[str] = set()
@@ -79,10 +85,10 @@ def besides(name: str) -> set[str]:
 def modules_of(name: str) -> set[str]:
     """The project's modules that a file imports, as paths."""
     found: set[str] = set()
-    for imported in imports(TREES[name]):
+    for imported in imports(trees()[name]):
         for dotted in (imported, imported.rpartition(".")[0]):  # a module, or a name in one
             stem = dotted.replace(".", "/")
-            there = [path for path in (f"{stem}.py", f"{stem}/__init__.py") if path in TREES]
+            there = [path for path in (f"{stem}.py", f"{stem}/__init__.py") if path in trees()]
             if there:
                 found.add(there[0])
                 break
@@ -92,7 +98,7 @@ def modules_of(name: str) -> set[str]:
 def test_a_module_knows_only_whom_it_may() -> None:
     met = {
         (name, module)
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for module in imports(tree)
         if module.rsplit(".", 1)[0] not in WORDS
         if module.split(".")[0] not in MAY_IMPORT[name.split("/")[0]] | besides(name)
@@ -101,19 +107,19 @@ def test_a_module_knows_only_whom_it_may() -> None:
 
 
 def test_there_is_no_circle_of_imports() -> None:
-    known = {name: modules_of(name) for name in TREES}
+    known = {name: modules_of(name) for name in trees()}
     while free := {name for name, others in known.items() if not others & known.keys() - {name}}:
         known = {name: others for name, others in known.items() if name not in free}
     assert not known, f"these import one another: {sorted(known)}"
 
 
 def test_only_the_doors_import_the_command_lines() -> None:
-    ours = {name for name in TREES if name.startswith("e2c/")}
+    ours = {name for name in trees() if name.startswith("e2c/")}
     assert {name for name in ours if "e2c/commands.py" in modules_of(name)} <= OUTERMOST
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
-    lengths = {name: len((ROOT / name).read_text("utf-8").splitlines()) for name in TREES}
+    lengths = {name: len((ROOT / name).read_text("utf-8").splitlines()) for name in trees()}
     assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
@@ -130,18 +136,22 @@ def test_the_doors_are_one_import_and_one_call(door: str) -> None:
     assert sum(isinstance(node, ast.Call) for node in ast.walk(tree)) == 1
 
 
-CALLS = [
-    (name, node, ast.unparse(node.func))
-    for name, tree in TREES.items()
-    for node in ast.walk(tree)
-    if isinstance(node, ast.Call)
-]
-"""The calls in all files: where, which, and what is called."""
+@cache
+def calls() -> list[tuple[str, ast.Call, str]]:
+    """The calls in all files: where, which, and what is called."""
+    return [
+        (name, node, ast.unparse(node.func))
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    ]
+
+
 ENDS = ("print", "exit", "quit", "sys.exit", "os._exit")
 
 
 def test_libraries_do_not_print_or_exit() -> None:
-    met = [(name, node.lineno) for name, node, called in CALLS if called in ENDS]
+    met = [(name, node.lineno) for name, node, called in calls() if called in ENDS]
     assert [place for place in met if not place[0].startswith("e2c/")] == []
 
 
@@ -149,7 +159,7 @@ TELLERS = {"e2c/commands.py", "e2c/sweep/command.py", "e2c/errors.py", "e2c/file
 
 
 def test_only_the_outermost_layer_prints_or_exits() -> None:
-    met = [(name, called) for name, _, called in CALLS if called in ENDS]
+    met = [(name, called) for name, _, called in calls() if called in ENDS]
     assert {name for name, _ in met if name.startswith("e2c/")} <= TELLERS
     assert {name for name, called in met if called == "sys.exit"} == {"e2c/errors.py"}
 
@@ -157,7 +167,7 @@ def test_only_the_outermost_layer_prints_or_exits() -> None:
 def test_functions_are_short() -> None:
     lengths = {
         (name, f.name): (f.end_lineno or 0) - f.lineno + 1
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for f in functions(tree)
     }
     assert {place: length for place, length in lengths.items() if length > 60} == {}
@@ -177,15 +187,15 @@ def undocumented(body: list[ast.stmt], prefix: str) -> Iterator[str]:
 
 
 def test_everything_public_has_a_docstring() -> None:
-    assert [name for name, tree in TREES.items() if not ast.get_docstring(tree)] == []
-    missing = {name: list(undocumented(tree.body, "")) for name, tree in TREES.items()}
+    assert [name for name, tree in trees().items() if not ast.get_docstring(tree)] == []
+    missing = {name: list(undocumented(tree.body, "")) for name, tree in trees().items()}
     assert {name: where for name, where in missing.items() if where} == {}
 
 
 def test_no_squeeze_without_a_dimension() -> None:
     met = [
         (name, node.lineno)
-        for name, node, called in CALLS
+        for name, node, called in calls()
         if called.endswith((".squeeze", "squeeze_"))
         and len(node.args) + len(node.keywords) - (called in ("np.squeeze", "torch.squeeze")) < 1
     ]
@@ -195,12 +205,12 @@ def test_no_squeeze_without_a_dimension() -> None:
 def test_nothing_is_seeded_or_set_for_all() -> None:
     everywhere = {"torch.set_default_dtype", "torch.set_default_device"}
     everywhere |= {"np.random.seed", "random.seed", "matplotlib.use"}
-    assert [(name, node.lineno) for name, node, called in CALLS if called in everywhere] == []
+    assert [(name, node.lineno) for name, node, called in calls() if called in everywhere] == []
 
 
 def test_every_exception_in_the_tables_is_used() -> None:
     for place, more in BESIDES.items():
-        inside = [tree for name, tree in TREES.items() if name.startswith(place)]
+        inside = [tree for name, tree in trees().items() if name.startswith(place)]
         met = {module.split(".")[0] for tree in inside for module in imports(tree)}
         assert more <= met, place
 

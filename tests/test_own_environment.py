@@ -166,8 +166,9 @@ def test_an_error_without_words_is_a_sentence_too() -> None:
     assert re.search(r"^Mine-v0 fails in .* of test_own_environment.py, line \d+, with Asser", told)
 
 
-@pytest.mark.parametrize("given", [Dot(), load_agent(TRAINED)], ids=["one episode", "an agent"])
-def test_what_is_no_world_is_refused(given: Any) -> None:
+@pytest.mark.parametrize("make", [Dot, lambda: load_agent(TRAINED)], ids=["episode", "agent"])
+def test_what_is_no_world_is_refused(make: Callable[[], Any]) -> None:
+    given = make()
     told = rf"A world is a gymnasium.vector.VectorEnv; got {type(given).__name__}: give what"
     with pytest.raises(E2CError, match=told):
         evaluate(given, given)

@@ -49,9 +49,9 @@ def linear_problem(
 
 
 def loop(planner: Planner, system: LinearSystem, x: Tensor, cost: GoalCost) -> list[Plan]:
-    """Plan and act four times."""
+    """Plan and act three times."""
     plans = []
-    for _ in range(4):
+    for _ in range(3):
         plans.append(planner.plan(x, cost))
         x = system.step(x, plans[-1].controls[:, 0])
     return plans
