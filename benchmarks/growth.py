@@ -55,9 +55,9 @@ from e2c.report.style import AMBER, BLUE, GREEN, MUTED, ROSE, VIOLET, style
 from planners import GoalCost, RecedingHorizon, RecedingOptions
 
 TOLERANCE = 0.1
-BUDGET, MOST = 0.5, 50
-"""Work is repeated for so many seconds, and at most so often. Plans are made `MOST` times at every
-size: from some states they take longer."""
+BUDGET, LEAST, MOST = 0.5, 5, 50
+"""Work is repeated for so many seconds, but so often at least and at most. Plans are made `MOST`
+times at every size: from some states they take longer."""
 LENGTH = 25
 """Steps of an episode."""
 BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
@@ -173,7 +173,7 @@ def seconds_of(
     budget: float = BUDGET,
     clock: Callable[[], float] = time.process_time,
 ) -> float:
-    """Return the least time [s] of ``work``, which is done twice, or as often as may be.
+    """Return the least time [s] of ``work``, which is done `LEAST` times, or as often as may be.
 
     Args:
         work: to be done.
@@ -181,7 +181,7 @@ def seconds_of(
         clock: gives seconds.
     """
     begun, taken = clock(), list[float]()
-    while len(taken) < 2 or (clock() - begun < budget and len(taken) < MOST):
+    while len(taken) < LEAST or (clock() - begun < budget and len(taken) < MOST):
         started = clock()
         work()
         taken.append(clock() - started)

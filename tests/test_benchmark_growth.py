@@ -29,6 +29,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name.lower()).mkdir()
     tiny = {name: dataclasses.replace(axis, sizes=TINY[name]) for name, axis in AXES.items()}
     monkeypatch.setattr(growth, "AXES", tiny)
+    monkeypatch.setattr(growth, "LEAST", 1)
     monkeypatch.setattr(growth, "MOST", 1)
     return tmp_path
 
@@ -74,6 +75,7 @@ def test_work_is_repeated_as_time_allows_and_the_least_is_taken(
         nonlocal now
         now += next(taken)
 
+    monkeypatch.setattr(growth, "LEAST", 2)
     monkeypatch.setattr(growth, "MOST", 50)
     assert growth.seconds_of(work, 0.5, lambda: now) == pytest.approx(0.1)
     assert next(taken) == 0.01  # three times were enough
