@@ -63,7 +63,7 @@ def test_runs_are_killed_and_end_as_one_that_was_not(
 
 
 def test_a_run_that_ends_otherwise_is_told(a_run: Callable[..., None], tmp_path: Path) -> None:
-    a_run(0.7, forgets=True)
+    a_run(1.0, forgets=True)
     with pytest.raises(E2CError, match="A run that was killed ended otherwise"):
         Kills(count=2, jobs=2, results=tmp_path)()
     assert {tuple(case["differ"]) for case in outcomes(tmp_path)} == {("evaluation.json",)}

@@ -194,7 +194,7 @@ def test_a_process_does_not_begin_with_the_memory_of_who_started_it() -> None:
 
 
 def test_a_side_works_alone_in_a_process_of_its_own() -> None:
-    found = peers.memory_of("frames", "ours")
+    found = peers.memory_of("train", "peer")
     assert 0 < found["before"] < found["peak"]
 
 

@@ -1,4 +1,4 @@
-"""The examples run as they are, and are as short as they say."""
+"""The examples run as they are, but for the pixels of pictures, and are as short as they say."""
 
 import ast
 import runpy
@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 from processes import Script
-from tiny import ROOT, leave_undrawn, shorten_runs
+from tiny import ROOT, leave_undrawn
 
 from e2c.files import runs
 from e2c.models.encoders import ENCODERS
@@ -47,7 +47,6 @@ def test_an_own_environment_takes_few_lines_besides_itself() -> None:
 def test_an_example_trains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, whose registries forget afterwards what the example adds to them."""
     monkeypatch.chdir(tmp_path)
-    shorten_runs(monkeypatch, 60)
     leave_undrawn(monkeypatch)
     with patch.dict(ENCODERS), patch.dict(LIKELIHOODS), patch.dict(METHODS):
         runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")

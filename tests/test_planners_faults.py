@@ -95,7 +95,7 @@ FAULTS = DYNAMICS | COSTS
 
 def controller() -> tuple[RecedingHorizon, Faulty, FaultyCost]:
     system = Faulty(SYSTEM.A, SYSTEM.B, SYSTEM.c)
-    options = RecedingOptions(horizon=T, restarts=3, knots=3, first_iterations=5)
+    options = RecedingOptions(horizon=T, restarts=3, knots=3, first_iterations=12)
     generator = torch.Generator().manual_seed(0)
     cost = FaultyCost(GOAL.goal, GOAL.Q, GOAL.R)
     return RecedingHorizon(system, LOW, HIGH, options, generator=generator), system, cost

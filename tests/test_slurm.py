@@ -159,12 +159,9 @@ def test_a_job_that_slurm_stops_leaves_no_result_and_is_called_again() -> None:
 
 @pytest.mark.usefixtures("slurm")
 def test_a_job_calls_the_process_of_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "fake_cell.py").write_text("import sys; sys.exit(f'e2c: No {sys.argv[1]}.')")
-    monkeypatch.setattr("e2c.sweep.cell.__name__", "fake_cell")
-    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(engines, "compute", cell.compute)
-    ((_, reason),) = Slurm(tmp_path, TIME).run([Path("default") / "nothing"], Asked())
-    assert reason == "No default/nothing."
+    ((_, reason),) = Slurm(tmp_path, TIME).run([tmp_path / "default" / "nothing"], Asked())
+    assert reason.startswith("There is no configuration file")
     assert engines.STOPPED == 128 + signal.SIGTERM
 
 
