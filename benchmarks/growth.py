@@ -29,6 +29,7 @@ import torch
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullLocator
 from torch import Tensor
 
 from benchmarks import peer_planners
@@ -393,12 +394,15 @@ def draw(axis: Axis, curves: Mapping[str, Curve]) -> Figure:
 
 
 def _finish(axes: Axes) -> None:
-    """Scale both axes by logarithm, draw a linear line and name the curves with their slopes."""
+    """Scale both axes by logarithm, mark the sizes, draw a linear line, name curves with slopes."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     x = np.array(axes.get_lines()[0].get_xdata(), dtype=np.float64)
     y = max(float(np.max(line.get_ydata())) for line in axes.get_lines())
     bottom, top = axes.get_ylim()
+    axes.set_xticks(x)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(EngFormatter(sep="", places=0))
     axes.plot(
         x, y * x / x[-1], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), label="linear: 1"
     )
