@@ -53,6 +53,12 @@ def test_a_change_is_marked(checkout: Path) -> None:
     assert provenance.commit() == git(checkout, "rev-parse", "--short=12", "HEAD") + "+"
 
 
+def test_a_commit_that_is_made_meanwhile_is_not_of_what_runs(checkout: Path) -> None:
+    first = provenance.commit()
+    git(checkout, "commit", "-q", "--allow-empty", "-m", "the second")
+    assert provenance.commit() == first
+
+
 def test_a_shallow_clone_names_it_too(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

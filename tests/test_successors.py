@@ -5,6 +5,7 @@ derivatives from finite differences or autograd.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -42,9 +43,14 @@ OBJECTIVES = {
         horizon=1, targets=1, curvature_weight=3.0, curvature_noise=0.3
     ),
 }
-STANDARD = MultivariateNormal(torch.zeros(N).double(), torch.eye(N).double())
 SUCCESSORS = {"rce": RCE, "pcc": PCC, "pcc_amortised": AmortisedPCC, "pc3": PC3}
 Terms = dict[str, Tensor]
+
+
+@functools.cache
+def standard() -> MultivariateNormal:
+    """N(0, I); not made while tests are collected, since that imports torch's compiler."""
+    return MultivariateNormal(torch.zeros(N).double(), torch.eye(N).double())
 
 
 def window(batch: int = B, spec: ProblemSpec = SPEC) -> tuple[Tensor, Tensor]:
@@ -124,7 +130,7 @@ def expected_pcc(model: PCC, x: Tensor, u: Tensor, noise: Generators) -> Terms:
         "consistency": consistency,
         "curvature": curvature,
         "deterministic": cost(model, model.transition.step(now.mean, v), x[:, 1]),
-        "vae": cost(model, z, x[:, 0]) + kl_divergence(now, STANDARD).mean(),
+        "vae": cost(model, z, x[:, 0]) + kl_divergence(now, standard()).mean(),
     }
 
 
@@ -153,7 +159,7 @@ def expected_rce(model: RCE, x: Tensor, u: Tensor, noise: Generators) -> Terms:
     return {
         "prediction": cost(model, successor, x[:, 1]),
         "consistency": consistency.mean(),
-        "prior_kl": kl_divergence(now, STANDARD).mean(),
+        "prior_kl": kl_divergence(now, standard()).mean(),
     }
 
 

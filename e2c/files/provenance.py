@@ -34,7 +34,12 @@ def commit() -> str:
 
     A package that is installed in a checkout of something else is not of that commit.
     """
-    file = Path(__file__)
+    return _commit_of(Path(__file__))
+
+
+@functools.cache
+def _commit_of(file: Path) -> str:
+    """Return it for the checkout of ``file`` as it is when first asked: what runs was read then."""
     try:
         _git(file, "ls-files", "--error-unmatch", file.name)
         return _git(file, "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")
