@@ -1,5 +1,6 @@
 """Transitions: one function in three forms, exact derivatives; the bound of the locally linear."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,13 @@ from torch import Tensor
 
 from e2c.models.gaussians import DiagonalGaussian, FactoredGaussian, kl_to_diagonal
 from e2c.models.options import ModelConfig
-from e2c.models.transitions import GlobalLinear, LocallyLinear, NonLinear, Transition
+from e2c.models.transitions import (
+    GlobalLinear,
+    LocalLinearisation,
+    LocallyLinear,
+    NonLinear,
+    Transition,
+)
 
 B = 5
 SCALE = {1: [2.0], 2: [2.0, 0.25]}
@@ -30,20 +37,41 @@ def transition(n: int = 3, m: int = 2, bound: float = 0.95, seed: int = 0) -> Lo
     return model
 
 
+class Damped(LocallyLinear):
+    """An own transition, by inheritance: it goes nine tenths as far."""
+
+    def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
+        local = super().forward(z, u)
+        return LocalLinearisation(0.9 * local.A, 0.9 * local.B, 0.9 * local.o)
+
+    def step(self, z: Tensor, u: Tensor) -> Tensor:
+        return 0.9 * super().step(z, u)
+
+    def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        by_z, by_u = super().jacobian(z, u)
+        return 0.9 * by_z, 0.9 * by_u
+
+    def features(self, z: Tensor, u: Tensor) -> Tensor:
+        return 0.9 * super().features(z, u)
+
+
+OTHERS: dict[str, Callable[[ModelConfig, Tensor], Transition]]
+OTHERS = {"NonLinear": NonLinear, "GlobalLinear": GlobalLinear, "Damped": Damped}
+
+
 def another(kind: str, n: int, m: int) -> Transition:
     """A transition of any kind: the name of its class, and the bound of the locally linear."""
     name, _, bound = kind.partition(" ")
     if name == "LocallyLinear":
         return transition(n, m, float(bound))
     torch.manual_seed(1)
-    kind_of: type[Transition] = NonLinear if name == "NonLinear" else GlobalLinear
-    model = kind_of(config(n), torch.tensor(SCALE[m]))
+    model: Transition = OTHERS[name](config(n), torch.tensor(SCALE[m]))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return model.double()
 
 
-KINDS = ("LocallyLinear 0", "LocallyLinear 0.5", "LocallyLinear 0.95", "NonLinear", "GlobalLinear")
+KINDS = ("LocallyLinear 0", "LocallyLinear 0.5", "LocallyLinear 0.95", *OTHERS)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -212,3 +240,12 @@ def test_controls_enter_in_units_of_their_limits() -> None:
 
 def test_the_scale_of_controls_travels_with_the_weights() -> None:
     assert "control_scale" in transition().state_dict()
+
+
+def test_a_subclass_is_followed_as_it_steps() -> None:
+    model, q = another("Damped", 3, 2), DiagonalGaussian(draw(B, 2, 3), draw(B, 2, 3, seed=1))
+    u, times = draw(B, 4, 2, seed=2), torch.tensor([0, 4])
+    z, eps = q.mean[:, 0], torch.zeros(B, 3).double()
+    for control in u.unbind(1):
+        z = model.step(z, control)
+    torch.testing.assert_close(model.follow(q, eps, u, times)[0][:, 1], z)

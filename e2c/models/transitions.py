@@ -173,8 +173,15 @@ class LocallyLinear(Transition):
         A = torch.addcmul(self.identity, v.unsqueeze(-1), r.unsqueeze(-2))
         return LocalLinearisation(A, B, o)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether faster code may step in its place; a subclass may step in another way."""
+        return type(self) is LocallyLinear
+
     def log_det(self, A: Tensor) -> Tensor:
         """``log |1 + v^T r|``, the matrix determinant lemma; the trace of A holds ``v^T r``."""
+        if not self.is_plain:
+            return super().log_det(A)
         return (A.diagonal(dim1=-2, dim2=-1).sum(-1) + (1 - self.n)).abs().log()
 
     def step(self, z: Tensor, u: Tensor) -> Tensor:
@@ -211,6 +218,8 @@ class LocallyLinear(Transition):
         self, z: Tensor, belief: FactoredGaussian, u: Tensor
     ) -> tuple[Tensor, FactoredGaussian]:
         """See `Transition.carry`, which gives the same more slowly."""
+        if not self.is_plain:
+            return super().carry(z, belief, u)
         lead, columns = z.shape[:-1], as_columns(z, belief)
         controls = (u / self.control_scale).reshape(-1, *u.shape[-2:]).transpose(0, 1)
         columns = columns.reshape(-1, *columns.shape[-2:])
@@ -224,7 +233,7 @@ class LocallyLinear(Transition):
         self, q: DiagonalGaussian, eps: Tensor, u: Tensor, times: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Transition.follow`; on a CPU in compiled code."""
-        if u.device.type != "cpu":
+        if u.device.type != "cpu" or not self.is_plain:
             return super().follow(q, eps, u, times)
         controls = u / self.control_scale
         inputs = (q.mean, q.log_variance, eps, controls, times, *self._numbers())
