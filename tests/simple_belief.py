@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from e2c.control.belief import SURPRISE, Figures
-from e2c.control.belief_kernels import LEAST, LEAST_SCALE, MEMORY
+from e2c.control.belief_kernels import LEAST, LEAST_SCALE, MEMORY, NOTHING
 from e2c.models.gaussians import DiagonalGaussian
 from planners import Dynamics
 
@@ -41,12 +41,14 @@ class SimpleBelief:
     def observe(self, q: DiagonalGaussian, seen: NDArray[np.bool_]) -> None:
         known = self.figures
         told, variance = q.mean.double().numpy(), q.variance.double().numpy()
-        precision = np.maximum(1 / variance - 1 / known.variance, LEAST / known.variance)
+        precision = 1 / variance - 1 / known.variance
+        told_of = ~(precision <= LEAST / known.variance)
+        precision = np.where(told_of, precision, NOTHING / known.variance)
         y = (told / variance - known.mean / known.variance) / precision
         D = 1 / np.sqrt(precision)
         error = D[:, :, None] * known.errors * D[:, None, :]  # the new part of the errors
         again = D[:, :, None] * known.shared  # and what w adds to them
-        r = y - self.mean - apply(again, self.w)
+        r = np.where(told_of, y - self.mean - apply(again, self.w), 0.0)
         zy = self.covariance + self.zw @ again.mT
         S = zy + again @ self.zw.mT + again @ self.ww @ again.mT + error
         nis = (r * np.linalg.solve(S, r[..., None])[..., 0]).sum(-1) / self.scale

@@ -104,6 +104,20 @@ def test_what_is_known_without_an_observation_counts_once() -> None:
     np.testing.assert_allclose(found.covariance, before, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("share", [0.92, 1.0, 2.0])
+def test_who_says_nothing_is_not_believed_whatever_it_says(share: float) -> None:
+    """A sight that was learned may know nothing of a component, and yet tell another mean."""
+    found = belief()
+    far = DiagonalGaussian(
+        torch.from_numpy(MEAN + 0.5 * VARIANCE**0.5).expand(B, N),
+        torch.from_numpy(np.log(share * VARIANCE)).expand(B, N),
+    )
+    before = found.mean.copy(), found.covariance.copy()
+    found.observe(far, np.ones(B, bool))
+    np.testing.assert_allclose(found.mean, before[0], rtol=1e-4)
+    np.testing.assert_allclose(found.covariance, before[1], rtol=1e-4, atol=1e-4)
+
+
 def test_a_blind_step_is_predicted_alone() -> None:
     u, y, deviation = observations()
     found, seen = belief(), np.arange(B) != 2

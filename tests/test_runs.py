@@ -20,7 +20,7 @@ from tiny import CONFIG, ENV, TYPED, leave_undrawn, shorten_runs
 
 from benchmarks.kills import untimed
 from e2c.commands import train_command
-from e2c.config import Config, EvaluationConfig, Recipe, with_method
+from e2c.config import Config, DataConfig, EvaluationConfig, Recipe, with_method
 from e2c.control.agent import Agent
 from e2c.control.goals import content_hash
 from e2c.data import episodes as dataset
@@ -178,6 +178,62 @@ def test_a_candidate_that_is_gone_is_told_with_the_run_to_remove(tmp_path: Path)
     shutil.rmtree(folder / runs.CANDIDATES / "round_2")
     with pytest.raises(E2CError, match=r"round_2, one of the models .* remove \S+run and train"):
         learning.train(CHOOSY, folder)
+
+
+LOST = Recipe(
+    dataclasses.replace(
+        CONFIG,
+        data=DataConfig(20, noise="white", rounds=4, own_length=10),
+        optimiser=dataclasses.replace(CONFIG.optimiser, dynamics_steps_per_round=0),
+    ),
+    seed=3,
+)
+"""A run whose agent never shows the goal: it begins anew in the first of the two rounds left."""
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lost") / "whole"
+    learning.train(LOST, folder)
+    return folder
+
+
+def test_where_no_own_episode_shows_the_goal_training_begins_anew(lost: Path) -> None:
+    told, options = json.loads((lost / runs.SUMMARY).read_text()), CONFIG.optimiser
+    assert told["began_anew_in_round"] == 1
+    assert told["steps"] == 2 * options.steps + options.steps_per_round
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "late"),
+    [
+        *((Trainer, "_update", call, False) for call in (7, 10, 13)),
+        (learning, "begin_anew", 1, True),
+        (begin, "save_state", 5, True),
+    ],
+)
+def test_a_run_interrupted_while_it_begins_anew_ends_as_if_it_had_not_been(
+    owner: Any, name: str, call: int, late: bool, lost: Path, tmp_path: Path
+) -> None:
+    interrupt_and_go_on(LOST, tmp_path / "run", owner, name, call, late)
+    assert untimed(tmp_path / "run") == untimed(lost)
+
+
+def test_one_of_two_side_by_side_may_begin_anew(
+    lost: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = own.missed
+
+    def missed(played: list[Episodes], goal: Any) -> bool:
+        return played[0].provenance["seed"] == LOST.seed and found(played, goal)
+
+    monkeypatch.setattr(own, "missed", missed)
+    folders = [tmp_path / "other", tmp_path / "run"]
+    other, run = learning.train_side_by_side([dataclasses.replace(LOST, seed=4), LOST], folders)
+    assert (other.anew, run.anew) == (None, 1)
+    assert other.trainer.step == run.trainer.step - CONFIG.optimiser.steps + 4
+    same = "checkpoint.safetensors"
+    assert (tmp_path / "run" / same).read_bytes() == (lost / same).read_bytes()
 
 
 def test_a_run_that_was_taken_up_says_so(ended: Path, tmp_path: Path) -> None:

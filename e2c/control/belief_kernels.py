@@ -17,8 +17,11 @@ from numba import njit
 from planners.compiled import HOW, INNER, LANES, cached
 from planners.kernels_system import derivatives, step, system_of
 
-LEAST = 1e-3
-"""Observations are taken to say at least this share of what is known without them."""
+LEAST = 0.1
+"""An observation that says less of a latent component than this share of what is known without it
+is taken to say nothing of it."""
+NOTHING = 1e-6
+"""Of such a component, it is taken to say this share, and what was predicted."""
 MEMORY = 0.85
 """Share of the scale that is kept at each observation."""
 LEAST_SCALE = 1e-3
@@ -156,13 +159,15 @@ def _compare(
     """
     n, (D, HP) = len(told), room
     for i in range(n):
-        precision = 1 / variance[i] - 1 / known.variance[i]
-        precision = max(precision, LEAST / known.variance[i])
-        y = (told[i] / variance[i] - known.mean[i] / known.variance[i]) / precision
-        D[i] = 1 / math.sqrt(precision)
-        C[3 * n, i] = y - mean[i]
-        for j in range(n):
-            C[3 * n, i] -= D[i] * known.shared[i, j] * mean[n + j]
+        share = known.variance[i] / variance[i] - 1
+        says_nothing = share <= LEAST  # a NaN says what cannot be used
+        D[i] = math.sqrt(known.variance[i] / (NOTHING if says_nothing else share))
+        C[3 * n, i] = 0.0
+        if not says_nothing:
+            away = (told[i] - known.mean[i]) * (1 + share) / share
+            C[3 * n, i] = known.mean[i] + away - mean[i]
+            for j in range(n):
+                C[3 * n, i] -= D[i] * known.shared[i, j] * mean[n + j]
         for j in range(2 * n):
             HP[i, j] = P[i, j]
             for k in range(n):

@@ -85,6 +85,19 @@ class Run:
         return options.rounds - min(max(0, replaced), options.rounds // 2)
 
     @property
+    def anew(self) -> int | None:
+        """The round in which training begins anew, once it is known that it does.
+
+        Half of the own rounds have then been played, and none has shown the goal: the model knows
+        no way there, and more of its episodes teach it none. Other weights may find one.
+        """
+        half = self.rounds // 2
+        if self.config.data.restarts or not 0 < half < len(self.data):
+            return None
+        goal = self.model.goal.cpu().numpy()
+        return half if own.missed(self.data[1 : half + 1], goal) else None
+
+    @property
     def outcome(self) -> str:
         """What became of the run, in a line, when it has ended."""
         found, came = self.results, ""
@@ -184,6 +197,15 @@ def begin(
     if why:
         tell(f"the first data look like this: {why}.")
     return run
+
+
+def begin_anew(run: Run) -> None:
+    """Let training begin anew in the middle of a run, with weights drawn from seed and round."""
+    planes, number = run.model.goal.cpu().numpy(), [run.recipe.seed, run.phase]
+    seed = int(np.random.default_rng(number).integers(2**32))
+    fresh = build_model(run.config.model, run.spec, planes, seed).to(run.trainer.device)
+    _take(fresh, run.data[0], look_at(run.data[0]))
+    run.trainer.begin_anew(fresh)
 
 
 def _untrained(recipe: Recipe, spec: ProblemSpec, goal: Frames, place: torch.device) -> Trainer:

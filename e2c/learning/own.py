@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from e2c.config import Config, DataConfig
 from e2c.control.agent import Agent
@@ -115,6 +116,21 @@ def stayed(model: LatentModel, episodes: Episodes) -> bool:
     away = (z - first.repeat_interleave(lengths, 0)).square().sum(-1).mean()
     still = bool(away < STILL * model.latent_variance)
     return still and unlikeness(episodes, model.goal.cpu().numpy()) > SEEN
+
+
+def missed(played: Sequence[Episodes], goal: NDArray[np.uint8]) -> bool:
+    """Say whether the agent showed the goal in none of its episodes; noise plays for nobody.
+
+    Args:
+        played: own episodes, a round each.
+        goal: ``[C, H, W]``, of the episodes that were told none.
+    """
+    for part in played:
+        for episode in part.split() if part.provenance["controller"] == "agent" else ():
+            told = episode.goal_planes()
+            if unlikeness(episode, goal if told is None else told[0]) <= SEEN:
+                return False
+    return True
 
 
 def own_steps(options: DataConfig, spec: ProblemSpec) -> int:

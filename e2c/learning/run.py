@@ -29,7 +29,7 @@ from e2c.files.meanwhile import Meanwhile
 from e2c.files.tracking import Progress, WandbMode, tell
 from e2c.files.whole import write_json
 from e2c.learning import own
-from e2c.learning.begin import Run, begin
+from e2c.learning.begin import Run, begin, begin_anew
 from e2c.learning.collapse import collapse, sentence
 from e2c.learning.collect import find_task, without_environment
 from e2c.learning.dynamics import learn_dynamics
@@ -139,16 +139,21 @@ def _learn(side_by_side: Sequence[Run]) -> None:
 
 
 def _learn_phase(side_by_side: Sequence[Run], number: int) -> None:
-    """Train on the first data (phase 0), or play round ``number`` and train on."""
-    options = side_by_side[0].config.optimiser
-    phase, name = Phase(options.steps, options.learning_rate, True), "train"
+    """Train on the first data (phase 0), or play round ``number`` and train on, or anew."""
+    options, name = side_by_side[0].config.optimiser, "train"
+    first = Phase(options.steps, options.learning_rate, True)
+    later = Phase(options.steps_per_round, options.learning_rate_own, False)
     if number:
-        phase = Phase(options.steps_per_round, options.learning_rate_own, False)
         name = f"train, round {number}"
         for run in side_by_side:
             if run.trainer.done == 0:
                 _play(run)
-    _fit(side_by_side, phase, name)
+                if run.anew == number:
+                    tell(f"no own episode has shown the goal: round {number} begins anew.")
+                    begin_anew(run)
+    for anew in (False, True):
+        if here := [run for run in side_by_side if (run.anew == number) == anew]:
+            _fit(here, later if number and not anew else first, name)
     for run in side_by_side:
         run.phase += 1
         run.save_state(run.trainer.state())
@@ -350,6 +355,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "recoveries": run.trainer.recoveries,
         **({"collapsed": sentence(run.collapsed)} if run.collapsed else {}),
         **({"kept": run.kept} if run.kept else {}),
+        **({"began_anew_in_round": run.anew} if run.anew else {}),
         "resumed": len(run.sessions) - 1,
         "seconds": run.seconds,
         **run.sessions[-1],

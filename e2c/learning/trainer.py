@@ -133,6 +133,12 @@ class Trainer:
         self.kept, self.skipped_in_a_row = self.state(), 0
         return Schedule(phase, self.options, self.objective)
 
+    def begin_anew(self, fresh: LatentModel) -> None:
+        """Take the weights of an untrained model; random numbers and counts go on."""
+        self.model.load_state_dict(fresh.state_dict())
+        self.adam.state.clear()
+        self.first = self.level = 0.0
+
     @property
     def titles(self) -> dict[str, str]:
         """What the numbers of a row are called in pictures, in their order."""
