@@ -2,8 +2,8 @@
 
 ``preset(name, env)`` is the default configuration with the changes of the task, those of the
 preset, and those that the preset makes on this task alone. Methods differ in their model and
-objective, and in how such an objective is trained; the data, the planner and the evaluation of a
-task are the same for all of them.
+objective, and in how such an objective is trained. The evaluation of a task is the same for all of
+them, and so are data and planner, but on the headline task; see `EXCEPTIONS`.
 """
 
 from __future__ import annotations

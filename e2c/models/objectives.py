@@ -1,4 +1,4 @@
-"""What objectives share: their options, the windows that they see, and open-loop roll-outs."""
+"""What objectives share: their options, and the windows that they see."""
 
 from __future__ import annotations
 
