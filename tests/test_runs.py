@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -192,16 +193,26 @@ LOST = Recipe(
 
 
 @pytest.fixture(scope="module")
-def lost(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Such a run, whose models are given one round each."""
     folder = tmp_path_factory.mktemp("lost") / "whole"
-    learning.train(LOST, folder)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(begin, "PATIENCE", 1)
+        learning.train(LOST, folder)
+        yield folder
 
 
 def test_where_no_own_episode_shows_the_goal_training_begins_anew(lost: Path) -> None:
     told, options = json.loads((lost / runs.SUMMARY).read_text()), CONFIG.optimiser
     assert told["began_anew_in_round"] == 1
     assert told["steps"] == 2 * options.steps + options.steps_per_round
+
+
+def test_but_not_before_a_model_has_had_its_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(begin, "PATIENCE", 2)
+    assert learning.train(LOST, tmp_path / "run").anew is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from numba import njit
 from planners.compiled import HOW, INNER, LANES, cached
 from planners.kernels_system import derivatives, step, system_of
 
-LEAST = 0.1
+LEAST = 0.3
 """An observation that says less of a latent component than this share of what is known without it
 is taken to say nothing of it."""
 NOTHING = 1e-6

@@ -38,6 +38,9 @@ from e2c.models.methods import build_model
 from e2c.options import to_dict
 from envs.world import World
 
+PATIENCE = 5
+"""Own rounds in which a model may show the goal at least, before training begins anew."""
+
 
 @dataclass
 class Run:
@@ -88,11 +91,12 @@ class Run:
     def anew(self) -> int | None:
         """The round in which training begins anew, once it is known that it does.
 
-        Half of the own rounds have then been played, and none has shown the goal: the model knows
-        no way there, and more of its episodes teach it none. Other weights may find one.
+        Half of the own rounds have then been played, `PATIENCE` at least, and none has shown the
+        goal: the model knows no way there, and more of its episodes teach it none. Other weights
+        may find one.
         """
         half = self.rounds // 2
-        if self.config.data.restarts or not 0 < half < len(self.data):
+        if self.config.data.restarts or not PATIENCE <= half < len(self.data):
             return None
         goal = self.model.goal.cpu().numpy()
         return half if own.missed(self.data[1 : half + 1], goal) else None
