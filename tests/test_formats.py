@@ -20,9 +20,9 @@ import e2c
 from e2c.config import Recipe
 from e2c.data import episodes as recorded
 from e2c.data.episodes import RECORDING, Episodes
-from e2c.data.formats import ImportOptions, import_recording
+from e2c.data.formats import ImportOptions, _is_even, import_recording
 from e2c.data.tables import read_actions
-from e2c.data.takes import _rhythm
+from e2c.data.takes import _step
 from e2c.errors import E2CError
 from e2c.learning.run import train
 from e2c.report.video import write_video
@@ -187,7 +187,7 @@ def test_a_video_that_lost_frames_is_refused_unless_the_control_step_is_given(
     write_unevenly(tmp_path / f"a.{suffix}", range(9))
     assert import_recording(tmp_path, OPTIONS).provenance["parameters"]["dt"] == 0.05
     write_unevenly(tmp_path / f"a.{suffix}", [*range(5), *range(6, 10)])
-    told = r"between two of them lie from 0.05 s to 0.1 s; .*: --dt 0.05\.$"
+    told = r"between two of them lie from 0.05 s to 0.1 s: it lost frames, .* as --dt 0.05\.$"
     with pytest.raises(E2CError, match=told):
         import_recording(tmp_path, OPTIONS)
     found = import_recording(tmp_path, dataclasses.replace(OPTIONS, dt=0.05))
@@ -215,13 +215,38 @@ def test_the_times_of_pictures_count_where_a_header_tells_another_rate(
 
 def test_a_video_without_a_rate_has_the_mean_time_between_its_pictures() -> None:
     gaps = [Fraction(33, 1000), Fraction(34, 1000), Fraction(33, 1000)]
-    limits = (Fraction(33, 1000), Fraction(34, 1000))
-    assert _rhythm(None, gaps) == (Fraction(1, 30), limits)
-    assert _rhythm(Fraction(2997, 100), gaps) == (Fraction(100, 2997), limits)
-    assert _rhythm(Fraction(24), gaps) == (Fraction(1, 30), limits)
-    assert _rhythm(Fraction(24), []) == (Fraction(1, 24), ())
-    assert _rhythm(None, []) == (None, ())
-    assert _rhythm(None, [Fraction()]) == (None, (Fraction(), Fraction()))
+    assert _step(None, gaps) == Fraction(1, 30)
+    assert _step(Fraction(2997, 100), gaps) == Fraction(100, 2997)
+    assert _step(Fraction(24), gaps) == Fraction(1, 30)
+    assert _step(Fraction(24), []) == Fraction(1, 24)
+    assert _step(None, []) is None
+    assert _step(None, [Fraction()]) is None
+
+
+def unevenness() -> dict[str, tuple[NDArray[np.float64], bool]]:
+    """Times of frames, about 1 step apart, and whether they are even."""
+    i = np.arange(600)
+    jitter = np.random.default_rng(0).uniform(-0.15, 0.15, 600)
+    return {
+        "even": (i, True),
+        "30 fps in milliseconds": (np.round(i * 1000 / 30) * 0.03, True),
+        "240 fps in milliseconds": (np.round(i * 1000 / 240) * 0.24, True),
+        "jitter": (i + jitter, True),
+        "a clock of its own": (i * 1.01, True),
+        "one lost": (i + (i > 300), False),
+        "every second lost in the second half": (np.where(i < 300, i, 2 * i - 300), False),
+        "slower and slower": (np.cumsum(1 + 0.4 * i / 600), False),
+        "darker in the middle": (np.cumsum(np.where(abs(i - 300) < 50, 1.2, 1)), False),
+        "faster at the end": (np.cumsum(np.where(i > 550, 0.9, 1)), False),
+        "a pair that came together": (i - 0.6 * (i == 300), False),
+    }
+
+
+@pytest.mark.parametrize("case", unevenness())
+def test_frames_come_at_an_even_rate_from_begin_to_end(case: str) -> None:
+    times, even = unevenness()[case]
+    gaps = np.diff(times)
+    assert _is_even(gaps / gaps.mean()) == even
 
 
 def test_a_column_of_times_is_no_control(tmp_path: Path) -> None:
@@ -233,6 +258,29 @@ def test_a_column_of_times_is_no_control(tmp_path: Path) -> None:
     timed[3, 1] += 0.2
     found = import_recording(saved(tmp_path, actions=timed - [0, begin]), ImportOptions(SMALL))
     assert found.actions.shape == (8, 2)
+
+
+def test_times_that_were_rounded_are_no_control_and_a_step_is(tmp_path: Path) -> None:
+    def import_beside_a_control(column: NDArray[np.float64]) -> Episodes:
+        actions = np.column_stack([controls(40)[:, 0], column])
+        source = saved(tmp_path, frames=pictures(40), actions=actions, lengths=None)
+        return import_recording(source, ImportOptions(SMALL))
+
+    for decimals in (1, 2):
+        with pytest.raises(E2CError, match=r"^Column 1 of .* only rises"):
+            import_beside_a_control(np.round(0.05 * np.arange(40), decimals))
+    for control in (np.arange(40) > 20, np.clip(np.arange(40) / 20, 0, 1), -np.arange(40) // 2):
+        assert import_beside_a_control(control.astype(float)).actions.shape == (37, 2)
+
+
+@pytest.mark.parametrize("name", ["t", "Time", "time [s]", "timestamp_ms", "# Time"])
+def test_what_is_called_time_and_never_falls_is_no_control(tmp_path: Path, name: str) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text(f"{name},force\n0.0,1\n0.0,2\n1.0,1\n")
+    with pytest.raises(E2CError, match=r"its column '.*[Tt].*' holds times: leave it out"):
+        read_actions(table)
+    table.write_text("torque,t,time_constant\n0.5,2,1\n1.5,1,2\n")
+    assert read_actions(table).shape == (2, 3)
 
 
 def test_frame_rates_may_differ_as_those_of_one_camera_do(tmp_path: Path) -> None:
@@ -269,12 +317,15 @@ def test_a_csv_may_have_a_header_a_mark_and_decimal_commas(tmp_path: Path, text:
     ("text", "told"),
     [
         ("push\n0,5\n1,5\n", "its rows have 1 to 2 columns: is a comma the decimal sign"),
-        ("1,2\n3,four\n", "row 1 holds 'four', which is not a number"),
-        ("1,2\n3,\n", "row 1 holds '', which is not a number"),
+        ("1,2\n3,four\n", "line 2 holds 'four', which is no finite number: correct it"),
+        ('a,b\n1,2\n"3\n",x\n', "line 4 holds 'x', which is no finite number"),
+        ("1,2\n3,\n", "line 2 holds '', which is no finite number"),
+        ("0.5 2\n1.5 3\n", r"line 1 holds \['0.5 2'\], .* separated by commas, tabs or"),
         ("0,25\n-1,5\n", "its numbers are all whole, .* where a comma is the decimal sign"),
         ("turn\n0\n1\n", "its numbers are all whole, as indices are: write 1.0"),
-        ("1,nan\n", r"Action 0 in .*a.csv is \[1.0, nan\]; every control must be a finite number"),
-        ("1,2e39\n", r"Action 0 in .*a.csv is \[1.0, 2e\+39\]; every control must be a finite"),
+        ("1,nan\n", "line 1 holds 'nan', which is no finite number"),
+        ("x\n1\n2e39\n", "line 3 holds '2e39', which is no finite number"),
+        ("a\rb\r", "cannot be read"),
         ("push,turn\n", "it has no rows of numbers"),
         ("", "it has no rows of numbers"),
     ],
@@ -283,6 +334,48 @@ def test_a_csv_that_is_no_table_of_numbers(tmp_path: Path, text: str, told: str)
     (tmp_path / "a.csv").write_text(text, "utf-8")
     with pytest.raises(E2CError, match=told):
         read_actions(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('push\n0.5\n""\n1.5\n', 3),
+        ("push\n0.5\n\n1.5\n", 3),
+        ("push,turn\n0.5,1\n , \n1.5,2\n,\n", 3),
+        ("\n0.5\n1.5\n", 1),
+    ],
+    ids=["pandas", "blank", "spaces", "first"],
+)
+def test_an_empty_row_is_not_skipped_since_all_later_actions_would_shift(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    (tmp_path / "a.csv").write_text(text, "utf-8")
+    with pytest.raises(E2CError, match=f"line {line} is empty and others follow"):
+        read_actions(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "first", ["-0.5.1,2", "0.5x,1y", "NA,0.5", "0.5,", "#N/A,null", "left,0.5", "time,torque 3,3"]
+)
+def test_a_first_row_that_was_damaged_is_no_header(tmp_path: Path, first: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{first}\n0.25,3\n", "utf-8")
+    with pytest.raises(E2CError, match=r"line 1 holds .* neither numbers alone nor names alone"):
+        read_actions(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "first", ["push,turn 2", "# push (N),-turn", ",force", "µ,_1", "narrow,nullify"]
+)
+def test_words_are_a_header(tmp_path: Path, first: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{first}\n0.25,3\n,\n\n", "utf-8")
+    np.testing.assert_array_equal(read_actions(tmp_path / "a.csv"), [[0.25, 3]])
+
+
+def test_a_table_in_another_code_is_refused(tmp_path: Path) -> None:
+    for code in ("utf-16", "utf-16-le", "latin-1"):
+        (tmp_path / "a.csv").write_text("Kraft µ\n0.5\n", code)
+        with pytest.raises(E2CError, match=r"is no text in UTF-8: save it as UTF-8, which Excel"):
+            read_actions(tmp_path / "a.csv")
 
 
 def test_a_table_that_is_no_text_or_no_array(tmp_path: Path) -> None:

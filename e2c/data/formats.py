@@ -28,12 +28,15 @@ from envs import Camera
 
 STEP = 1 / 30
 """The control step [s] where nothing tells it."""
-UNEVEN = 0.5
-"""Share of the control step by which the time between two frames may differ from it."""
+UNEVEN = 0.4
+"""Share of a control step by which frames may come too early or too late, as recorders have it."""
 UNALIKE = 0.02
-"""Share by which the control steps of two takes may differ: films of one camera do by less."""
+"""Share by which the control steps of two takes, or of a take's parts, may differ: films of one
+camera do by less."""
 ROWS = 8
 """Where so many actions or more only rise in a column, it is no control."""
+STRAIGHT = 0.1
+"""Share of what it rises by up to which a column of times may be away from a straight line."""
 NOISE = 12
 """Grey levels by which equal pictures may differ in a compressed video."""
 
@@ -77,7 +80,7 @@ def import_recording(source: Path, options: ImportOptions | None = None) -> Epis
             if options.dt is None:
                 _check_rate(take, kept[0] if kept else take)
             acted = take.actions[camera.frames - 1 : N - 1]
-            kept.append(replace(take, pictures=(), actions=acted))
+            kept.append(replace(take, pictures=(), actions=acted, gaps=()))
         frames = np.memmap(file, np.uint8, "r").reshape(-1, *camera.frame_shape)
     _check_motion(frames, source)
     _check_controls(kept, source)
@@ -161,15 +164,34 @@ def _check_rate(take: Take, first: Take) -> None:
     if abs(step - usual) > UNALIKE * usual:
         raise E2CError(
             f"{take.name} shows a frame every {_seconds(take)}, and {first.name} every "
-            f"{_seconds(first)}; record all at one rate, or give the control step: --dt 0.05."
+            f"{_seconds(first)}; record all at one rate{_TRIGGERED}"
         )
-    if take.dt and any(abs(gap - take.dt) > UNEVEN * take.dt for gap in take.gaps):
-        least, most = (f"{float(gap):.4g} s" for gap in take.gaps)
+    if take.gaps and not _is_even(np.array(take.gaps, np.float64) / step):
+        least, most = (f"{float(gap):.4g} s" for gap in (min(take.gaps), max(take.gaps)))
         raise E2CError(
             f"{take.name} tells of a frame every {_seconds(take)}, and between two of them lie "
-            f"from {least} to {most}; record at an even rate, or give the control step that each "
-            "of them stands for: --dt 0.05."
+            f"from {least} to {most}: it lost frames, or slowed down; record at an even "
+            f"rate{_TRIGGERED}"
         )
+
+
+_TRIGGERED = (
+    "; or, where each frame was taken one control step after the last whatever the files say, "
+    "give that step in seconds, such as --dt 0.05."
+)
+
+
+def _is_even(gaps: Floats) -> bool:
+    """Say whether frames come at an even rate, given the times ``[N - 1]`` between them [dt].
+
+    Of n gaps in a row, every sum must be n, up to `UNEVEN` and a share `UNALIKE` of it. So one lost
+    frame is noticed, and a rate that changes; rounded times and a recorder's jitter are allowed.
+    """
+    late, n = np.concatenate([[0], np.cumsum(gaps - 1)]), np.arange(len(gaps) + 1)
+    slow, fast = late - UNALIKE * n, late + UNALIKE * n
+    behind = slow - np.minimum.accumulate(slow)
+    ahead = np.maximum.accumulate(fast) - fast
+    return bool(max(behind.max(), ahead.max()) <= UNEVEN)
 
 
 def _seconds(take: Take) -> str:
@@ -177,11 +199,18 @@ def _seconds(take: Take) -> str:
 
 
 def _check_controls(takes: list[Take], source: Path) -> None:
-    """Raise an E2CError for a column that only rises in all takes: it holds times, no control."""
+    """Raise an E2CError for a column that holds times, no control.
+
+    Such a column rises with every row of all takes; or, where it is rounded, it never falls and is
+    about a straight line in the longest.
+    """
     if sum(len(take.actions) for take in takes) < ROWS:
         return
-    rises = np.all([(np.diff(take.actions, axis=0) > 0).all(0) for take in takes], 0)
-    for column in np.flatnonzero(rises):
+    rises = np.min([np.diff(take.actions, axis=0).min(0, initial=np.inf) for take in takes], 0)
+    longest = max((take.actions for take in takes), key=len)
+    line = np.linspace(longest[0], longest[-1], len(longest))
+    away, span = abs(longest - line).max(0), longest[-1] - longest[0]
+    for column in np.flatnonzero((rises > 0) | ((rises == 0) & (away < STRAIGHT * span))):
         raise E2CError(
             f"Column {column} of the actions of {source} only rises, as times or indices do; leave "
             "it out, and keep the controls."

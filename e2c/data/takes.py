@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -41,7 +41,7 @@ class Take:
         pictures: uint8 ``[h, w, 3]``, or grey ``[h, w]``; each is read when it is asked for.
         actions: ``[N, m]``, one for each picture or for each but the last.
         dt: seconds between two pictures on average, where they tell it.
-        gaps: the shortest and the longest time between two pictures [s], where they tell them.
+        gaps: the times between each picture and the next [s], where they tell them.
         limits: lowest and highest value of each control, ``[m]`` both, where they tell them.
     """
 
@@ -49,7 +49,7 @@ class Take:
     pictures: Iterable[NDArray[np.uint8]]
     actions: Floats
     dt: Fraction | None = None
-    gaps: tuple[Fraction, ...] = ()
+    gaps: Sequence[Fraction] = ()
     limits: tuple[Floats, Floats] | None = None
 
 
@@ -89,24 +89,20 @@ def _video_take(video: Path) -> Take:
     with _opened(video) as film:
         rate = film.streams.video[0].average_rate
         gaps = _gaps(film)
-    return Take(str(video), _pictures(video), actions, *_rhythm(rate, gaps))
+    return Take(str(video), _pictures(video), actions, _step(rate, gaps), gaps)
 
 
-def _rhythm(
-    rate: Fraction | None, gaps: list[Fraction]
-) -> tuple[Fraction | None, tuple[Fraction, ...]]:
-    """Return a take's ``dt`` and ``gaps``, given a header's frame rate and all times in between.
+def _step(rate: Fraction | None, gaps: Sequence[Fraction]) -> Fraction | None:
+    """Return a take's ``dt``, given a header's frame rate and its ``gaps``.
 
     Some recorders write no rate, or always the same; players go by the times of the pictures. The
     header's is exact where the times are rounded, so it is taken where this alone parts them.
     """
     told = 1 / rate if rate else None
-    if not gaps:
-        return told, ()
-    mean = sum(gaps, Fraction()) / len(gaps)
+    mean = sum(gaps, Fraction()) / max(len(gaps), 1)
     if mean and (told is None or abs(told - mean) * len(gaps) > ROUNDED):
         told = mean
-    return told, (min(gaps), max(gaps))
+    return told
 
 
 def _gaps(film: InputContainer) -> list[Fraction]:
