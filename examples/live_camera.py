@@ -4,11 +4,14 @@
 
 The run that training wrote, the number of a camera, and what is to be reached; without it, what the
 agent was trained for. The name of a video in place of the number is a rehearsal: it prints what the
-agent would do. What was seen and done is written into runs/live, as `e2c-import` reads it.
+agent would do. What was seen and done is written into runs/live, as `e2c-import` reads it, after
+200 steps or at Ctrl-C.
 """
 
 import itertools
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,16 +38,20 @@ def pictures(camera: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 def play(agent: e2c.LiveAgent, seen: Iterator[np.ndarray], done: list) -> Iterator[np.ndarray]:
     """Act on each picture, and hand it on."""
-    due = time.monotonic()
+    due, stopped = time.monotonic(), threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stopped.set())  # Ctrl-C ends it, and all is written
     for picture in itertools.islice(seen, STEPS):
         done.append(agent.act(picture))
         send(done[-1])
         yield picture
         due += agent.dt
-        time.sleep(max(0.0, due - time.monotonic()))
+        if stopped.wait(max(0.0, due - time.monotonic())):
+            break
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit("Name a run and a camera, and maybe a goal: live_camera.py runs/own 0 goal.png")
     run, source, *more = sys.argv[1:]
     goal = more[0] if more else None
     agent = e2c.LiveAgent(e2c.load_agent(run))
@@ -58,4 +65,4 @@ if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     done: list[np.ndarray] = []
     write_video(OUT / "0.mp4", play(agent, seen, done), fps=1 / agent.dt)
-    np.savetxt(OUT / "0.csv", done)
+    np.savetxt(OUT / "0.csv", done, delimiter=",")
