@@ -8,6 +8,7 @@ work, with the same numbers, and a goal's picture goes the same way as a rendere
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, SupportsFloat
 
@@ -18,12 +19,14 @@ from gymnasium.spaces import Box
 from gymnasium.wrappers import FrameStackObservation
 from numpy.typing import NDArray
 
-from envs.images import CHANNELS
+from envs.images import CHANNELS, LONGEST
 from envs.mujoco_graphics import LIBRARIES, free_with, make_current
 
 Env = gymnasium.Env[Any, Any]
 Frames = NDArray[np.uint8]
 RENDERERS = ("own", "mujoco")
+ALIKE = 0.02
+"""Share by which the shapes of a picture and of its copy in another resolution differ at most."""
 GREY = (0.2125, 0.7154, 0.0721)
 """Shares of red, green and blue in a grey level, as in Gymnasium's `GrayscaleObservation`."""
 
@@ -38,7 +41,7 @@ class Camera:
     """Whether frames keep their three channels."""
     frames: int = field(default=2, metadata={"range": (1, 64)})
     """Frames in an observation; one alone does not show a velocity."""
-    crop: tuple[int, int, int, int] | None = field(default=None, metadata={"range": (0, 100_000)})
+    crop: tuple[int, int, int, int] | None = field(default=None, metadata={"range": (0, LONGEST)})
     """Rows and columns of the picture that are seen: top, bottom, left, right [px]. Left out, all
     are, but training looks where something moves."""
     repeat: int = field(default=1, metadata={"range": (1, 1000)})
@@ -116,6 +119,27 @@ class Camera:
             raise ValueError(
                 f"The camera's renderer is {self.renderer!r}; it is one of: {', '.join(RENDERERS)}."
             )
+
+
+def resized(picture: Frames, size: Sequence[int]) -> Frames:
+    """Return a picture in the resolution of others, in which a crop is where it is in those.
+
+    Args:
+        picture: uint8 ``[h, w, 3]``, or grey ``[h, w]``.
+        size: height and width of the others [px].
+
+    Raises:
+        ValueError: when it is of another shape, such as upright where the others lie.
+    """
+    (height, width), (H, W) = picture.shape[:2], size
+    if (height, width) == (H, W):
+        return picture
+    if abs(height * W - width * H) >= ALIKE * height * W:
+        raise ValueError(
+            f"The picture of {height}x{width} pixels (height x width) has another shape than "
+            f"those recorded before, of {H}x{W}; take one with the same camera, held the same way."
+        )
+    return cv2.resize(picture, (W, H), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def look(env: Env, camera: Camera) -> Env:

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 T = TypeVar("T", bound=np.generic)
 CHANNELS = 3
 """Of a colour image, which stand last in its shape."""
+LONGEST = 100_000
+"""Pixels of the longest side of a picture."""
+PICTURE_SIZE = "picture_size"
+"""Name under which files keep the height and width [px] of the pictures of a recording."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,12 @@ class ImageLayout:
     def frames_of(self, planes: NDArray[T]) -> NDArray[T]:
         """Return planes ``[..., C, H, W]`` as frames ``[..., F, H, W]``, or with 3 channels."""
         return self.split(self.from_planes(planes))
+
+
+def is_size(value: object) -> bool:
+    """Say whether a value that was read from a file is a height and a width [px]."""
+    numbers = value if isinstance(value, list | tuple) else ()
+    return len(numbers) == 2 and all(type(n) is int and 1 <= n <= LONGEST for n in numbers)
 
 
 def channels_first(frames: NDArray[T], is_colour: bool) -> NDArray[T]:

@@ -18,6 +18,7 @@ from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, tiny_model
 
 from e2c.config import Config
 from e2c.control.agent import Agent
+from e2c.data.episodes import RECORDING
 from e2c.door import load_agent
 from e2c.errors import E2CError
 from e2c.files.tensors import MAX_BYTES, MAX_HEADER, digest, split
@@ -228,6 +229,22 @@ def test_a_description_that_does_not_fit_is_refused(run: Path, edit: Any) -> Non
 def test_a_task_that_cannot_be_is_refused(run: Path, name: str, value: Any) -> None:
     edited_about(run, lambda about: about["spec"].update({name: value}))
     assert "its description is not that of its weights" in refusal(run)
+
+
+def test_the_size_of_a_recordings_pictures_is_two_numbers(run: Path) -> None:
+    for env, size, fits in (
+        (RECORDING, [24, 18], True),
+        (RECORDING, [24, 0], False),
+        (RECORDING, "24x18", False),
+        (RECORDING, None, False),
+        ("Own-v0", 64, True),  # an option of an environment, which has the same name
+    ):
+        told = {"env": env, "options": {"picture_size": size}}
+        edited_about(run, lambda about, told=told: about["spec"].update(told))
+        if fits:
+            assert checkpoint.load(run)[2].options == told["options"]
+        else:
+            assert "its description is not that of its weights" in refusal(run)
 
 
 def test_the_limits_of_controls_are_the_unit_of_the_weights(run: Path) -> None:

@@ -97,6 +97,11 @@ def test_another_environment_or_other_observations_are_refused(
     )
     dataclasses.replace(smaller, provenance=made).save(path)
     assert "the shape of an observation was [2, 46, 48], and" in refusal(path)
+    coloured = np.zeros((len(episodes.frames), 4, 5, 3), np.uint8)
+    six_grey = dataclasses.replace(SPEC, observation_shape=(6, 4, 5))
+    dataclasses.replace(episodes, frames=coloured, goals=None).save(path)
+    with pytest.raises(E2CError, match=r"observation was \[2, 4, 5, 3\], .* it is \[6, 4, 5\]"):
+        load_data([path], six_grey)
     two = np.repeat(episodes.actions, 2, 1)
     dataclasses.replace(episodes, actions=two).save(path)
     assert "the number of controls was 2, and" in refusal(path)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from processes import LIGHT, python
-from tiny import CONFIG, ENV, ROOT, leave_undrawn, noise_data, shorten_runs
+from tiny import CONFIG, ENV, ROOT, SPEC, leave_undrawn, noise_data, shorten_runs
 
 from e2c import commands, errors, presets
 from e2c.config import Recipe
@@ -587,6 +587,9 @@ def test_a_goal_may_be_a_picture_an_array_or_a_moment(
         ("torn.png", "is not a picture that can be read"),
         ("data.npz:9:0", "no step 0 of episode 9"),
         ("data.npz:0:99", "no step 99 of episode 0"),
+        ("wide.npz:0:1", "shows observations of shape [2, 24, 96], and a goal of"),
+        ("flat.npz:0:1", "shows observations of shape [1, 48, 96], and a goal of"),
+        ("none.NPY", "cannot be read"),
         ("none.npy", "cannot be read"),
         ("pipe.png", "cannot be read (it is not an ordinary file); give the path of a picture"),
         ("pipe.npy", "cannot be read (it is not an ordinary file); give the path of a picture"),
@@ -597,6 +600,9 @@ def test_what_is_no_goal_is_one_sentence(
     here: Path, command: Callable[..., Outcome], text: str, told: str
 ) -> None:
     (here / "torn.png").write_bytes(b"\x89PNG\r\n")
+    for name, shape in {"wide": (2, 24, 96), "flat": (1, 48, 96)}.items():
+        spec = dataclasses.replace(SPEC, observation_shape=shape)
+        noise_data((3,), spec).save(here / f"{name}.npz")
     np.save(here / "float.npy", np.zeros((2, 48, 48)))
     if text.startswith("pipe"):
         os.mkfifo(here / text)

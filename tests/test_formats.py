@@ -24,6 +24,7 @@ from e2c.data.formats import ImportOptions, _is_even, import_recording
 from e2c.data.tables import read_actions
 from e2c.data.takes import _step
 from e2c.errors import E2CError
+from e2c.learning.collect import find_task
 from e2c.learning.run import train
 from e2c.report.video import write_video
 from envs import Camera
@@ -31,6 +32,7 @@ from envs import Camera
 SMALL = Camera(size=(12, 6), frames=3)
 OPTIONS = ImportOptions(SMALL, control_low=(-2.0, -1.0), control_high=(2.0, 1.0))
 LENGTHS = (9, 5)
+RECORDED = dataclasses.replace(CONFIG, env=RECORDING)
 
 
 def pictures(count: int, seed: int = 0, size: tuple[int, int] = (24, 18)) -> NDArray[np.uint8]:
@@ -108,6 +110,17 @@ def test_grey_frames_of_the_cameras_size_stay_as_they_are(tmp_path: Path) -> Non
     for frames in (grey, grey[..., None]):
         found = import_recording(saved(tmp_path, frames=frames), OPTIONS)
         assert np.abs(found.frames.astype(int) - grey).max() <= (frames.ndim == 4)
+
+
+def test_pictures_of_another_resolution_are_cropped_at_the_same_place(tmp_path: Path) -> None:
+    camera = dataclasses.replace(SMALL, crop=(0, 12, 6, 18))
+    options = dataclasses.replace(OPTIONS, camera=camera)
+    once = import_recording(videos(tmp_path), options)
+    assert once.provenance["picture_size"] == [24, 18]
+    larger = pictures(14)[9:].repeat(2, 1).repeat(2, 2)
+    write_video(tmp_path / "b.mp4", larger, fps=20)
+    twice = import_recording(tmp_path, options)
+    assert np.abs(once.frames - twice.frames.astype(int)).mean() < 6, "videos lose a little"
 
 
 def test_colour_stays_colour(tmp_path: Path) -> None:
@@ -397,7 +410,10 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "fewer": ({"actions": controls(11)}, "14 frames in 2 episodes and 11 actions"),
     "three": ({"actions": np.zeros((14, 2, 2), np.float32)}, r"float32 of shape \[14, 2, 2\]"),
     "another m": ({"actions": controls(14)[:, :1]}, "control_low has 2 numbers and .* 1 controls"),
-    "black": ({"frames": 0 * pictures(14)}, "shows nothing: every pixel of its 9 frames is 0"),
+    "black": (
+        {"frames": 0 * pictures(14)},
+        "shows nothing at 12x6 pixels: every pixel of its 9 frames is 0",
+    ),
     "equal": ({"frames": np.repeat(pictures(1), 14, 0)}, "All frames of .* are equal"),
     "floats": ({"frames": pictures(14) / 255}, r"are float64 of .*they must be uint8 \[N, h, w\]"),
     "planes first": ({"frames": pictures(14).transpose(0, 3, 1, 2)}, "they must be uint8"),
@@ -461,6 +477,10 @@ def still(folder: Path) -> None:
         write_video(folder / f"{name}.mp4", pictures(1).repeat(N, 0), fps=20)
 
 
+def upright(folder: Path) -> None:
+    write_video(folder / "b.mp4", pictures(5).transpose(0, 2, 1, 3), fps=20)
+
+
 BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (cut, "b.mp4 cannot be decoded .*; copy or convert it again"),
     "text": (lambda f: (f / "b.mp4").write_text("text"), "b.mp4 cannot be decoded"),
@@ -470,8 +490,9 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "longer": (longer, "b.mp4 has 5 frames and 10 actions; give one for each frame"),
     "wider": (wider, "b.mp4 has 3 controls and the episodes before it 2"),
     "slower": (slower, r"b.mp4 shows a frame every 0.1 s, and .*a.mp4 every 0.05 s; .* --dt 0.05"),
-    "still": (still, "All frames of .* are equal, up to 12 grey levels; there is nothing to"),
-    "black": (black, "b.mp4 shows nothing: every pixel of its 5 frames is 0"),
+    "still": (still, "All frames of .* are equal at 12x6 pixels, up to 12 grey levels; there is"),
+    "black": (black, "b.mp4 shows nothing at 12x6 pixels: every pixel of its 5 frames is 0; leave"),
+    "upright": (upright, r"b.mp4 .*: The picture of 18x24 pixels .* another shape than .* 24x18;"),
 }
 
 
@@ -535,6 +556,23 @@ def test_training_needs_no_environment_and_the_agent_acts_on_frames(tmp_path: Pa
         e2c.make_world(agent.spec.env)
     with pytest.raises(E2CError, match="recording does not tell its goal; give a picture"):
         train(dataclasses.replace(recipe, goal=""), tmp_path / "other")
+
+
+def test_the_size_of_the_pictures_goes_with_the_model(tmp_path: Path) -> None:
+    found = import_recording(saved(tmp_path), OPTIONS)
+    sizes: list[Any] = [[24, 18], None]
+    for size in sizes:
+        told = {**found.provenance, "picture_size": size}
+        if size is None:
+            del told["picture_size"]
+        dataclasses.replace(found, provenance=told).save(tmp_path / "data.npz")
+        _, spec = find_task(Recipe(RECORDED, data=(str(tmp_path / "data.npz"),)))
+        assert spec.options.get("picture_size") == size
+    for wrong in ([24], [24, 0], [24.0, 18], "24", [1, 10**9], None):
+        told = {**found.provenance, "picture_size": wrong}
+        dataclasses.replace(found, provenance=told).save(tmp_path / "data.npz")
+        with pytest.raises(E2CError, match="import it again with e2c-import"):
+            find_task(Recipe(RECORDED, data=(str(tmp_path / "data.npz"),)))
 
 
 def test_a_recording_that_does_not_tell_its_limits_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from tiny import MODEL, ROOT, SPEC, generator, images
 import e2c
 from e2c.control.agent import Agent, PlannerConfig
 from e2c.control.live import LiveAgent
+from e2c.data.episodes import RECORDING
 from e2c.data.formats import ImportOptions, import_recording
 from e2c.errors import E2CError
 from e2c.models.methods import build_model
@@ -39,10 +41,11 @@ class Shown(Dot):
         return PICTURES[self.t]
 
 
-def agent_of(camera: Camera) -> Agent:
+def agent_of(camera: Camera, **options: Any) -> Agent:
     """An untrained agent that would have learned behind a camera."""
-    told = {"camera": asdict(camera)}
-    spec = replace(SPEC, observation_shape=camera.shape, options=told)
+    told = {"camera": asdict(camera), **options}
+    env = RECORDING if options else SPEC.env
+    spec = replace(SPEC, env=env, observation_shape=camera.shape, options=told)
     noise = images(20, replace(SPEC, observation_shape=spec.planes))
     model = build_model(MODEL, spec, noise[0], 0).eval()
     with torch.no_grad():
@@ -77,6 +80,30 @@ def test_grey_pictures_are_seen_as_those_of_a_recording() -> None:
     for picture in grey:
         frames.append(camera.frame(picture))
         np.testing.assert_array_equal(live.act(picture), agent.act(np.stack(frames[-3:])))
+
+
+def test_a_picture_of_another_resolution_is_cropped_at_the_same_place(tmp_path: Path) -> None:
+    camera, larger = CAMERAS[1], PICTURES.repeat(3, 1).repeat(3, 2)
+    cv2.imwrite(str(tmp_path / "goal.png"), larger[3][..., ::-1])
+    live, agent = (LiveAgent(agent_of(camera, picture_size=[30, 40])) for _ in range(2))
+    live.reset(tmp_path / "goal.png")
+    agent.reset(PICTURES[3])
+    for picture, same in zip(larger, PICTURES, strict=True):
+        np.testing.assert_array_equal(live.act(picture), agent.act(same))
+        np.testing.assert_array_equal(live.act(picture[..., 1]), agent.act(same[..., 1]))
+
+
+def test_a_picture_of_another_shape_is_refused() -> None:
+    upright = PICTURES[0].transpose(1, 0, 2)
+    live = LiveAgent(agent_of(CAMERAS[0], picture_size=[30, 40]))
+    for act in (live.act, live.reset):
+        for picture in (upright, upright[..., 1]):
+            told = "The picture of 40x30 pixels .* has another shape than .* of 30x40; take one"
+            with pytest.raises(E2CError, match=told):
+                act(picture)
+    with pytest.raises(E2CError, match="has another shape"):
+        live.act(np.zeros((0, 0), np.uint8))
+    LiveAgent(agent_of(CAMERAS[0])).act(upright)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +151,41 @@ def test_the_example_acts_on_a_video_and_records_what_is_imported(
     assert found.lengths.tolist() == [controls - 2]
     with pytest.raises(SystemExit, match=r"^Neither a camera nor a video opens as no.mp4\.$"):
         run("no.mp4")
+    monkeypatch.setattr(sys, "argv", ["live_camera.py"])
+    with pytest.raises(SystemExit, match=r"^Name a run and a camera, and maybe a goal: "):
+        runpy.run_path(str(ROOT / "examples" / "live_camera.py"), run_name="__main__")
+
+
+class TwoControls:
+    """An agent of two controls, which the user stops at the sixth picture."""
+
+    dt, seen = 0.05, 0
+
+    def __init__(self, agent: object) -> None:
+        pass
+
+    def reset(self, goal: None) -> None:
+        self.seen = 0
+
+    def act(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.seen += 1
+        if self.seen == 6:
+            signal.raise_signal(signal.SIGINT)
+        return np.array([0.5 * (-1) ** self.seen, self.seen % 3], np.float32)
+
+
+def test_the_example_writes_what_was_done_until_it_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(e2c, "load_agent", lambda run: None)
+    monkeypatch.setattr(e2c, "LiveAgent", TwoControls)
+    monkeypatch.setattr(sys, "argv", ["live_camera.py", "run", "seen.mp4"])
+    write_video(Path("seen.mp4"), PICTURES.repeat(2, 0), fps=20)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        runpy.run_path(str(ROOT / "examples" / "live_camera.py"), run_name="__main__")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    found = import_recording(tmp_path / "runs" / "live", ImportOptions(Camera(size=(30, 40))))
+    assert found.actions.tolist() == [[0.5, 2], [-0.5, 0], [0.5, 1], [-0.5, 2]]

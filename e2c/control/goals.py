@@ -19,12 +19,14 @@ from e2c.errors import E2CError
 from e2c.files.untrusted import read_bytes, shown
 from e2c.models.base import ProblemSpec
 from envs import Camera
+from envs.camera import resized
+from envs.images import PICTURE_SIZE
 from envs.world import simulated
 
 PICTURES = (".png", ".jpg", ".jpeg")
 MAX_BYTES = 50_000_000
 """A file larger than this is no goal."""
-_MOMENT = re.compile(r"(.+\.npz):(\d+):(\d+)")
+_MOMENT = re.compile(r"(.+\.npz):(\d+):(\d+)", re.IGNORECASE)
 
 
 def given_goal(text: str, state: Sequence[float], spec: ProblemSpec) -> Frames | None:
@@ -71,7 +73,7 @@ def _read(text: str, spec: ProblemSpec) -> Frames:
     path = Path(text)
     if path.suffix.lower() in PICTURES:
         return from_picture(_picture(path), spec)
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return from_array(_array(path), spec)
     raise E2CError(
         f"The goal {shown(text)} is not of a known kind; give a picture (.png, .jpg), an array "
@@ -91,7 +93,7 @@ def goal_picture(text: str, spec: ProblemSpec) -> Frames | None:
     path = Path(text)
     if path.suffix.lower() in PICTURES:
         found = _picture(path)
-    elif path.suffix == ".npy":
+    elif path.suffix.lower() == ".npy":
         found = _array(path)
     else:
         return None
@@ -155,7 +157,8 @@ def from_picture(picture: NDArray[np.uint8], spec: ProblemSpec) -> Frames:
         )
     coloured = np.repeat(picture[..., None], 3, 2) if grey else picture
     try:
-        return camera_of(spec).look_at(coloured).reshape(spec.observation_shape)
+        seen = camera_of(spec).look_at(as_recorded(coloured, spec))
+        return seen.reshape(spec.observation_shape)
     except ValueError as error:
         raise E2CError(f"The goal does not fit the camera: {shown(error)}.") from None
 
@@ -166,6 +169,17 @@ def camera_of(spec: ProblemSpec) -> Camera:
     told = spec.options.get("camera", {})
     layout = {"size": (H, W), "colour": spec.layout.is_colour, "frames": spec.layout.frames}
     return Camera(**{**told, **layout})
+
+
+def as_recorded(picture: Frames, spec: ProblemSpec) -> Frames:
+    """Return a picture in the resolution of those that were recorded, if a spec tells it.
+
+    Raises:
+        ValueError: as `envs.camera.resized`.
+    """
+    if spec.env != recorded.RECORDING or PICTURE_SIZE not in spec.options:
+        return picture
+    return resized(picture, spec.options[PICTURE_SIZE])
 
 
 def from_state(state: Sequence[float], spec: ProblemSpec) -> Frames:
@@ -195,7 +209,7 @@ def _moment(path: Path, episode: int, step: int, spec: ProblemSpec) -> Frames:
         )
     first = found.frame_rows(episode).start + step
     frames = found.frames[first : first + found.frames_per_observation]
-    if frames.size != np.prod(spec.observation_shape):
+    if found.layout.frame_shape != spec.layout.frame_shape or len(frames) != spec.layout.frames:
         raise E2CError(
             f"{path} shows observations of shape {list(found.layout.shape)}, and a goal of "
             f"{spec.env} is of {list(spec.observation_shape)}; choose a recording of that world."

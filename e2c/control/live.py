@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2c.control.agent import Agent
-from e2c.control.goals import camera_of
+from e2c.control.goals import as_recorded, camera_of
 from e2c.errors import E2CError
 from envs.camera import check_picture
 
@@ -18,6 +18,7 @@ class LiveAgent:
     """Acts on the pictures of a camera, one episode at a time.
 
     A picture becomes a frame, with the size, crop and colour of the frames that were learned from.
+    It may have another resolution than the pictures of the recording, but not another shape.
     The last F frames are one observation. At the first picture of an episode, all F show it, as
     after the reset of an environment.
 
@@ -61,13 +62,13 @@ class LiveAgent:
             float32 ``[m]``, in the unit of the actions that were learned from.
 
         Raises:
-            E2CError: when it is no picture, or the camera's crop is not inside it.
+            E2CError: when it is no picture, or of another shape than those that were recorded, or
+                the camera's crop is not inside it.
         """
         grey = isinstance(picture, np.ndarray) and picture.ndim == 2 and picture.dtype == np.uint8
         try:
-            frame = self._camera.frame(
-                picture if grey else check_picture(picture, "The camera's picture is")
-            )
+            seen = picture if grey else check_picture(picture, "The camera's picture is")
+            frame = self._camera.frame(as_recorded(seen, self.agent.spec))
         except ValueError as error:
             raise E2CError(str(error)) from None
         self._frames.extend([frame] * (1 if self._frames else self._camera.frames))

@@ -25,6 +25,8 @@ from e2c.errors import E2CError
 from e2c.files.untrusted import shown
 from e2c.options import option, to_dict
 from envs import Camera
+from envs.camera import resized
+from envs.images import PICTURE_SIZE
 
 STEP = 1 / 30
 """The control step [s] where nothing tells it."""
@@ -53,10 +55,10 @@ class ImportOptions:
     control_high: tuple[float, ...] = ()
     """Highest value of each control; left out, what a Minari data set says, or the highest."""
     dt: float | None = option(None, 1e-6, 1e6)
-    """Control step [s]; left out, that of the videos' frames, or a thirtieth of a second."""
+    """Control step [s], whatever videos tell; left out, that of their frames, or 1/30 s."""
 
 
-def import_recording(source: Path, options: ImportOptions | None = None) -> Episodes:
+def import_recording(source: str | Path, options: ImportOptions | None = None) -> Episodes:
     """Make episodes of a recording, which may be larger than memory: its frames stay on disk.
 
     Args:
@@ -71,18 +73,18 @@ def import_recording(source: Path, options: ImportOptions | None = None) -> Epis
     Raises:
         E2CError: for whatever is missing, cannot be read or does not fit, in one sentence.
     """
-    options = options or ImportOptions()
-    camera, kept = _checked(options.camera), list[Take]()
+    source, options = Path(source), options or ImportOptions()
+    camera, kept, size = _checked(options.camera), list[Take](), tuple[int, ...]()
     with tempfile.TemporaryFile() as file:
         for take in minari_takes(source) if is_minari(source) else takes_of(source):
-            N = _film(take, camera, file)
+            N, size = _film(take, camera, size, file)
             _check(take, N, kept[0] if kept else take, options)
             if options.dt is None:
                 _check_rate(take, kept[0] if kept else take)
             acted = take.actions[camera.frames - 1 : N - 1]
             kept.append(replace(take, pictures=(), actions=acted, gaps=()))
         frames = np.memmap(file, np.uint8, "r").reshape(-1, *camera.frame_shape)
-    _check_motion(frames, source)
+    _check_motion(frames, camera, source)
     _check_controls(kept, source)
     actions = np.concatenate([take.actions for take in kept]).astype(np.float32)
     low, high = _limits(actions, kept[0].limits, options, source)
@@ -95,6 +97,7 @@ def import_recording(source: Path, options: ImportOptions | None = None) -> Epis
             "env": options.env,
             "parameters": {"dt": dt, "control_low": low, "control_high": high},
             "camera": to_dict(camera),
+            PICTURE_SIZE: list(size),
             "episode_steps": max(lengths),
         },
     )
@@ -113,28 +116,49 @@ def _checked(camera: Camera) -> Camera:
     return camera
 
 
-def _film(take: Take, camera: Camera, file: IO[bytes]) -> int:
-    """Append the frames that the camera makes of a take to a file; return how many they are."""
+def _film(
+    take: Take, camera: Camera, size: tuple[int, ...], file: IO[bytes]
+) -> tuple[int, tuple[int, ...]]:
+    """Append the frames that the camera makes of a take to a file.
+
+    Args:
+        take: what was recorded.
+        camera: makes frames of its pictures.
+        size: height and width of the pictures before, ``()`` if there are none.
+        file: to append to.
+
+    Returns:
+        The number of frames, and the height and width of all pictures.
+    """
     N, low, high = 0, 255, 0
     for picture in take.pictures:
+        size = size or picture.shape[:2]
         try:
-            frame = camera.frame(picture)
+            frame = camera.frame(resized(picture, size))
         except ValueError as error:
             raise E2CError(f"{take.name} does not fit the camera: {shown(error)}.") from None
         N, low, high = N + 1, min(low, frame.min()), max(high, frame.max())
         file.write(frame.tobytes())
     if low == high:
-        raise E2CError(f"{take.name} shows nothing: every pixel of its {N} frames is {low}.")
-    return N
+        raise E2CError(
+            f"{take.name} shows nothing at {_pixels(camera)}: every pixel of its {N} frames is "
+            f"{low}; leave it out, or take larger frames or another crop."
+        )
+    return N, size
 
 
-def _check_motion(frames: NDArray[np.uint8], source: Path) -> None:
+def _pixels(camera: Camera) -> str:
+    return f"{'x'.join(map(str, camera.size))} pixels"
+
+
+def _check_motion(frames: NDArray[np.uint8], camera: Camera, source: Path) -> None:
     """Raise an E2CError where all frames are alike."""
     first = frames[0].astype(np.int16)
     if all((abs(piece - first) <= NOISE).all() for piece in pieces(frames)):
         raise E2CError(
-            f"All frames of {source} are equal, up to {NOISE} grey levels; there is nothing to "
-            "learn: name a recording in which something moves, or a crop that it is larger in."
+            f"All frames of {source} are equal at {_pixels(camera)}, up to {NOISE} grey levels; "
+            "there is nothing to learn: name a recording in which something moves, a crop that it "
+            "is larger in, or larger frames."
         )
 
 

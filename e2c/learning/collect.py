@@ -23,6 +23,7 @@ from e2c.models.base import ProblemSpec
 from e2c.models.checkpoint import MAX_STEPS
 from e2c.options import to_dict
 from envs import Camera, most_side_by_side
+from envs.images import PICTURE_SIZE, is_size
 from envs.world import Simulated, World, episode_steps
 
 RESTART_STEPS = 25
@@ -198,7 +199,9 @@ def _recorded_spec(path: Path) -> ProblemSpec:
         camera.check()
         low, high = (tuple(map(float, made[f"control_{end}"])) for end in ("low", "high"))
         dt, steps = float(made["dt"]), int(told["episode_steps"])
-        if len(low) != len(high) or not (dt > 0 and steps > 0):
+        size = {PICTURE_SIZE: told[PICTURE_SIZE]} if PICTURE_SIZE in told else {}
+        possible = all(map(is_size, size.values()))
+        if len(low) != len(high) or not (dt > 0 and steps > 0 and possible):
             raise ValueError("they do not fit together")
     except (LookupError, TypeError, ValueError) as error:
         raise E2CError(
@@ -212,7 +215,7 @@ def _recorded_spec(path: Path) -> ProblemSpec:
         control_high=high,
         dt=dt,
         episode_steps=min(steps, MAX_STEPS),
-        options={"camera": to_dict(camera)},
+        options={"camera": to_dict(camera), **size},
     )
 
 
@@ -238,7 +241,8 @@ def load_data(paths: Sequence[Path], spec: ProblemSpec) -> list[Episodes]:
 def _facts(episodes: Episodes, spec: ProblemSpec) -> Iterator[tuple[str, Any, Any]]:
     """Yield name, value in a recording and value in the task of all that must agree."""
     yield "the environment", episodes.provenance.get("env"), spec.env
-    yield "the shape of an observation", list(episodes.layout.planes), list(spec.planes)
+    found, wanted = ([seen.frames, *seen.frame_shape] for seen in (episodes.layout, spec.layout))
+    yield "the shape of an observation", found, wanted
     yield "the number of controls", episodes.actions.shape[1], len(spec.control_low)
     for parameters in _parameters(episodes.provenance):
         for key, (what, here) in {

@@ -43,7 +43,7 @@ class ProblemSpec:
         dt: control step [s].
         episode_steps: control steps of an episode.
         options: what the world was made with besides its id, as JSON can hold it: the options of
-            the environment, and ``camera``.
+            the environment, and ``camera``; of a recording, ``camera`` and ``picture_size``.
     """
 
     env: str
