@@ -43,7 +43,7 @@ def refusal(*paths: Path) -> str:
         load_data(paths, SPEC)
     message = str(caught.value)
     assert "\n" not in message
-    assert message.endswith("choose data of this task, or record it again with e2c-collect.")
+    assert message.endswith("or make them anew with e2c-collect or e2c-import.")
     return message
 
 
@@ -56,6 +56,16 @@ def test_data_of_the_task_are_read_in_the_order_of_their_files(
         part.save(path)
     read = load_data(paths, SPEC)
     assert [part.content_hash for part in read] == [part.content_hash for part in found]
+
+
+def test_the_same_episodes_do_not_count_twice(episodes: Episodes, tmp_path: Path) -> None:
+    paths = [tmp_path / "a.npz", tmp_path / "copy.npz"]
+    for path in paths:
+        episodes.save(path)
+    for given in (paths, [paths[0], paths[0]]):
+        with pytest.raises(E2CError, match=r"holds the same episodes as .*a.npz, which would") as e:
+            load_data(given, SPEC)
+        assert str(e.value).startswith(str(given[1]))
 
 
 @pytest.mark.parametrize(("name", "value", "told"), OTHERS)

@@ -224,16 +224,23 @@ def load_data(paths: Sequence[Path], spec: ProblemSpec) -> list[Episodes]:
 
     Raises:
         E2CError: when one is damaged, or of another world than ``spec``: another environment,
-            other observations, another control step or other limits of the controls.
+            other observations, another control step or other limits of the controls; when two
+            hold the same episodes.
     """
-    loaded = [recorded.load(path) for path in paths]
+    loaded, before = [recorded.load(path) for path in paths], dict[str, Path]()
     for path, found in zip(paths, loaded, strict=True):
+        if found.content_hash in before:
+            raise E2CError(
+                f"{path} holds the same episodes as {before[found.content_hash]}, which would "
+                "count twice: give each recording once."
+            )
+        before[found.content_hash] = path
         for what, there, here in _facts(found, spec):
             if there != here:
                 raise E2CError(
                     f"{path} was recorded where {what} was {shown(there)}, and this run is on "
-                    f"{spec.env} where it is {here}: choose data of this task, or record it again "
-                    "with e2c-collect."
+                    f"{spec.env} where it is {here}: choose data of this task, or make them anew "
+                    "with e2c-collect or e2c-import."
                 )
     return loaded
 
