@@ -414,7 +414,18 @@ def test_contradictions_are_refused_though_the_hash_is_right(
 def test_a_missing_file_is_named_with_the_remedy(tmp_path: Path) -> None:
     assert "e2c-collect --out" in refusal(tmp_path / "none.npz")
     assert "There is no file" in refusal(tmp_path / "none.npz")
-    assert "it is not an ordinary file" in refusal(tmp_path)
+    assert "e2c-import makes one of your own videos" in refusal(tmp_path / "none.npz")
+    assert f"is a folder, not a file of episodes (.npz); e2c-import {tmp_path}" in refusal(tmp_path)
+    np.savez(tmp_path / "raw.npz", frames=np.zeros(1), actions=np.zeros(1))
+    assert "or of your own videos or arrays with e2c-import." in refusal(tmp_path / "raw.npz")
+
+
+def test_a_path_may_be_text_and_its_name_ends_in_npz(tmp_path: Path) -> None:
+    noise_data((5,)).save(f"{tmp_path}/new/data.npz")
+    assert dataset.load(f"{tmp_path}/new/data.npz").transitions == 5
+    for name in ("data", "data.NPZ", "data.csv"):
+        with pytest.raises(E2CError, match=r"its name must end in \.npz\.$"):
+            noise_data((5,)).save(tmp_path / name)
 
 
 def half_written(path: Path, **_: Any) -> None:

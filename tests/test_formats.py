@@ -145,6 +145,13 @@ def videos(folder: Path, table: str = "csv") -> Path:
 
 
 @pytest.mark.parametrize("table", ["csv", "npy"])
+def test_a_suffix_may_be_written_in_capitals(tmp_path: Path, table: str) -> None:
+    for path in list(videos(tmp_path, table).iterdir()):
+        path.rename(path.with_suffix(path.suffix.upper()))
+    assert import_recording(str(tmp_path), OPTIONS).lengths.tolist() == [6, 2]
+
+
+@pytest.mark.parametrize("table", ["csv", "npy"])
 def test_videos_become_episodes(tmp_path: Path, table: str) -> None:
     found, whole = import_recording(videos(tmp_path, table), OPTIONS), pictures(14)
     assert found.lengths.tolist() == [6, 2]
@@ -526,7 +533,10 @@ def test_a_place_without_a_recording(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.npz")
     with pytest.raises(E2CError, match=r"video.mp4 is a single file; name the folder"):
         import_recording(tmp_path / "video.mp4", OPTIONS)
-    for name in ("text.npz", "missing.npz", "pipe.npz"):
+    for missing in ("missing.npz", "missing"):
+        with pytest.raises(E2CError, match=f"^There is no .*{missing}; name the folder of a reco"):
+            import_recording(tmp_path / missing, OPTIONS)
+    for name in ("text.npz", "pipe.npz"):
         with pytest.raises(E2CError, match=f"{name} cannot be read as arrays"):
             import_recording(tmp_path / name, OPTIONS)
 

@@ -48,7 +48,7 @@ _OPTIONAL: dict[str, arrays.Kind] = {
 }
 _HASHED = ("frames", "actions", "states", "lengths", "rewards", "in_goal", "goals", "terminated")
 """The order in which arrays enter the hash; an older file has the first four."""
-_REMEDY = "record it again with e2c-collect"
+_REMEDY = "make it anew with e2c-collect, or of your own videos or arrays with e2c-import"
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,16 @@ class Episodes:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
-        """Write the episodes to ``path`` (.npz), whole or not at all."""
+    def save(self, path: str | Path) -> None:
+        """Write the episodes to ``path``, whole or not at all; its folder is made if need be.
+
+        Raises:
+            E2CError: when its name does not end in .npz.
+            OSError: when it cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise E2CError(f"Episodes cannot be saved as {path}; its name must end in .npz.")
         header = {"schema": SCHEMA, "sha256": self.content_hash, "provenance": self.provenance}
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays.write(path, self._arrays(), header)
@@ -193,7 +201,7 @@ def mean_of(parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
     return (total / count).astype(np.float32)
 
 
-def load(path: Path) -> Episodes:
+def load(path: str | Path) -> Episodes:
     """Read and verify a file of episodes; nothing in it is ever executed.
 
     Where the file is not packed, as a large one is not, the frames stay on disk (`numpy.memmap`).
@@ -201,6 +209,7 @@ def load(path: Path) -> Episodes:
     Raises:
         E2CError: when the file is missing, cut off, edited or of another kind, with the reason.
     """
+    path = Path(path)
     _check_there(path)
     header, found = arrays.read(path, _ALWAYS, _REMEDY, optional=_OPTIONAL)
     episodes = Episodes(**found, provenance=_provenance(path, header))
@@ -223,7 +232,15 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 def _check_there(path: Path) -> None:
     if not path.exists():
-        raise E2CError(f"There is no file {path}; e2c-collect --out {path} makes one.")
+        raise E2CError(
+            f"There is no file {path}; e2c-collect --out {path} records one, and e2c-import makes "
+            "one of your own videos or arrays."
+        )
+    if path.is_dir():
+        raise E2CError(
+            f"{path} is a folder, not a file of episodes (.npz); e2c-import {path} --out own.npz "
+            "makes one of the videos or arrays in it."
+        )
 
 
 def _provenance(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:

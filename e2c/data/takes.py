@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -59,7 +60,12 @@ def takes_of(source: Path) -> Iterator[Take]:
     Raises:
         E2CError: for what is missing, cannot be read or does not fit.
     """
-    if source.is_file() and source.suffix != ".npz":
+    if not source.exists():
+        raise E2CError(
+            f"There is no {source}; name the folder of a recording, arrays in an .npz file, or "
+            "minari:NAME."
+        )
+    if source.is_file() and source.suffix.lower() != ".npz":
         raise E2CError(
             f"{source} is a single file; name the folder of a recording, or arrays in an .npz file."
         )
@@ -79,7 +85,8 @@ def takes_of(source: Path) -> Iterator[Take]:
 
 def _video_take(video: Path) -> Take:
     """Return the episode that a video shows and the table beside it tells."""
-    tables = [path for suffix in TABLES if (path := video.with_suffix(suffix)).exists()]
+    beside = video.parent.glob(f"{glob.escape(video.stem)}.*")
+    tables = [path for path in beside if path.stem == video.stem and path.suffix.lower() in TABLES]
     if len(tables) != 1:
         raise E2CError(
             f"{video} has {'two tables' if tables else 'no table'} of actions; put one beside it: "
@@ -184,8 +191,7 @@ def _arrays(source: Path) -> dict[str, NDArray[Any]]:
                 ordinary_size(path)
             found = {name: npy.open_memmap(path, mode="r") for name, path in paths.items()}
         else:
-            if source.exists():
-                ordinary_size(source)
+            ordinary_size(source)
             with zipfile.ZipFile(source) as archive:
                 there = archive.namelist()
                 found = {name: member(archive, name) for name in ARRAYS if f"{name}.npy" in there}

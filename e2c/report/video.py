@@ -17,7 +17,7 @@ PRESET = "veryfast"
 """Of x264: flat drawings become no smaller with slower ones, and take twice the time."""
 
 
-def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
+def write_video(path: str | Path, frames: Iterable[Picture], fps: float) -> None:
     """Encode pictures as H.264 in an .mp4 file, which every browser plays; whole or not at all.
 
     Args:
@@ -30,6 +30,7 @@ def write_video(path: Path, frames: Iterable[Picture], fps: float) -> None:
         ValueError: for another suffix, no pictures, or one of a wrong type or size.
         OSError: where the file cannot be written.
     """
+    path = Path(path)
     if path.suffix != ".mp4":
         raise ValueError(f"A video's name must end in .mp4; got {path.name!r}.")
     if not (math.isfinite(fps) and fps > 0):
