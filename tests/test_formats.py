@@ -151,6 +151,12 @@ def test_a_suffix_may_be_written_in_capitals(tmp_path: Path, table: str) -> None
     assert import_recording(str(tmp_path), OPTIONS).lengths.tolist() == [6, 2]
 
 
+def test_hidden_files_are_no_videos(tmp_path: Path) -> None:
+    """A Mac leaves them on the sticks of others."""
+    (videos(tmp_path) / "._a.mp4").write_bytes(b"Mac OS X")
+    assert import_recording(tmp_path, OPTIONS).lengths.tolist() == [6, 2]
+
+
 @pytest.mark.parametrize("table", ["csv", "npy"])
 def test_videos_become_episodes(tmp_path: Path, table: str) -> None:
     found, whole = import_recording(videos(tmp_path, table), OPTIONS), pictures(14)
@@ -449,6 +455,8 @@ def test_arrays_that_do_not_fit(tmp_path: Path, case: str) -> None:
         ({"control_low": (2.0, -1.0)}, "Control 0 of .* would go from 2 to 2; give control_low"),
         ({"camera": Camera(crop=(0, 30, 0, 9))}, "does not fit the camera: The crop"),
         ({"camera": Camera(size=(0, 9))}, r"^The camera's size is \(0, 9\); it is 2 whole"),
+        ({"dt": 0.0}, "dt is 0.0; it must be at least 1e-06"),
+        ({"control_low": (np.nan, -1.0)}, "control_low is nan; it must be a finite number"),
         ({"camera": Camera(repeat=2)}, "A recording has its own steps"),
         ({"camera": Camera(renderer="mujoco")}, "A recording has its own pictures"),
     ],

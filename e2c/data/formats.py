@@ -23,7 +23,7 @@ from e2c.data.tables import Floats
 from e2c.data.takes import Take, takes_of
 from e2c.errors import E2CError
 from e2c.files.untrusted import shown
-from e2c.options import option, to_dict
+from e2c.options import check_ranges, option, to_dict
 from envs import Camera
 from envs.camera import resized
 from envs.images import PICTURE_SIZE
@@ -75,6 +75,7 @@ def import_recording(source: str | Path, options: ImportOptions | None = None) -
     """
     source, options = Path(source), options or ImportOptions()
     camera, kept, size = _checked(options.camera), list[Take](), tuple[int, ...]()
+    check_ranges(options)
     with tempfile.TemporaryFile() as file:
         for take in minari_takes(source) if is_minari(source) else takes_of(source):
             N, size = _film(take, camera, size, file)

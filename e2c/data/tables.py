@@ -111,8 +111,8 @@ def _lines(text: str, separator: str) -> dict[int, list[str]]:
     lines = {line: row for line, row in lines.items() if line <= last}
     for empty in (line for line, row in lines.items() if not any(row)):
         raise ValueError(
-            f"line {empty} is empty and others follow, so that an action may be missing: fill it "
-            "in, or take it out if there is none"
+            f"line {empty} is empty and others follow: write the action there, or delete the line "
+            "if none is missing"
         )
     if separator == ";":
         return {line: [cell.replace(",", ".") for cell in row] for line, row in lines.items()}

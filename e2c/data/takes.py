@@ -70,7 +70,8 @@ def takes_of(source: Path) -> Iterator[Take]:
             f"{source} is a single file; name the folder of a recording, or arrays in an .npz file."
         )
     if source.is_dir() and not (source / "frames.npy").exists():
-        videos = sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEOS)
+        names = (path for path in source.iterdir() if not path.name.startswith("."))
+        videos = sorted(path for path in names if path.suffix.lower() in VIDEOS)
         if not videos:
             raise E2CError(
                 f"{source} holds no videos ({', '.join(VIDEOS)}) and no frames.npy; name a folder "
