@@ -93,6 +93,11 @@ def check_world(world: World) -> None:
             f"{name_of(world)} has actions without limits, {acted}: give the lowest and the "
             "highest value of each in the environment's action_space."
         )
+    if not (acted.low < acted.high).all():
+        raise ValueError(
+            f"{name_of(world)} has a control whose lowest value is not below its highest, {acted}: "
+            "leave out of the environment's action_space what cannot be controlled."
+        )
 
 
 def shows_images(world: World) -> bool:

@@ -312,7 +312,7 @@ def not_implemented(env: Slider) -> Any:
     raise NotImplementedError
 
 
-@pytest.mark.filterwarnings("ignore:.*RGB-array rendering")
+@pytest.mark.filterwarnings("ignore:.*RGB-array rendering", "ignore:.*values are equal")
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -325,6 +325,7 @@ def not_implemented(env: Slider) -> Any:
         ({"action_space": Discrete(3)}, "takes actions of Discrete"),
         ({"action_space": Box(-1, 1, (2, 2))}, "takes a vector of numbers within limits"),
         ({"action_space": Box(-np.inf, np.inf, (1,))}, "has actions without limits"),
+        ({"action_space": Box(0, 0, (1,))}, "has a control whose lowest value is not below its"),
         ({"camera": Camera(crop=(0, 31, 0, 9))}, "is not inside the picture of 30x40"),
         ({"camera": Camera(crop=(9, 9, 0, 9))}, "is not inside the picture of 30x40"),
         ({"camera": Camera(size=(0, 9))}, "camera's size is .0, 9.; it is 2 whole numbers from 1"),
