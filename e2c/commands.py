@@ -48,8 +48,9 @@ class Collect:
 
     out: Path
     """File of episodes to write (.npz)."""
-    env: str = "E2C/PendulumSwingUp-v0"
-    """Gymnasium id of the world: a task of ours, or any environment that renders."""
+    env: str | None = None
+    """Gymnasium id of the world: a task of ours, or any environment that renders. Left out, the
+    agent's, or E2C/PendulumSwingUp-v0."""
     env_args: str = "{}"
     """Options of the environment, as JSON: '{"mass": 2}'."""
     camera: Camera = field(default_factory=Camera)

@@ -5,28 +5,35 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2c.config import Config, Recipe, check_recipe, with_method
+from e2c.config import Config, DataConfig, Recipe, check_recipe, with_method
 from e2c.control.agent import Agent
 from e2c.control.goals import content_hash, from_array
 from e2c.control.simple import Noise
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
+from e2c.files import runs
 from e2c.files.tracking import WandbMode
-from e2c.files.untrusted import brief, shown
+from e2c.files.untrusted import brief
 from e2c.files.whole import write_whole
 from e2c.learning import run
 from e2c.learning.collect import collect_transitions, find_task, without_environment
 from e2c.models import checkpoint
-from e2c.options import from_dict, to_dict
+from e2c.options import checked, from_dict, range_of, to_dict
 from e2c.presets import HEADLINE, PRESETS
 from e2c.presets import preset as of_preset
 
+Recordings = Annotated[
+    Sequence[Annotated[str | Path, "the path of a file, as Episodes.save writes one"]],
+    "a list of files, as Episodes.save writes them",
+]
 
+
+@checked
 def load_agent(folder: str | Path, device: str = "cpu") -> Agent:
     """Load the agent of a run folder.
 
@@ -42,13 +49,14 @@ def load_agent(folder: str | Path, device: str = "cpu") -> Agent:
     return Agent(model, spec, config.planner)
 
 
+@checked
 def collect(
-    env: str = HEADLINE,
-    transitions: int = 5000,
-    length: int | None = None,
-    seed: int = 0,
-    agent: Agent | None = None,
-    exploration: float = 0.15,
+    env: str | None = None,
+    transitions: Annotated[int, range_of(DataConfig, "transitions")] = 5000,
+    length: Annotated[int | None, range_of(DataConfig, "episode_length")] = None,
+    seed: Annotated[int, range_of(Recipe, "seed")] = 0,
+    agent: Annotated[Agent | None, "an agent, as e2c.load_agent(FOLDER) returns it"] = None,
+    exploration: Annotated[float, range_of(DataConfig, "exploration")] = 0.15,
     noise: Noise = "auto",
     restarts: bool = True,
     **options: Any,
@@ -56,7 +64,7 @@ def collect(
     """Record episodes under random controls, or under an agent that explores.
 
     Args:
-        env: id of the world.
+        env: id of the world; by default the agent's, or that of the headline task.
         transitions: how many to record, rounded up to whole episodes.
         length: steps of an episode; by default 25 from random restarts, else those of the world.
         seed: of starts and controls.
@@ -70,20 +78,27 @@ def collect(
 
     Returns:
         The episodes; their `save` writes a file that training takes.
+
+    Raises:
+        E2CError: for an argument that is not allowed, or an agent of another task; and as
+            `make_world`.
     """
-    given = options if agent is None else {**agent.spec.options, **options}
+    home = HEADLINE if agent is None else agent.spec.env
+    if agent is not None and env in (None, home):
+        options = {**agent.spec.options, **options}
     return collect_transitions(
-        env, transitions, length, seed, agent, exploration, noise, restarts, **given
+        env or home, transitions, length, seed, agent, exploration, noise, restarts, **options
     )
 
 
+@checked
 def train(
     out: str | Path,
     env: str = HEADLINE,
     preset: str = "default",
     seed: int = 0,
     goal: str | Path | NDArray[np.uint8] = "",
-    recordings: Sequence[str | Path] = (),
+    recordings: Recordings = (),
     device: str = "cpu",
     threads: int = 1,
     wandb: WandbMode = "off",
@@ -108,10 +123,6 @@ def train(
     Raises:
         E2CError: for anything that the user can put right.
     """
-    if isinstance(recordings, str | Path):
-        raise E2CError(
-            f"recordings is one path; give a list of files: [{shown(repr(recordings))}]."
-        )
     recipe = Recipe(
         changed(named(preset, env), changes),
         seed=seed,
@@ -134,7 +145,7 @@ def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8], recipe: Recip
     if not isinstance(goal, np.ndarray):
         raise E2CError(f"goal is {brief(goal)}; give the path of a file, or an array.")
     from_array(goal, find_task(without_environment(recipe))[1])
-    folder.mkdir(parents=True, exist_ok=True)
+    runs.make_folder(folder)
     path = folder / f"goal_{content_hash(goal)[:16]}.npy"
     write_whole(path, lambda aside: np.save(aside, goal, allow_pickle=False))
     return str(path)

@@ -2,23 +2,28 @@
 
 An algorithm's options stand beside the algorithm. A field is declared with `option`, which keeps
 its range; the sentence under it is the help of the command line. The functions below work on any
-such dataclass, also where one holds another.
+such dataclass, also where one holds another; `checked` does the same for a function's arguments.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import inspect
 import math
+import numbers
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 from e2c.errors import E2CError
 from e2c.files.untrusted import brief, shown
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_LAYERS = 16
@@ -32,6 +37,10 @@ KIND = "kind"
 a function that returns the class, given those fields that were built, by their names."""
 _CUTOFF = 0.75
 """How alike two names must be for one to be suggested in place of the other."""
+
+
+class UnknownNameError(E2CError):
+    """A name that a registry does not have, and that the user's own program may add to it."""
 
 
 def option(default: Any, low: float = 0, high: float = 1e9) -> Any:
@@ -83,6 +92,44 @@ def check_ranges(options: T, called: Callable[[str], str] = str) -> T:
     return options
 
 
+class Range(NamedTuple):
+    """Of a number that is an argument: ``Annotated[int, Range(1, 9)]``."""
+
+    low: float
+    high: float
+
+
+def range_of(kind: type, name: str) -> Range:
+    """Return the range of the field ``name`` of an options dataclass, for an argument like it."""
+    (field,) = (field for field in dataclasses.fields(kind) if field.name == name)
+    return Range(*field.metadata["range"])
+
+
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function refuse arguments that its signature does not allow, in one sentence.
+
+    Numbers, texts, truth values and choices are checked as options are. NumPy's numbers become
+    Python's, and what is iterable becomes a list where the signature says ``Sequence``. A class
+    asks for an object of it. Beside the type may stand a `Range`, or what the argument must be, in
+    words: ``Annotated[Agent, "an agent, as load_agent returns it"]``. The function itself checks
+    what is annotated otherwise.
+
+    Raises:
+        E2CError: naming the first argument that is not allowed, what was got and what is allowed.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def check(*args: P.args, **kwargs: P.kwargs) -> T:
+        call = signature.bind(*args, **kwargs)
+        for name, hint in _hints(function).items():
+            if name in call.arguments:
+                call.arguments[name] = _argument(call.arguments[name], hint, name)
+        return function(*call.args, **call.kwargs)
+
+    return check
+
+
 def to_dict(options: Any) -> dict[str, Any]:
     """Return options as nested plain dictionaries, lists, numbers and strings."""
     return {
@@ -129,12 +176,12 @@ def look_up(registry: Mapping[str, T], name: str, option: str) -> T:
         option: dotted name of the option that says it, such as ``model.encoder``.
 
     Raises:
-        E2CError: when there is no such name, with the nearest that there is.
+        UnknownNameError: when there is no such name, with the nearest that there is.
     """
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         thing = option.rpartition(".")[2]
-        known = suggestion(name, registry)
-        raise E2CError(f"There is no {thing} {shown(repr(name))} ({option}); {known}")
+        known = suggestion(str(name), registry)
+        raise UnknownNameError(f"There is no {thing} {shown(repr(name))} ({option}); {known}")
     return registry[name]
 
 
@@ -172,27 +219,77 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     if origin is types.UnionType:  # with None
         inner = next(kind for kind in allowed if kind is not types.NoneType)
         return None if value is None else _typed(value, inner, name)
-    if origin is Literal and value in allowed:
+    if origin is Literal and isinstance(value, str) and value in allowed:
         return value
     listed = origin is tuple and isinstance(value, list | tuple)
     listed = listed and (Ellipsis in allowed or len(value) == len(allowed))
-    kinds = (int, float) if allowed[:1] == (float,) else allowed[:1]
-    if listed and all(type(item) in kinds for item in value):
+    if listed and all(_is(item, allowed[0]) for item in value):
         return tuple(map(allowed[0], value))
-    if hint is float and type(value) in (int, float) and not abs(value) > sys.float_info.max:
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
+    if _is(value, hint):
+        return hint(value)
     wanted = " or ".join(map(repr, allowed)) if origin is Literal else _type_name(hint)
     raise E2CError(f"{name} is {brief(value)}; it must be {wanted}.")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Say whether ``value`` is of a plain kind, be it Python's or NumPy's; no truth is a number."""
+    if kind is int:
+        return isinstance(value, numbers.Integral) and type(value) is not bool
+    if kind is float:
+        whole = _is(value, int)
+        real = whole or (isinstance(value, numbers.Real) and type(value) is not bool)
+        return real and not abs(int(value) if whole else float(value)) > sys.float_info.max
+    return kind in (str, bool) and type(value) is kind
+
+
+@functools.cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what is said of each argument; only now, when all that a signature names is there."""
+    return typing.get_type_hints(function, include_extras=True)
+
+
+def _argument(value: Any, hint: Any, name: str) -> Any:
+    """Return an argument as `checked` wants it."""
+    hint, *more = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    allowed = typing.get_args(hint) if union else (hint,)
+    if value is None and types.NoneType in allowed:
+        return None
+    kinds = tuple(kind for kind in allowed if kind is not types.NoneType)
+    origin = typing.get_origin(kinds[0])
+    if origin is Literal or (kinds[0] in _PLAIN and len(kinds) == 1):
+        value = _typed(value, kinds[0], name)
+        for bounds in more:
+            _check_number(name, value, bounds)
+        return value
+    if origin is Sequence:
+        if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+            (kind,) = typing.get_args(kinds[0])
+            return [_argument(item, kind, f"{name}[{i}]") for i, item in enumerate(value)]
+    elif not _is_refused(value, kinds):
+        return value
+    words = next((told for told in more if isinstance(told, str)), None)
+    wanted = words or " or ".join(map(_type_name, kinds))
+    raise E2CError(f"{name} is {brief(value)}; it must be {wanted}.")
+
+
+def _is_refused(value: Any, kinds: tuple[Any, ...]) -> bool:
+    """Say whether ``value`` is of none of the ``kinds``, where all of these are classes."""
+    if Any in kinds or not all(isinstance(kind, type) for kind in kinds):
+        return False
+    return isinstance(value, type) or not isinstance(value, kinds)
+
+
+_PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+"""What one value may be, and how a sentence calls it."""
 
 
 def _type_name(hint: Any) -> str:
     if isinstance(hint, types.GenericAlias):
         allowed = typing.get_args(hint)
-        many = "a list of " if Ellipsis in allowed else f"a list of {len(allowed)} "
+        many = "a list of " if allowed[1:] in ((), (...,)) else f"a list of {len(allowed)} "
         return many + {int: "whole numbers", float: "numbers", str: "texts"}[allowed[0]]
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]
+    return {**_PLAIN, Path: "a path"}.get(hint) or hint.__name__
 
 
 def _plain(value: Any) -> Any:

@@ -131,6 +131,19 @@ def test_an_unknown_planner_is_named() -> None:
         make_agent().with_planner("ilgq")
 
 
+def test_what_an_agent_cannot_be_asked_for_is_one_sentence() -> None:
+    agent = make_agent()
+    agent.act(images(3))
+    for ask, told in (
+        (lambda: agent.imagine(5), "steps is 5; it must be a list of whole numbers"),  # type: ignore
+        (lambda: agent.imagine([1.5]), r"steps\[0\] is 1.5"),  # type: ignore[list-item]
+        (lambda: agent.with_planner(5), "name is 5; it must be a text"),  # type: ignore[arg-type]
+        (lambda: agent.with_planner(belief="yes"), "belief is 'yes'"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(E2CError, match=told):
+            ask()
+
+
 def test_a_trained_agent_can_be_given_a_belief_and_relieved_of_it() -> None:
     agent = load_agent(TRAINED)
     believing = agent.with_planner(belief=True)

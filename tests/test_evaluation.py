@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny import noise_data
+from tiny import ENV, ONE_CONTROL, SPEC, noise_data, tiny_model
 
+from e2c.control.agent import Agent, PlannerConfig
+from e2c.control.base import make_world
+from e2c.control.simple import Zero
 from e2c.data.episodes import Episodes
+from e2c.errors import E2CError
+from e2c.evaluation.evaluate import evaluate
 from e2c.evaluation.scores import LOST, Scores, open_loop_error, score, settled
 from envs.pendulum import PendulumSwingUp
 
 T = 60
+SWAPPED = dataclasses.replace(ONE_CONTROL, observation_shape=(2, 48, 48), control_low=(-1.0,))
 
 
 def scored(states: NDArray[np.float64]) -> Scores:
@@ -160,3 +166,33 @@ def test_a_roll_out_that_leaves_every_scale_has_a_finite_error() -> None:
     predictions[0, 2], predictions[:, 3] = 1e300, np.nan
     error = open_loop_error(latents, predictions)
     np.testing.assert_array_equal(error, [0, LOST, LOST])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"controller": None}, "controller is None; it must be a controller: an agent, as"),
+        ({"controller": "runs/a"}, "controller is 'runs/a'; it must be a controller"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"steps": 3.5}, "steps is 3.5; it must be a whole number"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        (
+            {"controller": Agent(tiny_model(), SPEC, PlannerConfig(horizon=3))},
+            r"trained where observation_shape was \(3, 12, 6\), and here it is \(2, 48, 48\)",
+        ),
+        (
+            {"controller": Agent(tiny_model(spec=SWAPPED), SWAPPED, PlannerConfig(horizon=3))},
+            r"control_low was \(-1.0,\), and here it is \(-2.0,\)",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_sentence(given: Any, told: str) -> None:
+    world = make_world(ENV, 2)
+    with pytest.raises(E2CError, match=told):
+        evaluate(world, **{"controller": Zero(world), **given})
+
+
+def test_whatever_acts_is_evaluated_for_as_many_steps_as_asked() -> None:
+    world, numpys = make_world(ENV, 2), {"seed": np.int64(3), "steps": np.int64(4)}
+    found = evaluate(world, Zero(world), **numpys)  # type: ignore[arg-type]
+    assert found.episodes.lengths.tolist() == [4, 4]

@@ -1,20 +1,26 @@
 """Options dataclasses: the range stands on the field, and messages name what the user typed."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 
 from e2c.errors import E2CError
 from e2c.options import (
+    Range,
     check_ranges,
+    checked,
     flag,
     from_dict,
     grouped_flag,
     leaves,
     look_up,
     option,
+    range_of,
     to_dict,
 )
 
@@ -100,3 +106,60 @@ def test_registries_tell_the_nearest_or_all() -> None:
         look_up(registry, "planer", "world.task")
     with pytest.raises(E2CError, match=r"task 'arm' \(world\.task\); known: planar, pendulum\.$"):
         look_up(registry, "arm", "world.task")
+    with pytest.raises(E2CError, match=r"no task 5 \(world\.task\); known: planar, pendulum\.$"):
+        look_up(registry, 5, "world.task")  # type: ignore[arg-type]
+
+
+class Thing:
+    """Whatever a door may be given."""
+
+
+@checked
+def door(
+    count: Annotated[int, Range(1, 9)] = 1,
+    share: Annotated[float | None, range_of(Inner, "frame_noise")] = None,
+    place: str | Path = "",
+    how: Literal["slow", "fast"] = "slow",
+    thing: Annotated[Thing | None, "a thing, as Thing() makes one"] = None,
+    steps: Sequence[int] = (),
+    free: Any = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """What it was called with."""
+    return locals()
+
+
+def test_arguments_that_are_allowed_come_as_python_says_them() -> None:
+    thing, numpys = Thing(), {"count": np.int64(3), "steps": np.arange(2)}
+    given: dict[str, Any] = {**numpys, "place": Path("x"), "how": "fast", "thing": thing}
+    found = door(share=1, free=..., other=7, **given)
+    asked = {"count": 3, "share": 1.0, "place": Path("x"), "how": "fast", "thing": thing}
+    assert found == {**asked, "steps": [0, 1], "free": ..., "more": {"other": 7}}
+    assert [type(found[name]) for name in ("count", "share")] == [int, float]
+    assert all(type(step) is int for step in found["steps"])
+    assert (door.__name__, door.__doc__) == ("door", "What it was called with.")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"count": "3"}, "count is '3'; it must be a whole number."),
+        ({"count": 1.5}, "count is 1.5; it must be a whole number."),
+        ({"count": True}, "count is True; it must be a whole number."),
+        ({"count": None}, "count is None; it must be a whole number."),
+        ({"count": 0}, "count is 0; it must be at least 1."),
+        ({"share": np.float32("nan")}, "share is nan; it must be a finite number."),
+        ({"share": 11}, "share is 11.0; it must be at most 10."),
+        ({"place": 3}, "place is 3; it must be a text or a path."),
+        ({"how": "wild"}, "how is 'wild'; it must be 'slow' or 'fast'."),
+        ({"how": np.arange(2)}, "how is array([0, 1]); it must be 'slow' or 'fast'."),
+        ({"thing": 3}, "thing is 3; it must be a thing, as Thing() makes one."),
+        ({"thing": int}, "thing is <class 'int'>; it must be a thing, as Thing() makes one."),
+        ({"steps": 3}, "steps is 3; it must be a list of whole numbers."),
+        ({"steps": [1, "2"]}, "steps[1] is '2'; it must be a whole number."),
+    ],
+)
+def test_any_other_argument_is_one_sentence(given: Any, told: str) -> None:
+    with pytest.raises(E2CError) as caught:
+        door(**given)
+    assert str(caught.value) == told

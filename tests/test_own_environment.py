@@ -171,7 +171,7 @@ def test_what_is_no_world_is_refused(make: Callable[[], Any]) -> None:
     given = make()
     told = rf"A world is a gymnasium.vector.VectorEnv; got {type(given).__name__}: give what"
     with pytest.raises(E2CError, match=told):
-        evaluate(given, given)
+        evaluate(given, load_agent(TRAINED))
 
 
 def test_a_goal_may_be_given_to_an_agent_as_a_picture_or_a_file(tmp_path: Path) -> None:

@@ -187,6 +187,25 @@ def test_what_a_world_tells_in_another_form_is_one_sentence(
         rollout(telling(infos), Clock(), 2, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"rng": 5}, "rng is 5; it must be a generator, as numpy.random.default_rng"),
+        ({"rng": None}, "rng is None; it must be a generator"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"steps": "3"}, "steps is '3'; it must be a whole number"),
+        ({"controller": None}, "controller is None; it must be a controller: an agent"),
+        ({"controller": Clock}, "controller is <class .*Clock'>; it must be a controller"),
+    ],
+)
+def test_the_loop_is_asked_rightly_or_touches_no_world(given: Any, told: str) -> None:
+    world: Any = dots(2)
+    asked = {"controller": Clock(), "steps": 3, "rng": np.random.default_rng(0)}
+    with pytest.raises(E2CError, match=told):
+        rollout(world, **{**asked, **given})
+    assert [dot.unwrapped.episode for dot in world.envs] == [1, 1], "what the camera looked at"
+
+
 def test_what_only_some_episodes_tell_is_refused() -> None:
     """Gymnasium fills the others with zeros, which are no states."""
 

@@ -21,7 +21,7 @@ from e2c.control.goals import as_observations
 from e2c.control.latent import LatentDynamics
 from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
-from e2c.options import look_up, option
+from e2c.options import checked, look_up, option
 from planners import (
     PLANNERS,
     Builder,
@@ -176,6 +176,7 @@ class Agent:
         """The last plan, of every episode in the batch."""
         self.reset()
 
+    @checked
     def with_planner(self, name: str | None = None, belief: bool | None = None) -> Agent:
         """Return an agent with the same model that plans in another way.
 
@@ -313,6 +314,7 @@ class Agent:
         return control
 
     @torch.inference_mode()
+    @checked
     def imagine(self, steps: Sequence[int]) -> NDArray[np.uint8]:
         """Draw the last plan: the newest frame at each of S ``steps`` ahead.
 
@@ -333,7 +335,7 @@ class Agent:
                 f"The plan reaches {horizon} steps ahead, and step {beyond[0]} was asked for; "
                 f"choose steps from 0 to {horizon}."
             )
-        drawn = self.model.decode(self.plan.states[:, list(steps)])
+        drawn = self.model.decode(self.plan.states[:, steps])
         return self.spec.layout.frames_of(drawn)[:, :, -1]
 
     def _latent_states(self, images: NDArray[np.uint8]) -> Tensor:
@@ -376,14 +378,3 @@ class Agent:
                 f"what the world shows{hint}."
             )
         return self.spec.layout.to_planes(array).copy()
-
-
-def check_task(agent: Agent, here: ProblemSpec) -> None:
-    """Raise an E2CError unless ``here`` is, but for its duration, what ``agent`` learned in."""
-    for name, value in vars(here).items():
-        learned = getattr(agent.spec, name)
-        if value != learned and name != "episode_steps":
-            raise E2CError(
-                f"The agent was trained where {name} was {learned!r}, and here it is {value!r}; "
-                "choose an agent of this task, or train one."
-            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorWrapper
@@ -16,6 +16,7 @@ from e2c.errors import E2CError
 from e2c.files.provenance import versions
 from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec
+from e2c.options import Range, checked
 from envs.faults import failure
 from envs.world import (
     Simulated,
@@ -34,6 +35,7 @@ Watch = Callable[[int], object]
 """Called with 0 when the episodes have begun, and with t after each step t."""
 
 
+@runtime_checkable
 class Controller(Protocol):
     """What acts: an agent, the oracle, random controls, a recording that is played again."""
 
@@ -49,11 +51,21 @@ class Controller(Protocol):
         """Return actions ``[B, m]`` for the observations ``frames [B, *observation]``."""
 
 
+Acting = Annotated[
+    Controller,
+    "a controller: an agent, as e2c.load_agent(FOLDER) returns it, or an object with reset(goals) "
+    "and act(frames)",
+]
+STEPS = Range(1, 1e9)
+"""Of an episode, at most."""
+
+
+@checked
 def rollout(
     world: World,
-    controller: Controller,
-    steps: int,
-    rng: np.random.Generator,
+    controller: Acting,
+    steps: Annotated[int, STEPS],
+    rng: Annotated[np.random.Generator, "a generator, as numpy.random.default_rng(0) returns it"],
     goals: Frames | None = None,
     watch: Watch | None = None,
     **options: Any,
@@ -75,8 +87,8 @@ def rollout(
         B episodes, with whatever the world tells of states and the goal region.
 
     Raises:
-        E2CError: for what is not a world, goals that are not observations, an action of another
-            shape or that is not finite, and states or the goal region told in another form.
+        E2CError: for an argument of another kind, goals that are not observations, an action of
+            another shape or that is not finite, and states or the goal region told in another form.
     """
     try:
         check_world(world)
@@ -284,6 +296,7 @@ def _provenance(world: World) -> dict[str, Any]:
     return {"env": name_of(world), "parameters": parameters, "versions": versions()}
 
 
+@checked
 def make_world(env_id: str, num_envs: int = 1, **options: Any) -> World:
     """Make a world.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2c.control.agent import Agent, PlannerConfig, check_task
+from e2c.control.agent import Agent, PlannerConfig
 from e2c.control.base import Frames, make_world_of, problem_spec
 from e2c.control.oracle import Oracle
 from e2c.data.episodes import Episodes
@@ -24,7 +24,7 @@ from e2c.files.meanwhile import Answer, Meanwhile
 from e2c.files.provenance import provenance
 from e2c.files.untrusted import shown
 from e2c.files.whole import write_json
-from e2c.models.base import ProblemSpec
+from e2c.models.base import ProblemSpec, check_task
 from e2c.report.film import film_frames
 from e2c.report.video import write_video
 from envs.world import Simulated, World, name_of, settle_steps, simulated
@@ -184,7 +184,7 @@ def assess(
         E2CError: when there is no such disturbance of the agent's task.
     """
     disturbance = disturbance or Disturbance()
-    check_task(agent, problem_spec(make_world_of(agent.spec), agent.spec.options))
+    check_task(agent.spec, problem_spec(make_world_of(agent.spec), agent.spec.options))
     world = disturbance.world(agent.spec, episodes, seed)
     goals = None if goal is None else np.repeat(goal[None], episodes, 0)
     played = evaluate(world, agent, seed, goals, agent.spec.episode_steps)

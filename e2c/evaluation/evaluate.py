@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from e2c.control.base import Controller, Frames, rollout
+from e2c.control.agent import Agent
+from e2c.control.base import STEPS, Acting, Frames, problem_spec, rollout
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.scores import Scores, score
 from e2c.files.tracking import Progress
+from e2c.models.base import ACTED_IN, check_task
+from e2c.options import SEEDS, Range, checked
 from envs.world import World, check_world, episode_steps, settle_steps
 
 
@@ -30,12 +34,13 @@ class Evaluation:
     seconds: float
 
 
+@checked
 def evaluate(
     world: World,
-    controller: Controller,
-    seed: int = 1000,
+    controller: Acting,
+    seed: Annotated[int, Range(*SEEDS)] = 1000,
     goals: Frames | None = None,
-    steps: int | None = None,
+    steps: Annotated[int | None, STEPS] = None,
     name: str = "evaluate",
 ) -> Evaluation:
     """Play one episode in each environment of a world, and score them.
@@ -49,13 +54,16 @@ def evaluate(
         name: the heading of the progress line.
 
     Raises:
-        E2CError: when the world does not say how long an episode is; and as `rollout`.
+        E2CError: when the world does not say how long an episode is, or an agent learned where
+            observations or the limits of controls are others; and as `rollout`.
     """
     try:
         check_world(world)
         steps, settle = steps or episode_steps(world), settle_steps(world)
     except ValueError as error:
         raise E2CError(str(error)) from None
+    if isinstance(controller, Agent):
+        check_task(controller.spec, problem_spec(world), ACTED_IN)
     rng, started = np.random.default_rng(seed), time.perf_counter()
     with Progress(name, world.num_envs * steps, "steps") as progress:
         episodes = rollout(

@@ -98,6 +98,20 @@ def _read_yaml(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is not there.
+
+    Raises:
+        E2CError: when a file is in its place.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise E2CError(
+            f"{folder} is no folder, or lies in none; choose another --out, which is made."
+        ) from None
+
+
 @contextlib.contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[Path]:
     """Make a folder, and keep every other process off it meanwhile; yields the lock's file.
@@ -107,9 +121,9 @@ def locked(folder: Path, wait: bool = False) -> Iterator[Path]:
         wait: whether to wait until no other process works on it.
 
     Raises:
-        E2CError: when another process works on it, and nobody is to wait.
+        E2CError: as `make_folder`; when another process works on it, and nobody is to wait.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock_file = folder / LOCK
     with lock_file.open("a+", encoding="utf-8") as lock:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from e2c.config import DataConfig, Recipe
-from e2c.control.agent import Agent, check_task
+from e2c.control.agent import Agent
 from e2c.control.base import Controller, Frames, make_world, problem_spec, rollout
 from e2c.control.simple import Noise, Noisy, random_controls
 from e2c.data import episodes as recorded
@@ -19,7 +19,7 @@ from e2c.data.looks import SEEN, unlikeness
 from e2c.errors import E2CError
 from e2c.files.tracking import Progress
 from e2c.files.untrusted import shown
-from e2c.models.base import ProblemSpec
+from e2c.models.base import ProblemSpec, check_task
 from e2c.models.checkpoint import MAX_STEPS
 from e2c.options import to_dict
 from envs import Camera, most_side_by_side
@@ -134,7 +134,7 @@ def collect_transitions(
     alone = make_world(env_id, 1, **options)
     spec = problem_spec(alone, options)
     if agent is not None:
-        check_task(agent, spec)
+        check_task(agent.spec, spec)
     wanted = chosen(DataConfig(episode_length=length, noise=noise, restarts=restarts), alone)
     assert wanted.episode_length is not None
     steps, side_by_side = min(wanted.episode_length, spec.episode_steps), most_side_by_side(env_id)

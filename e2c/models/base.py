@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from e2c.errors import E2CError
 from e2c.models import reading
 from e2c.models.decoders import DECODERS, Drawer
 from e2c.models.draws import Draws
@@ -69,6 +70,23 @@ class ProblemSpec:
         """The largest magnitude of each control, ``[m]``."""
         limits = zip(self.control_low, self.control_high, strict=True)
         return torch.tensor([max(abs(low), abs(high)) for low, high in limits])
+
+
+ACTED_IN = ("observation_shape", "control_low", "control_high")
+"""What an agent needs to find wherever it acts, as it was where it learned."""
+TASK = ("env", *ACTED_IN, "dt", "options")
+"""What a task is, but for its duration."""
+
+
+def check_task(learned: ProblemSpec, here: ProblemSpec, facts: Sequence[str] = TASK) -> None:
+    """Raise an E2CError unless the ``facts`` are ``here`` as where an agent ``learned``."""
+    for name in facts:
+        there, found = getattr(learned, name), getattr(here, name)
+        if there != found:
+            raise E2CError(
+                f"The agent was trained where {name} was {there!r}, and here it is {found!r}; "
+                "choose an agent of this task, or train one."
+            )
 
 
 class LatentModel(nn.Module, ABC, Generic[Options]):
