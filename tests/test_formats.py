@@ -593,6 +593,25 @@ def test_the_size_of_the_pictures_goes_with_the_model(tmp_path: Path) -> None:
             find_task(Recipe(RECORDED, data=(str(tmp_path / "data.npz"),)))
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"env": "Nope-v0"}, "env is Nope-v0"),
+        ({"env_args": '{"mass": 2}'}, 'env_args is {"mass": 2}'),
+        ({"camera": {"size": (20, 20)}}, r"camera.size is \(20, 20\)"),
+        ({"camera": {"colour": True}}, "camera.colour is True"),
+    ],
+)
+def test_a_recording_has_no_environment_and_no_camera_to_choose(
+    asked: Any, told: str, tmp_path: Path
+) -> None:
+    import_recording(saved(tmp_path), OPTIONS).save(tmp_path / "data.npz")
+    asked |= {"recordings": [tmp_path / "data.npz"], "goal": pictures(1)[0]}
+    with pytest.raises(E2CError, match=f"data.npz is a recording: .* {told}; leave that out, or"):
+        e2c.train(tmp_path / "run", **asked)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_recording_that_does_not_tell_its_limits_is_refused(tmp_path: Path) -> None:
     found = import_recording(saved(tmp_path), OPTIONS)
     for missing in ("parameters", "camera"):

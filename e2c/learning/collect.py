@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from e2c.config import DataConfig, Recipe
+from e2c.config import Config, DataConfig, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, Frames, make_world, problem_spec, rollout
 from e2c.control.simple import Noise, Noisy, random_controls
@@ -21,7 +21,7 @@ from e2c.files.tracking import Progress
 from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec, check_task
 from e2c.models.checkpoint import MAX_STEPS
-from e2c.options import to_dict
+from e2c.options import leaves, to_dict
 from envs import Camera, most_side_by_side
 from envs.images import PICTURE_SIZE, is_size
 from envs.world import Simulated, World, episode_steps
@@ -168,11 +168,20 @@ def without_environment(recipe: Recipe) -> Recipe:
     Where its data are a recording, there is no environment to act in: no own rounds, no evaluation.
 
     Raises:
-        E2CError: when the data cannot be read.
+        E2CError: when the data cannot be read, or an environment or a camera is asked for beside a
+            recording.
     """
     config = recipe.config
     if not recipe.data or read_provenance(Path(recipe.data[0]))["env"] != RECORDING:
         return recipe
+    usual = dict(leaves(Config()))
+    for name, value in leaves(config):
+        if name.startswith(("env", "camera.")) and value not in (usual[name], RECORDING):
+            raise E2CError(
+                f"{recipe.data[0]} is a recording: it has no environment and its pictures are "
+                f"made, and {name} is {shown(value)}; leave that out, or make the recording again "
+                "with e2c-import, which takes --env and --camera.size."
+            )
     data, evaluation = replace(config.data, rounds=0), replace(config.evaluation, episodes=0)
     config = replace(config, env=RECORDING, data=data, evaluation=evaluation)
     return replace(recipe, config=config)
