@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,19 @@ def test_a_missing_description_is_refused(run: Path) -> None:
 def test_a_description_that_does_not_fit_is_refused(run: Path, edit: Any) -> None:
     edited_about(run, edit)
     refusal(run)
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [("planner", "name"), *(("model", part) for part in ("method", "encoder", "decoder"))],
+)
+def test_a_part_that_this_program_does_not_register_is_named(
+    run: Path, section: str, name: str
+) -> None:
+    edited_about(run, lambda about: about["config"][section].update({name: "mine"}))
+    told = refusal(run)
+    assert re.search(r"needs a part that this program .*There is no \w+ 'mine'", told)
+    assert "first import the program that registers it, or train again" in told
 
 
 @pytest.mark.parametrize(

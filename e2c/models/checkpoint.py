@@ -20,7 +20,7 @@ from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.devices import find_device
 from e2c.models.methods import build_model
 from e2c.models.sight import Sight
-from e2c.options import from_dict, to_dict
+from e2c.options import UnknownNameError, from_dict, to_dict
 from envs.images import PICTURE_SIZE, is_size
 
 SCHEMA = "e2c-checkpoint-2"
@@ -41,7 +41,8 @@ def load(run: Path, device: str = "cpu") -> tuple[LatentModel, Config, ProblemSp
     """Read and verify the checkpoint of a run folder.
 
     Raises:
-        E2CError: when there is none, or it is of another schema, damaged or edited.
+        E2CError: when there is none, it is of another schema, damaged or edited, or it needs an own
+            part that is not registered.
     """
     path = run / NAME
     if not path.is_file():
@@ -52,6 +53,11 @@ def load(run: Path, device: str = "cpu") -> tuple[LatentModel, Config, ProblemSp
     tensors, about = read_tensors(path, SCHEMA, _REMEDY)
     try:
         model, config, spec = _rebuild(tensors, about)
+    except UnknownNameError as error:
+        raise E2CError(
+            f"{path} needs a part that this program does not know ({shown(error)}); first import "
+            f"the program that registers it, or {_REMEDY}."
+        ) from None
     except (E2CError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         reason = f"its description is not that of its weights ({shown(error)})"
         raise refused(path, reason, _REMEDY) from None
