@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
+from torch import Tensor
 
 from e2c.control.agent import DRIFT, Agent, PlannerConfig, goal_cost
 from e2c.control.latent import LatentDynamics
@@ -20,7 +23,7 @@ from e2c.files.runs import TRAINED
 from e2c.models.base import ProblemSpec
 from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.sight import Sight
-from planners import PLANNERS
+from planners import PLANNERS, Plan
 
 OPTIONS = PlannerConfig(
     horizon=7, first_iterations=6, iterations=2, restarts=3, control_weight=1e-3
@@ -129,6 +132,44 @@ def test_an_unknown_planner_is_named() -> None:
         E2CError, match=r"There is no planner 'ilgq' \(planner\); did you mean ilqg"
     ):
         make_agent().with_planner("ilgq")
+
+
+class Broken:
+    """A planner whose plan is ``change`` of one that ends as it should."""
+
+    def __init__(self, change: Callable[[Plan], Any], *_: Any, horizon: int, **__: Any) -> None:
+        self.change, self.T, self.lost = change, horizon, torch.zeros(3, dtype=torch.int64)
+
+    def reset(self) -> None:
+        """Do nothing."""
+
+    def plan(self, x0: Tensor, cost: Any) -> Any:
+        B, n, T, m = *x0.shape, self.T, 2
+        ends = torch.zeros(B, dtype=torch.int64)
+        X, U, K = x0.new_zeros(B, T + 1, n), x0.new_zeros(B, T, m), x0.new_zeros(B, T, m, n)
+        return self.change(Plan(X, U, K, x0.new_zeros(B), ends, ends))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda plan: replace(plan, controls=plan.controls + torch.nan),
+            "controls of shape .* not finite",
+        ),
+        (lambda plan: replace(plan, controls=plan.controls[:, :3]), r"shape \[3, 3, 2\], or"),
+        (lambda plan: plan.controls, "Tensor"),
+        (lambda plan: None, "NoneType"),
+    ],
+)
+def test_a_plan_that_cannot_be_given_is_told_with_its_planner(
+    change: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANNERS, "broken", partial(Broken, lambda plan: plan))
+    np.testing.assert_array_equal(make_agent().with_planner("broken").act(images(3)), 0)
+    monkeypatch.setitem(PLANNERS, "broken", partial(Broken, change))
+    with pytest.raises(E2CError, match=f"planner 'broken' gave .*{told}.*; let its plan"):
+        make_agent().with_planner("broken").act(images(3))
 
 
 def test_what_an_agent_cannot_be_asked_for_is_one_sentence() -> None:

@@ -289,16 +289,29 @@ class Agent:
             float32 ``[m]`` or ``[B, m]``, in the world's unit.
 
         Raises:
-            E2CError: when the observation has another shape or type, or there are not as many as
-                goals.
+            E2CError: when the observation has another shape or type, there are not as many as
+                goals, or an own planner does not return a plan of finite controls.
         """
         images = self._images("An observation", observation)
         single = images.ndim == 3
         z = self._latent_states(images[None] if single else images)
-        self.plan = self.planner.plan(z, self.cost)
+        self.plan = self._checked(self.planner.plan(z, self.cost), len(z))
         self._ended[np.arange(len(z)), self.plan.status.cpu().numpy()] += 1
         action = self._control(self.plan).astype(np.float32)
         return action[0] if single else action
+
+    def _checked(self, plan: Plan, batch: int) -> Plan:
+        """Return what the planner returned, if it is a plan whose controls can be given."""
+        told = type(plan).__name__
+        if isinstance(plan, Plan):
+            controls, wanted = plan.controls, (batch, self.options.horizon, len(self._low))
+            if controls.shape == wanted and controls.isfinite().all():
+                return plan
+            told = f"controls of shape {list(controls.shape)}, or such that are not finite"
+        raise E2CError(
+            f"The planner {self.options.name!r} gave {told}; let its plan() return a planners.Plan "
+            f"with finite controls of shape [{batch}, {self.options.horizon}, {len(self._low)}]."
+        )
 
     def _control(self, plan: Plan) -> NDArray[np.float64]:
         """Return the controls ``[B, m]`` to give now: the plan's, and the integral.
