@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -14,8 +15,10 @@ from gymnasium.wrappers import AddRenderObservation
 from numpy.typing import NDArray
 from tiny import ENV
 
+from e2c.control import base
 from e2c.control.base import make_world, rollout
 from e2c.control.simple import Zero
+from e2c.data.episodes import load
 from e2c.errors import E2CError
 from envs.world import World, layout_of
 
@@ -185,6 +188,32 @@ def test_what_a_world_tells_in_another_form_is_one_sentence(
 ) -> None:
     with pytest.raises(E2CError, match=f"^SyncVectorEnv tells {told}: let the info of its reset"):
         rollout(telling(infos), Clock(), 2, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_reward_or_a_state_that_is_not_finite_is_none_and_told_once(
+    number: float,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Nothing that acts or learns needs them, and what is recorded can be read again."""
+    stepped = Teller.step
+    ill = lambda *asked: (stepped(*asked)[0], number, *stepped(*asked)[2:])  # noqa: E731
+    monkeypatch.setattr(Teller, "step", ill)
+    base._tell_once.cache_clear()
+    infos = [{"state": np.array([1.0, number])}] * 9
+    for _ in range(2):
+        found = rollout(telling(infos), Clock(), 2, np.random.default_rng(0))
+        assert (found.rewards, found.states) == (None, None)
+    told = capsys.readouterr().err.splitlines()
+    kinds = ("state", "reward")
+    assert told == [
+        f"e2c: SyncVectorEnv told a {kind} that is not finite; none is kept of these episodes."
+        for kind in kinds
+    ]
+    found.save(tmp_path / "episodes.npz")
+    assert load(tmp_path / "episodes.npz").content_hash == found.content_hash
 
 
 @pytest.mark.parametrize(

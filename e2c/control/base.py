@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
@@ -14,6 +15,7 @@ import envs
 from e2c.data.episodes import RECORDING, Episodes
 from e2c.errors import E2CError
 from e2c.files.provenance import versions
+from e2c.files.tracking import tell
 from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec
 from e2c.options import Range, checked
@@ -84,7 +86,8 @@ def rollout(
         options: of the world's reset, such as ``states`` or ``restart`` of a simulated world.
 
     Returns:
-        B episodes, with whatever the world tells of states and the goal region.
+        B episodes, with whatever the world tells of states, rewards and the goal region. Where a
+        state or a reward is not finite, none is kept, which is told once.
 
     Raises:
         E2CError: for an argument of another kind, goals that are not observations, an action of
@@ -257,15 +260,16 @@ class _Record:
         return not self.alive.any()
 
     def episodes(self, goals: Frames | None) -> Episodes:
-        """Return what was recorded."""
-        T = self.lengths
+        """Return what was recorded; what is not finite is no state and no reward."""
+        T, moments = self.lengths, self.moments
+        states = _kept(moments["state"], T + 1) if "state" in moments else None
         return Episodes(
             frames=_kept(self.frames, T + self.layout.frames),
             actions=_kept(self.actions, T),
             lengths=T,
-            states=_kept(self.moments["state"], T + 1) if "state" in self.moments else None,
-            rewards=_kept(self.rewards, T),
-            in_goal=_kept(self.moments["is_goal"], T + 1) if "is_goal" in self.moments else None,
+            states=_if_finite(states, f"{name_of(self.world)} told a state"),
+            rewards=_if_finite(_kept(self.rewards, T), f"{name_of(self.world)} told a reward"),
+            in_goal=_kept(moments["is_goal"], T + 1) if "is_goal" in moments else None,
             goals=None if goals is None else self.layout.split(goals),
             terminated=self.terminated,
             provenance=_provenance(self.world),
@@ -276,6 +280,17 @@ def _kept(array: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
     """Join the first ``lengths[b]`` rows of each ``array[b]``."""
     kept = np.arange(array.shape[1]) < lengths[:, None]
     return array[kept]
+
+
+def _if_finite(array: NDArray[Any] | None, told: str) -> NDArray[Any] | None:
+    """Return ``array`` if it is finite, or None, since nothing that acts or learns needs it."""
+    if array is None or np.isfinite(array).all():
+        return array
+    _tell_once(f"{told} that is not finite; none is kept of these episodes.")
+    return None
+
+
+_tell_once = functools.cache(tell)
 
 
 def _leave_ended(world: World, record: _Record) -> None:
