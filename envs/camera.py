@@ -52,8 +52,9 @@ class Camera:
 
     def __post_init__(self) -> None:
         """Take lists, as files have them, for the tuples that are meant."""
-        object.__setattr__(self, "size", tuple(self.size))
-        object.__setattr__(self, "crop", None if self.crop is None else tuple(self.crop))
+        for name in ("size", "crop"):
+            if isinstance(given := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(given))
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

@@ -328,6 +328,7 @@ def not_implemented(env: Slider) -> Any:
         ({"action_space": Box(0, 0, (1,))}, "has a control whose lowest value is not below its"),
         ({"camera": Camera(crop=(0, 31, 0, 9))}, "is not inside the picture of 30x40"),
         ({"camera": Camera(crop=(9, 9, 0, 9))}, "is not inside the picture of 30x40"),
+        ({"camera": Camera(size=9)}, "camera's size is 9; it is 2 whole"),  # type: ignore[arg-type]
         ({"camera": Camera(size=(0, 9))}, "camera's size is .0, 9.; it is 2 whole numbers from 1"),
         ({"camera": Camera(frames=65)}, "camera's frames is 65; it is a whole number from 1 to 64"),
         ({"camera": Camera(repeat=0)}, "camera's repeat is 0; it is a whole number from 1"),
