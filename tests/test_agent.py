@@ -155,9 +155,12 @@ class Broken:
     [
         (
             lambda plan: replace(plan, controls=plan.controls + torch.nan),
-            "controls of shape .* not finite",
+            "controls that are not finite",
         ),
-        (lambda plan: replace(plan, controls=plan.controls[:, :3]), r"shape \[3, 3, 2\], or"),
+        (
+            lambda plan: replace(plan, controls=plan.controls[:, :3]),
+            r"controls of shape \[3, 3, 2\]",
+        ),
         (lambda plan: plan.controls, "Tensor"),
         (lambda plan: None, "NoneType"),
     ],
@@ -170,6 +173,12 @@ def test_a_plan_that_cannot_be_given_is_told_with_its_planner(
     monkeypatch.setitem(PLANNERS, "broken", partial(Broken, change))
     with pytest.raises(E2CError, match=f"planner 'broken' gave .*{told}.*; let its plan"):
         make_agent().with_planner("broken").act(images(3))
+
+
+def test_a_planner_that_is_built_otherwise_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PLANNERS, "mine", type("Mine", (), {}))
+    with pytest.raises(E2CError, match=r"^Mine cannot be built \(.*\); .* of planners.Builder"):
+        make_agent().with_planner("mine")
 
 
 def test_what_an_agent_cannot_be_asked_for_is_one_sentence() -> None:

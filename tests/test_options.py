@@ -97,6 +97,7 @@ def test_options_survive_plain_values() -> None:
     options = dataclasses.replace(Plain(), widths=(5,), share=1.0)
     assert to_dict(options) == {"widths": [5], "share": 1.0}
     assert from_dict({"widths": [5], "share": 1}, Plain) == options
+    assert from_dict({"widths": [np.int64(5)], "share": np.float32(1)}, Plain) == options
 
 
 def test_registries_tell_the_nearest_or_all() -> None:

@@ -4,7 +4,8 @@ import copy
 import dataclasses
 import itertools
 import pickle
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor
 
 from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
-from e2c.models.decoders import DECODERS, Decoder
+from e2c.models.decoders import DECODERS, Decoder, MLPDecoder
 from e2c.models.draws import Generators
+from e2c.models.e2c import E2C
 from e2c.models.encoders import ENCODERS, Encoder, SiameseEncoder
-from e2c.models.likelihoods import LIKELIHOODS
-from e2c.models.methods import build_model
+from e2c.models.likelihoods import LIKELIHOODS, Gaussian
+from e2c.models.methods import METHODS, build_model
+from e2c.models.transitions import Transition
 
 SHAPES = [(2, 12, 6), (1, 24, 12), (3, 6, 18)]
 """``(C, H, W)``, divisible by what `MODEL` divides by, and not all by 8."""
@@ -195,6 +198,128 @@ def test_an_unknown_network_is_told_with_the_nearest(part: str) -> None:
     told = rf"There is no {part} '{wrong}' \(model\.{part}\); (did you mean|known:) "
     with pytest.raises(E2CError, match=told):
         model_of(named["encoder"], named["decoder"], named["likelihood"])
+
+
+class OwnEncoder(Encoder):
+    """An encoder as it should be, whose ``change`` a test makes."""
+
+    change: Any = staticmethod(lambda y: y)
+
+    def features(self, images: Tensor) -> Tensor:
+        y: Tensor = self.change(images.flatten(1)[:, : self.outputs])
+        return y
+
+
+class OwnDecoder(MLPDecoder):
+    """A decoder as it should be, but for ``change``."""
+
+    change: Any = staticmethod(lambda y: y)
+
+    def forward(self, z: Tensor) -> Tensor:
+        y: Tensor = self.change(super().forward(z))
+        return y
+
+
+class OwnLikelihood(Gaussian):
+    """A likelihood that tells one number for all pixels."""
+
+    def negative_log(self, y: Tensor, x: Tensor) -> Tensor:
+        return super().negative_log(y, x).mean()
+
+
+class NoFeatures(Encoder):
+    """An encoder that lacks what it should do."""
+
+
+class NoArguments(OwnEncoder):
+    """An encoder that is built otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__(SHAPES[0], MODEL)
+
+
+class NoBase(OwnEncoder):
+    """An encoder that forgets its base."""
+
+    def __init__(self, *_: Any) -> None:
+        """Do nothing."""
+
+
+class NoSteps(Transition):
+    """A transition that lacks what it should do."""
+
+
+class OwnMethod(E2C):
+    """A method whose transition lacks what it should do."""
+
+    dynamics: ClassVar[type[Transition]] = NoSteps  # type: ignore[type-abstract]
+
+
+def broken(kind: type, change: Any) -> type:
+    return type(kind.__name__, (kind,), {"change": staticmethod(change)})
+
+
+TWICE = 2 * MODEL.latent_dim
+
+
+@pytest.mark.parametrize(
+    ("registry", "part", "told"),
+    [
+        (ENCODERS, broken(OwnEncoder, lambda y: y[:, :3]), rf"shape \[2, 3\]; .* \[2, {TWICE}\]"),
+        (ENCODERS, broken(OwnEncoder, lambda y: y[:1]), rf"features\(\) .* \[1, {TWICE}\]; let it"),
+        (ENCODERS, broken(OwnEncoder, lambda y: (y, y)), r"OwnEncoder.features\(\) returned tuple"),
+        (ENCODERS, broken(OwnEncoder, lambda y: y.numpy()), "returned ndarray; let it return a"),
+        (ENCODERS, broken(OwnEncoder, lambda y: y / 0), "returned numbers that are not finite"),
+        (ENCODERS, NoBase, "NoBase is not built whole; call super"),
+        (ENCODERS, NoFeatures, "NoFeatures lacks features; write what .*encoders.Encoder asks"),
+        (ENCODERS, NoArguments, r"NoArguments cannot be built \(too many positional arguments\)"),
+        (ENCODERS, torch.nn.Identity, "Identity'> is no part of a model; register a subclass of"),
+        (ENCODERS, "mine", "'mine' is no part of a model"),
+        (DECODERS, broken(OwnDecoder, lambda y: y.mean(-1)), r"OwnDecoder.forward\(\) returned"),
+        (
+            LIKELIHOODS,
+            OwnLikelihood,
+            r"OwnLikelihood.negative_log\(\) .* shape \[\]; let it return",
+        ),
+        (
+            METHODS,
+            OwnMethod,
+            "NoSteps lacks .*, step; write what .*transitions.Transition asks",
+        ),
+    ],
+)
+def test_an_own_part_that_does_not_fit_is_told_when_the_model_is_built(
+    registry: dict[str, Any], part: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {id(ENCODERS): "encoder", id(DECODERS): "decoder", id(LIKELIHOODS): "likelihood"}
+    asked: dict[str, Any] = {names.get(id(registry), "method"): "mine"}
+    config = replace(MODEL, **asked)
+    goal = torch.zeros(SHAPES[0], dtype=torch.uint8).numpy()
+    monkeypatch.setitem(registry, "mine", part)
+    with pytest.raises(E2CError, match=told):
+        build_model(config, SPEC, goal, 0)
+
+
+def test_own_parts_that_fit_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENCODERS, "mine", OwnEncoder)
+    monkeypatch.setitem(DECODERS, "mine", OwnDecoder)
+    model = model_of("mine", "mine", "gaussian")
+    assert (type(model.encoder), type(model.decoder)) == (OwnEncoder, OwnDecoder)
+
+
+def test_no_layer_learns_from_being_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Normed(OwnEncoder):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.norm = torch.nn.BatchNorm2d(self.image_shape[0])
+
+        def features(self, images: Tensor) -> Tensor:
+            return super().features(self.norm(images))
+
+    monkeypatch.setitem(ENCODERS, "mine", Normed)
+    model: Any = model_of("mine", "mlp", "bernoulli")
+    assert model.training
+    assert model.encoder.norm.num_batches_tracked == 0
 
 
 def test_a_decoder_without_hidden_layers_is_refused_where_it_needs_one() -> None:

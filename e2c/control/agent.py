@@ -21,6 +21,7 @@ from e2c.control.goals import as_observations
 from e2c.control.latent import LatentDynamics
 from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.parts import call
 from e2c.options import checked, look_up, option
 from planners import (
     PLANNERS,
@@ -81,7 +82,7 @@ def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig)
     """Build the planner that the options name; its random numbers are the same every time.
 
     Raises:
-        E2CError: when there is no such planner.
+        E2CError: when there is no such planner, or it is built otherwise.
     """
     own = RecedingOptions(
         first_iterations=options.first_iterations,
@@ -90,7 +91,9 @@ def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig)
         tries=options.tries,
         catch=options.catch,
     )
-    return find_planner(options.name)(
+    return call(
+        find_planner(options.name),
+        "planners.Builder",
         dynamics,
         torch.tensor(spec.control_low),
         torch.tensor(spec.control_high),
@@ -307,7 +310,9 @@ class Agent:
             controls, wanted = plan.controls, (batch, self.options.horizon, len(self._low))
             if controls.shape == wanted and controls.isfinite().all():
                 return plan
-            told = f"controls of shape {list(controls.shape)}, or such that are not finite"
+            told = "controls that are not finite"
+            if controls.shape != wanted:
+                told = f"controls of shape {list(controls.shape)}"
         raise E2CError(
             f"The planner {self.options.name!r} gave {told}; let its plan() return a planners.Plan "
             f"with finite controls of shape [{batch}, {self.options.horizon}, {len(self._low)}]."

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from e2c.errors import E2CError
 from e2c.models import reading
-from e2c.models.decoders import DECODERS, Drawer
+from e2c.models.decoders import DECODERS, Decoder, Drawer
 from e2c.models.draws import Draws
-from e2c.models.encoders import ENCODERS
+from e2c.models.encoders import ENCODERS, Encoder
 from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.objectives import Batch, ObjectiveConfig
 from e2c.models.options import ModelConfig
+from e2c.models.parts import build
 from e2c.models.sight import Sight
 from e2c.models.silhouette import Silhouette
 from e2c.models.transitions import LocallyLinear, Transition
@@ -125,9 +126,9 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__()
         encoder = look_up(ENCODERS, config.encoder, "model.encoder")
-        self.encoder = encoder(spec.planes, config)
+        self.encoder = build(encoder, Encoder, spec.planes, config)
         self.decoder = self.build_decoder(config, spec)
-        self.transition = self.dynamics(config, spec.control_scale)
+        self.transition = build(self.dynamics, Transition, config, spec.control_scale)
         self.silhouette = Silhouette(spec.planes) if config.view == "silhouette" else None
         self.sight = None
         self.register_buffer("goal", goal)
@@ -136,7 +137,21 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
     def build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Drawer:
         """Build what draws images: the decoder that ``config`` names, unless a method says else."""
         decoder = look_up(DECODERS, config.decoder, "model.decoder")
-        return decoder(spec.planes, config)
+        return build(decoder, Decoder, spec.planes, config)
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Raise an E2CError unless encoder, decoder and likelihood do what they must on two images.
+
+        The images are a ramp from black to white. No layer learns from them.
+        """
+        x = torch.linspace(0, 1, 2 * self.goal.numel()).view(2, *self.goal.shape)
+        learning = self.training
+        self.eval()
+        self.encoder.check(x)
+        if isinstance(self.decoder, Decoder):
+            self.decoder.check(self.encoder(x).mean, x)
+        self.train(learning)
 
     @abstractmethod
     def terms(self, batch: Batch, draws: Draws, objective: Options) -> dict[str, Tensor]:

@@ -16,8 +16,9 @@ from torch.nn.functional import pixel_shuffle
 from e2c.errors import E2CError
 from e2c.models.draws import Draws
 from e2c.models.layers import ACTIVATIONS, check_divides, mlp, orthogonal
-from e2c.models.likelihoods import LIKELIHOODS
+from e2c.models.likelihoods import LIKELIHOODS, Likelihood
 from e2c.models.options import ModelConfig
+from e2c.models.parts import build, check_tensor
 from e2c.options import look_up
 
 
@@ -84,13 +85,14 @@ class Decoder(Drawer):
         config: the networks' options.
 
     Raises:
-        E2CError: when ``model.likelihood`` is unknown.
+        E2CError: when ``model.likelihood`` is unknown or no likelihood.
     """
 
     def __init__(self, observation_shape: Sequence[int], config: ModelConfig) -> None:
         super().__init__()
         self.observation_shape = tuple(observation_shape)
-        self.likelihood = look_up(LIKELIHOODS, config.likelihood, "model.likelihood")()
+        kind = look_up(LIKELIHOODS, config.likelihood, "model.likelihood")
+        self.likelihood = build(kind, Likelihood)
 
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
@@ -103,6 +105,19 @@ class Decoder(Drawer):
         Args:
             mean_observation: ``[C, H, W]`` in [0, 1].
         """
+
+    def check(self, z: Tensor, x: Tensor) -> None:
+        """Raise an E2CError unless all methods return what they must.
+
+        Args:
+            z: ``[N, n]``.
+            x: ``[N, C, H, W]`` in [0, 1].
+        """
+        y = self(z)
+        check_tensor(self, "forward", y, x.shape)
+        check_tensor(self.likelihood, "negative_log", self.likelihood.negative_log(y, x), x.shape)
+        check_tensor(self.likelihood, "mean", self.likelihood.mean(y), x.shape)
+        check_tensor(self.likelihood, "inverse", self.likelihood.inverse(x), x.shape)
 
     def negative_log_likelihood(self, z: Tensor, x: Tensor, draws: Draws) -> Tensor:
         """``-log p(x|z)`` ``[...]`` in nats, or an estimate without bias.

@@ -18,6 +18,7 @@ from e2c.errors import E2CError
 from e2c.models.gaussians import LOG_VARIANCE_RANGE, DiagonalGaussian
 from e2c.models.layers import ACTIVATIONS, check_divides, mlp, orthogonal
 from e2c.models.options import ModelConfig
+from e2c.models.parts import check_tensor
 
 
 class Encoder(nn.Module, ABC):
@@ -52,6 +53,11 @@ class Encoder(nn.Module, ABC):
         Returns:
             ``[N, 2n]``.
         """
+
+    def check(self, x: Tensor) -> None:
+        """Raise an E2CError unless `features` returns what it must for ``x [N, C, H, W]``."""
+        y = self.features(block_mean(x, self.pool))
+        check_tensor(self, "features", y, (len(x), self.outputs))
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
         """Encode observations ``x [..., C, H, W]`` in [0, 1] to ``[..., n]``."""

@@ -12,6 +12,7 @@ from e2c.models import baselines
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.e2c import E2C
 from e2c.models.options import ModelConfig
+from e2c.models.parts import build
 from e2c.models.successors import PC3, PCC, RCE, AmortisedPCC
 from e2c.options import look_up
 
@@ -46,10 +47,13 @@ def build_model(
     """Build a model with weights drawn from ``seed``; the global generator stays as it was.
 
     Raises:
-        E2CError: when the method or a network is unknown, or a network cannot be built for the
-            observation's shape.
+        E2CError: when the method or a network is unknown or not what its base class asks for, or a
+            network cannot be built for the observation's shape.
     """
     method = find_method(config.method)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return method(config, spec, torch.from_numpy(goal.copy()))
+        model = build(method, LatentModel, config, spec, torch.from_numpy(goal.copy()))
+        if not torch.empty(0).is_meta:  # there, nothing has contents
+            model.check()
+        return model
