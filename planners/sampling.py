@@ -85,10 +85,11 @@ class SamplingPlanner(WarmStarted):
         self._seed = int(torch.randint(2**62, (), generator=generator))
 
     @abstractmethod
-    def _fit(self, samples: Samples, std: Tensor) -> tuple[Tensor, Tensor]:
+    def _fit(self, samples: Samples, std: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation ``[B, T, m]`` of the next samples, given the last.
 
-        The result is not used for a problem of which no sample is finite.
+        The result is not used for a problem of which no sample is finite. ``iterations`` are those
+        of the call.
         """
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
@@ -118,7 +119,7 @@ class SamplingPlanner(WarmStarted):
                 *(choose(found.J < best.J, a, b) for a, b in zip(found, best, strict=True))
             )
             known = found.J[:, 0].isfinite()
-            fitted = self._fit(samples, std)
+            fitted = self._fit(samples, std, iterations)
             mean, std = (choose(known, a, b) for a, b in zip(fitted, (mean, std), strict=True))
         ends = self._price(torch.stack((best.U[:, 0], mean), 1), x0, cost, keep=True)
         J, index = ends.J[:, 0].min(1)
@@ -187,7 +188,7 @@ class CEM(SamplingPlanner):
     ) -> None:
         super().__init__(dynamics, low, high, options or CEMOptions(), generator)
 
-    def _fit(self, samples: Samples, std: Tensor) -> tuple[Tensor, Tensor]:
+    def _fit(self, samples: Samples, std: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the elites that are finite."""
         J, U = samples.J, samples.U
         count = max(1, round(self.options.elites * self.options.samples))
@@ -204,23 +205,28 @@ class MPPIOptions(SamplingOptions):
 
     temperature: float = 0.1
     """``lambda``, as a share of the median minus the least of the sampled costs; above 0."""
+    last_noise: float = 0.25
+    """Standard deviation in the last iteration of a call, as a share of that in the first; above 0.
+    An unstable system falls in nearly all roll-outs of large noise."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.temperature > 0:
-            raise ValueError(f"temperature of MPPIOptions must be above 0; got {self.temperature}.")
+        for name in ("temperature", "last_noise"):
+            if not (value := getattr(self, name)) > 0:
+                raise ValueError(f"{name} of MPPIOptions must be above 0; got {value}.")
 
 
 class MPPI(SamplingPlanner):
     """Model predictive path integral control: average the samples, weighted by their costs.
 
     The next mean is ``sum_s w_s U_s`` with ``w_s`` proportional to ``exp(-(J_s - min J)/lambda)``;
-    the standard deviation of the noise stays.
+    the standard deviation of the noise falls from iteration to iteration, geometrically.
 
     Source: Williams, Wagener, Goldfain, Drews, Rehg, Boots & Theodorou 2017, "Information theoretic
     MPC for model-based reinforcement learning". Three things differ from the publication. The cost
     has its own control term, so theirs, ``lambda uᵀ Sigma^-1 eps``, is left out. ``lambda`` is
-    relative to the spread of the costs, so it has no unit. A call may iterate more than once.
+    relative to the spread of the costs, so it has no unit. A call may iterate more than once, with
+    less and less noise; with one iteration, or a ``last_noise`` of 1, the noise is theirs.
     """
 
     options: MPPIOptions
@@ -235,13 +241,14 @@ class MPPI(SamplingPlanner):
     ) -> None:
         super().__init__(dynamics, low, high, options or MPPIOptions(), generator)
 
-    def _fit(self, samples: Samples, std: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weighted mean, and the standard deviation as it is."""
+    def _fit(self, samples: Samples, std: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+        """Return the weighted mean, and the standard deviation on its way to the last."""
         above = samples.J - samples.J.amin(1, keepdim=True)
         spread = above.where(above.isfinite(), torch.nan).nanmedian(1, keepdim=True).values
         lam = self.options.temperature * spread
         weights = (-above / lam.clamp(min=torch.finfo(lam.dtype).tiny)).softmax(1)
-        return _average(weights, samples.U), std
+        shrink = self.options.last_noise ** (1 / max(1, iterations - 1))
+        return _average(weights, samples.U), shrink * std
 
 
 def _cheapest(samples: Samples) -> Samples:

@@ -48,7 +48,7 @@ def test_cem_fits_mean_and_deviation_of_the_elites() -> None:
     J = torch.randn(4, 20, generator=torch.Generator().manual_seed(3), dtype=F64)
     J[1, J[1].argsort()[3:]] = torch.inf
     drawn = samples(J)
-    mean, std = planner(CEM, samples=20, elites=0.25)._fit(drawn, torch.ones(4, 7, 2, dtype=F64))
+    mean, std = planner(CEM, samples=20, elites=0.25)._fit(drawn, torch.ones(4, 7, 2, dtype=F64), 3)
     for b, count in enumerate((5, 3, 5, 5)):
         elite = drawn.U[b, J[b].argsort()[:count]]
         torch.testing.assert_close(mean[b], elite.mean(0))
@@ -59,8 +59,10 @@ def test_mppi_weighs_by_the_exponential_of_the_cost() -> None:
     J = torch.randn(4, 21, generator=torch.Generator().manual_seed(3), dtype=F64)
     J[1, 5:] = torch.inf
     drawn, std = samples(J), torch.ones(4, 7, 2, dtype=F64)
-    mean, same = planner(MPPI, samples=21, temperature=0.3)._fit(drawn, std)
-    assert same is std
+    fit = planner(MPPI, samples=21, temperature=0.3, last_noise=0.25)._fit
+    mean, smaller = fit(drawn, std, 3)
+    torch.testing.assert_close(smaller, 0.5 * std)
+    torch.testing.assert_close(fit(drawn, smaller, 3)[1], 0.25 * std)
     for b in range(4):
         finite = [float(value) for value in J[b] if value.isfinite()]
         lam = 0.3 * (sorted(finite)[(len(finite) - 1) // 2] - min(finite))
@@ -73,7 +75,7 @@ def test_mppi_weighs_by_the_exponential_of_the_cost() -> None:
 @pytest.mark.parametrize("value", [0.0, 1e300, -1e300])
 def test_samples_of_equal_cost_are_averaged(make: Make, value: float) -> None:
     drawn = samples(torch.full((2, 64), value, dtype=F64))
-    mean, _ = planner(make)._fit(drawn, torch.ones(2, 7, 2, dtype=F64))
+    mean, _ = planner(make)._fit(drawn, torch.ones(2, 7, 2, dtype=F64), 1)
     torch.testing.assert_close(mean, drawn.U.mean(1))
 
 
