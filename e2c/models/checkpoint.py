@@ -37,6 +37,20 @@ def save(path: Path, model: LatentModel, config: Config, spec: ProblemSpec) -> N
     write_tensors(path, model.state_dict(), about, SCHEMA)
 
 
+def _why_none(run: Path) -> str:
+    """Say why a folder has no checkpoint, and what to do."""
+    if run.is_dir():
+        return (
+            f"The run folder {run} holds no checkpoint ({NAME}); if its run was interrupted, give "
+            "that command again, which goes on; else name the folder of a run."
+        )
+    if run.exists():
+        return f"{run} is a file; name the folder of a run, which train.py was given as --out."
+    return (
+        f"The run folder {run} does not exist ({NAME}); train one with: python train.py --out {run}"
+    )
+
+
 def load(run: Path, device: str = "cpu") -> tuple[LatentModel, Config, ProblemSpec]:
     """Read and verify the checkpoint of a run folder.
 
@@ -46,10 +60,7 @@ def load(run: Path, device: str = "cpu") -> tuple[LatentModel, Config, ProblemSp
     """
     path = run / NAME
     if not path.is_file():
-        what = "holds no checkpoint" if run.is_dir() else "does not exist"
-        raise E2CError(
-            f"The run folder {run} {what} ({NAME}); train one with: python train.py --out {run}"
-        )
+        raise E2CError(_why_none(run))
     tensors, about = read_tensors(path, SCHEMA, _REMEDY)
     try:
         model, config, spec = _rebuild(tensors, about)
