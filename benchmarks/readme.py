@@ -42,15 +42,16 @@ def rows(results: Path = COMMITTED) -> Iterator[str]:
     )
     disturbed = [found for cell in models for found in cell["perturbed"].values()]
     yield (
-        "| the same models after a kick, with a mass or a length 10% off, with noise on the frames "
+        "| the same models: after a kick; with a mass or a length 10% off; with noise on the frames "
         f"| {_success(disturbed)} | `python -m benchmarks.swing_up` |"
     )
     yield from _budgets(results / "swing_up")
     models = _all(results / "any_pixels", "[0-9]*")
     (starts,) = {len(cell["episodes"]) for cell in models}
-    (transitions,) = {cell["transitions"] for cell in models}
+    counts = sorted({cell["transitions"] for cell in models})
+    transitions = " to ".join(f"{count:,}" for count in sorted({counts[0], counts[-1]}))
     yield (
-        f"| Gymnasium's `Pendulum-v1` from its own pictures, {transitions:,} transitions, "
+        f"| Gymnasium's `Pendulum-v1` from its own pictures, {transitions} transitions, "
         f"{NUMBERS[len(models)]} seeds, {starts} starts each | {_success(models, '.0%')} "
         "| `python -m benchmarks.any_pixels` |"
     )
@@ -80,8 +81,8 @@ def rows(results: Path = COMMITTED) -> Iterator[str]:
     )
     broken = read(results / "mutations.json")
     yield (
-        "| broken files and command lines that are neither accepted nor refused in one sentence "
-        f"| {len(broken['faults'])} of {broken['count']:,} | `python -m benchmarks.mutations` |"
+        f"| {broken['count']:,} broken files and command lines, each to be accepted or refused in one "
+        f"sentence | {broken['count'] - len(broken['faults']):,} were | `python -m benchmarks.mutations` |"
     )
 
 
