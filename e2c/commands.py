@@ -246,7 +246,7 @@ class Evaluate:
             found = novelty(agent.model, agent.spec.layout.to_planes(goal), data)
             _tell(found.warning, sys.stderr)
         asked = (self.episodes, self.seed, self.disturbance, self.oracle, self.outputs, goal)
-        results = assess_and_film(agent, *asked)
+        results = assess_and_film(agent, *asked, goal_state=self.goal_state)
         shown = ("success_rate", "time_in_goal", "oracle_success_rate", "oracle_time_in_goal")
         more = ("steps_to_goal_median", "distance_at_start", "distance_at_end")
         for key in (*shown, *more, "plan_ms_median", "plan_ms_p99"):

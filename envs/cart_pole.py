@@ -84,13 +84,14 @@ class CartPole(MechanicalTask):
         cart = raster.boxes(hinge, half=self.cart_half_size, shape=self.frame_shape)
         return np.maximum(pole, cart, out=pole)
 
-    def picture(self, state: Floats, action: Actions) -> Frames:
+    def picture(self, state: Floats, action: Actions, goal: Floats | None) -> Frames:
         """Return the RGB picture ``[480, 480, 3]`` of ``state [4]``, force ``action [1]`` last."""
         return scenes.cart_pole(
             float(state[0]),
             float(state[1]),
             float(action[0]) / float(self.action_space.high[0]),
             track=float(self.reach[0]),
+            goal=None if goal is None else float(goal[1]),
             goal_half_width=self.goal_half_width,
         )
 

@@ -196,8 +196,9 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         """Return an RGB picture of each state and last action; None without a render mode."""
         if self.render_mode is None:
             return None
-        pairs = zip(self.states, self._actions, strict=True)
-        return tuple(self.task.picture(state, action) for state, action in pairs)
+        goals = self.task.goal_states(self.states)
+        shown = zip(self.states, self._actions, goals, strict=True)
+        return tuple(self.task.picture(*each) for each in shown)
 
     def _infos(self, **more: NDArray[Any]) -> dict[str, Any]:
         """Return infos in Gymnasium's form: each array with its mask."""

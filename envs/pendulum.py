@@ -148,11 +148,12 @@ class PendulumSwingUp(Task):
             size=self.frame_shape[0],
         )
 
-    def picture(self, state: Floats, action: Actions) -> Frames:
+    def picture(self, state: Floats, action: Actions, goal: Floats | None) -> Frames:
         """Return the RGB picture ``[480, 480, 3]`` of ``state [2]``, torque ``action [1]`` last."""
         return scenes.pendulum(
             float(state[0]),
             float(action[0]) / float(self.action_space.high[0]),
+            goal=None if goal is None else float(goal[0]),
             goal_half_width=self.goal_half_width,
             length=self.length,
         )

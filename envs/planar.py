@@ -122,12 +122,12 @@ class PlanarNavigation(Task):
         agents = raster.boxes(states[:, :2], half=half, shape=self.frame_shape)
         return np.maximum(agents, self._background, out=agents)
 
-    def picture(self, state: Floats, action: Actions) -> Frames:
+    def picture(self, state: Floats, action: Actions, goal: Floats | None) -> Frames:
         """Return the RGB picture ``[480, 480, 3]`` of ``state [4]``, ``action [2]`` last."""
         return scenes.plane(
             state[:2],
             np.asarray(action, np.float64),
-            state[2:],
+            None if goal is None else goal[:2],
             obstacles=np.array(self.obstacles),
             radii=(self.half_width, self.obstacle_radius, self.goal_radius),
             side=self.frame_shape[0],

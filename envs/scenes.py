@@ -29,7 +29,13 @@ Polygon = NDArray[np.float64]
 
 
 def pendulum(
-    angle: float, effort: float, *, goal_half_width: float, length: float = 1.0, size: int = 480
+    angle: float,
+    effort: float,
+    *,
+    goal: float | None,
+    goal_half_width: float,
+    length: float = 1.0,
+    size: int = 480,
 ) -> NDArray[np.uint8]:
     """Draw a pendulum for people: dial, goal region, rod, and an arrow for the torque.
 
@@ -37,17 +43,18 @@ def pendulum(
         angle: of the rod [rad] from upright, counter-clockwise.
         effort: the torque as a share of its limit, -1 .. 1; the arrow starts at the rod and turns
             with the torque, over 110 degrees at the limit.
-        goal_half_width: of the shaded region about upright [rad]; in it the rod's tip turns green.
+        goal: the rod's angle there [rad], or None where it is not known.
+        goal_half_width: of the shaded region about it [rad]; in it the rod's tip turns green.
         length: of the rod [m].
         size: height and width [px].
 
     Returns:
         RGB ``uint8 [size, size, 3]``.
     """
-    canvas = _dial(goal_half_width, size).copy()
-    reached = math.cos(angle) >= math.cos(goal_half_width)
-    if reached:
-        _paint(canvas, _sector(0.0, _RING, -goal_half_width, goal_half_width), _GREEN, 0.16)
+    canvas = _dial(goal, goal_half_width, size).copy()
+    reached = _within(angle, goal, goal_half_width)
+    if goal is not None and reached:
+        _paint(canvas, _sector(0.0, _RING, *_about(goal, goal_half_width)), _GREEN, 0.16)
     _paint_torque(canvas, np.zeros(2), angle, effort, 0.5)
     tip = length * _heading(angle)
     _paint_bar(canvas, np.zeros(2), tip, 0.075)
@@ -60,6 +67,7 @@ def arm(
     angles: NDArray[np.float64],
     efforts: NDArray[np.float64],
     *,
+    goal: NDArray[np.float64] | None,
     goal_half_width: float,
     size: int = 480,
 ) -> NDArray[np.uint8]:
@@ -68,22 +76,26 @@ def arm(
     Args:
         angles: of the links ``[L]`` [rad], each from upright, counter-clockwise.
         efforts: the torques ``[L]`` as shares of their limits, -1 .. 1.
-        goal_half_width: of the region about upright [rad] in which all links are to be; the tip
-            turns green when they are.
+        goal: the links' angles there ``[L]`` [rad], or None where they are not known.
+        goal_half_width: of the region about it [rad] in which all links are to be; the tip turns
+            green when they are. It is shaded where the goal is a straight arm; a bent one is drawn.
         size: height and width [px].
 
     Returns:
         RGB ``uint8 [size, size, 3]``.
     """
-    canvas = _dial(goal_half_width, size).copy()
-    link = 1.15 / len(angles)
-    joints = np.concatenate([np.zeros((1, 2)), np.cumsum(link * _heading(angles), axis=0)])
+    straight = None if goal is None or (goal != goal[0]).any() else float(goal[0])
+    canvas = _dial(straight, goal_half_width, size).copy()
+    if goal is not None and straight is None:
+        for start, end in itertools.pairwise(_joints(goal)):
+            _paint(canvas, _capsule(start, end, 0.055), _GREEN, 0.3)
+    joints = _joints(angles)
     for start, end in itertools.pairwise(joints):
         _paint_bar(canvas, start, end, 0.055)
     for joint, angle, effort in zip(joints[:-1], angles, efforts, strict=True):
         _paint_pivot(canvas, joint, 0.08)
         _paint_torque(canvas, joint, float(angle), float(effort), 0.22)
-    _paint_tip(canvas, joints[-1], bool((np.cos(angles) >= math.cos(goal_half_width)).all()))
+    _paint_tip(canvas, joints[-1], _within(angles, goal, goal_half_width))
     return np.rint(canvas).astype(np.uint8)
 
 
@@ -93,6 +105,7 @@ def cart_pole(
     effort: float,
     *,
     track: float,
+    goal: float | None,
     goal_half_width: float,
     size: int = 480,
 ) -> NDArray[np.uint8]:
@@ -103,7 +116,8 @@ def cart_pole(
         angle: of the pole [rad] from upright, counter-clockwise.
         effort: the force as a share of its limit, -1 .. 1.
         track: how far it runs to either side [m].
-        goal_half_width: of the shaded region about upright [rad]; in it the pole's tip turns green.
+        goal: the pole's angle there [rad], or None where it is not known.
+        goal_half_width: of the shaded region about it [rad]; in it the pole's tip turns green.
         size: height and width [px].
 
     Returns:
@@ -113,9 +127,10 @@ def cart_pole(
     height, reach = -0.72, 1.25
     _paint(canvas, _capsule(np.array([-reach, height]), np.array([reach, height]), 0.02), _STEEL)
     hinge = np.array([position / track * reach, height + 0.1])
-    goal = hinge + _sector(0.0, 1.2, -goal_half_width, goal_half_width)
-    reached = math.cos(angle) >= math.cos(goal_half_width)
-    _paint(canvas, goal, _GREEN, 0.3 if reached else 0.14)
+    reached = _within(angle, goal, goal_half_width)
+    if goal is not None:
+        region = hinge + _sector(0.0, 1.2, *_about(goal, goal_half_width))
+        _paint(canvas, region, _GREEN, 0.3 if reached else 0.14)
     _paint(canvas, hinge + _FALL + _box(0.22, 0.11), _NIGHT, 0.3, blur=0.035)
     _paint(canvas, hinge + _box(0.22, 0.11), _SLATE)
     _paint_arrow(canvas, hinge, np.array([0.6 * effort, 0.0]))
@@ -129,7 +144,7 @@ def cart_pole(
 def plane(
     agent: NDArray[np.float64],
     move: NDArray[np.float64],
-    goal: NDArray[np.float64],
+    goal: NDArray[np.float64] | None,
     *,
     obstacles: NDArray[np.float64],
     radii: tuple[float, float, float],
@@ -141,7 +156,7 @@ def plane(
     Args:
         agent: its centre, (row, column) [px] from the upper left corner.
         move: (rows, columns) [px] that it was asked to move.
-        goal: the centre of the goal region, as ``agent``.
+        goal: the centre of the goal region, as ``agent``, or None where it is not known.
         obstacles: their centres ``[K, 2]``, as ``agent``.
         radii: the agent's half width, the obstacles' radius and the goal region's [px].
         side: of the square world [px].
@@ -151,14 +166,15 @@ def plane(
         RGB ``uint8 [size, size, 3]``.
     """
     half, obstacle, region = (2 * 1.3 / side * np.array(radii)).tolist()
-    here, there = _on_plane(agent, side), _on_plane(goal, side)
+    here = _on_plane(agent, side)
     canvas = _sky(size)
     _paint(canvas, _box(1.3, 1.3), _SLATE, 0.22, blur=0.05)
     _paint(canvas, _box(1.3, 1.3), _WHITE)
     for centre in _on_plane(obstacles, side):
         _paint(canvas, _disc(centre, obstacle), _STEEL)
-    reached = float(np.linalg.norm(agent - goal)) <= radii[2]
-    _paint(canvas, _disc(there, region), _GREEN, 0.6 if reached else 0.3)
+    reached = goal is not None and float(np.linalg.norm(agent - goal)) <= radii[2]
+    if goal is not None:
+        _paint(canvas, _disc(_on_plane(goal, side), region), _GREEN, 0.6 if reached else 0.3)
     _paint(canvas, here + _FALL + _box(half, half), _NIGHT, 0.3, blur=0.03)
     _paint(canvas, here + _box(half, half), _GREEN if reached else _SLATE)
     _paint_arrow(canvas, here, _on_plane(agent + 2 * move, side) - here)
@@ -178,7 +194,7 @@ def _sky(size: int) -> NDArray[np.float32]:
 
 
 @functools.lru_cache(maxsize=8)
-def _dial(goal_half_width: float, size: int) -> NDArray[np.float32]:
+def _dial(goal: float | None, half_width: float, size: int) -> NDArray[np.float32]:
     """Paint what never moves about a pivot, ``float32 [size, size, 3]``."""
     canvas = _sky(size)
     _paint(canvas, _disc((0.0, -0.05), _RING), _SLATE, 0.22, blur=0.05)
@@ -189,10 +205,31 @@ def _dial(goal_half_width: float, size: int) -> NDArray[np.float32]:
         turn = _heading(k * math.pi / 12)
         tick = _capsule(inner * turn, (_RING - 0.04) * turn, 0.008 if k % 3 else 0.011)
         _paint(canvas, tick, _STEEL if k % 3 == 0 else _MIST)
-    _paint(canvas, _sector(0.0, _RING, -goal_half_width, goal_half_width), _GREEN, 0.14)
-    _paint(canvas, _sector(_RING - 0.022, _RING, -goal_half_width, goal_half_width), _GREEN, 0.9)
+    if goal is not None:
+        _paint(canvas, _sector(0.0, _RING, *_about(goal, half_width)), _GREEN, 0.14)
+        _paint(canvas, _sector(_RING - 0.022, _RING, *_about(goal, half_width)), _GREEN, 0.9)
     canvas.flags.writeable = False
     return canvas
+
+
+def _about(goal: float, half_width: float) -> tuple[float, float]:
+    """Return both ends of the region about an angle [rad]."""
+    return goal - half_width, goal + half_width
+
+
+def _within(
+    angles: float | NDArray[np.float64],
+    goal: float | NDArray[np.float64] | None,
+    half_width: float,
+) -> bool:
+    """Say whether all ``angles`` are in the goal region; none is where it is not known."""
+    return goal is not None and bool(np.all(np.cos(angles - goal) >= math.cos(half_width)))
+
+
+def _joints(angles: NDArray[np.float64]) -> Polygon:
+    """Return the ends ``[L + 1, 2]`` of an arm's links at ``angles [L]``, from the pivot on."""
+    ends = np.cumsum(1.15 / len(angles) * _heading(angles), axis=0)
+    return np.concatenate([np.zeros((1, 2)), ends])
 
 
 def _paint_bar(canvas: NDArray[np.float32], start: Polygon, end: Polygon, radius: float) -> None:

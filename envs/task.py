@@ -114,8 +114,14 @@ class Task(ABC):
         """Return the frames ``[N, H, W]`` of ``states [N, n]``; a pure function of them."""
 
     @abstractmethod
-    def picture(self, state: Floats, action: Actions) -> Frames:
-        """Return a large RGB picture of one state ``[n]`` and the last action ``[m]``."""
+    def picture(self, state: Floats, action: Actions, goal: Floats | None) -> Frames:
+        """Return a large RGB picture of one state ``[n]``, of the last action ``[m]`` and the goal.
+
+        Args:
+            state: ``[n]``.
+            action: ``[m]``, the last.
+            goal: the state ``[n]`` to reach, whose region is shaded; None where it is not known.
+        """
 
     @abstractmethod
     def goal_state(self) -> Floats:

@@ -84,11 +84,12 @@ class ThreeLinkArm(MechanicalTask):
         ends = np.array(self.frame_shape) / 2 + np.cumsum(links, axis=1)
         return raster.capsules(ends - links, ends, radius=self.link_radius, shape=self.frame_shape)
 
-    def picture(self, state: Floats, action: Actions) -> Frames:
+    def picture(self, state: Floats, action: Actions, goal: Floats | None) -> Frames:
         """Return the RGB picture ``[480, 480, 3]`` of ``state [6]``, ``action [3]`` last."""
         return scenes.arm(
             _from_upright(state),
             np.asarray(action, np.float64) / self.action_space.high,
+            goal=None if goal is None else _from_upright(goal),
             goal_half_width=self.goal_half_width,
         )
 

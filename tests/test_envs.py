@@ -14,7 +14,7 @@ from tiny import random_actions
 
 import envs
 from envs.native import TaskEnv, TaskWorld
-from envs.task import Task
+from envs.task import Frames, Task
 from envs.world import check_world, episode_steps, name_of, settle_steps, time_step
 
 
@@ -286,9 +286,29 @@ def test_render_is_a_picture_that_follows_state_and_action(env: Task, alone: Tas
     assert first.shape == (480, 480, 3)
     assert first.dtype == np.uint8
     state = env.sample_states(np.random.default_rng(0), 1)[0]
-    still, pushed = (env.picture(state, a * env.action_space.high) for a in (0, 1))
+    goal, limit = env.goal_state(), env.action_space.high
+    still, pushed = (env.picture(state, a * limit, goal) for a in (0, 1))
     assert (still != pushed).any()
-    assert (env.picture(env.goal_state(), 0 * env.action_space.high) != still).any()
+    assert (env.picture(goal, 0 * limit, goal) != still).any()
+
+
+def test_the_goal_that_is_given_is_drawn_and_none_where_it_is_not_known(env: Task) -> None:
+    """A tip at its goal is not red; nothing is green where there is no goal."""
+    still, rng = 0 * env.action_space.high, np.random.default_rng(1)
+    drawn = np.concatenate([env.sample_starts(rng, 9), env.sample_states(rng, 9)])
+    other = drawn[~env.is_goal(drawn)][0]
+    goals = (other, env.goal_state(), None)
+    at_goal, missed, unknown = (env.picture(other, still, goal) for goal in goals)
+    assert (at_goal != missed).any()
+    assert pixels(at_goal, 1) > pixels(unknown, 1) == 0
+    assert pixels(at_goal, 0) == 0
+    assert pixels(missed, 0) == pixels(unknown, 0)
+
+
+def pixels(picture: Frames, channel: int) -> int:
+    """Count the pixels that have most of one of red, green and blue."""
+    others = np.delete(picture.astype(int), channel, axis=-1).max(axis=-1)
+    return int((picture[..., channel] > others + 6).sum())
 
 
 def test_without_a_render_mode_there_is_no_picture() -> None:

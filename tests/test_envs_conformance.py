@@ -190,7 +190,8 @@ def test_pictures_show_each_state_and_last_action(env_id: str) -> None:
     assert pictures is not None
     assert picture_alone is not None
     assert len(pictures) == 2
-    for state, action, picture in zip(world.states, given, pictures, strict=True):
-        expected = world.task.picture(state, world.task.applied(action[None])[0])
+    goals = world.task.goal_states(world.states)
+    for state, action, goal, picture in zip(world.states, given, goals, pictures, strict=True):
+        expected = world.task.picture(state, world.task.applied(action[None])[0], goal)
         np.testing.assert_array_equal(picture, expected)
     np.testing.assert_array_equal(picture_alone, pictures[0])

@@ -6,9 +6,15 @@ from numpy.typing import NDArray
 from envs import scenes
 
 
+def rod(
+    angle: float, effort: float = 0.0, goal: float | None = 0.0, size: int = 480
+) -> NDArray[np.uint8]:
+    return scenes.pendulum(angle, effort, goal=goal, goal_half_width=0.2, size=size)
+
+
 def test_the_pendulum_points_where_the_rod_and_the_torque_do() -> None:
     def changed(effort: float) -> NDArray[np.bool_]:
-        still, pushed = (scenes.pendulum(0.0, e, goal_half_width=0.2) for e in (0.0, effort))
+        still, pushed = (rod(0.0, e) for e in (0.0, effort))
         return (still != pushed).any(axis=2)
 
     assert changed(1.0)[:, :240].sum() > 20 * changed(1.0)[:, 240:].sum()
@@ -17,12 +23,10 @@ def test_the_pendulum_points_where_the_rod_and_the_torque_do() -> None:
 
 
 def test_the_pendulum_is_pure_and_of_the_size_asked_for() -> None:
-    first = scenes.pendulum(1.0, 0.3, goal_half_width=0.2, size=200)
+    first = rod(1.0, 0.3, size=200)
     first_copy = first.copy()
-    scenes.pendulum(2.0, -0.3, goal_half_width=0.2, size=200)
-    np.testing.assert_array_equal(
-        scenes.pendulum(1.0, 0.3, goal_half_width=0.2, size=200), first_copy
-    )
+    rod(2.0, -0.3, size=200)
+    np.testing.assert_array_equal(rod(1.0, 0.3, size=200), first_copy)
     assert first.shape == (200, 200, 3)
 
 
@@ -34,7 +38,9 @@ AMBER, GREEN = (245, 158, 11), (16, 185, 129)
 
 
 def cart(position: float, angle: float, effort: float) -> NDArray[np.uint8]:
-    return scenes.cart_pole(position, angle, effort, track=2.4, goal_half_width=0.3, size=200)
+    return scenes.cart_pole(
+        position, angle, effort, track=2.4, goal=0.0, goal_half_width=0.3, size=200
+    )
 
 
 def test_the_carts_arrow_points_where_it_is_pushed() -> None:
@@ -50,7 +56,9 @@ def test_a_cart_far_off_its_track_is_out_of_the_picture() -> None:
 
 def test_the_tip_is_green_where_the_goal_is_reached() -> None:
     def arm(angles: list[float]) -> int:
-        picture = scenes.arm(np.array(angles), np.zeros(3), goal_half_width=0.5, size=200)
+        picture = scenes.arm(
+            np.array(angles), np.zeros(3), goal=np.zeros(3), goal_half_width=0.5, size=200
+        )
         return int(marked(picture, GREEN).sum())
 
     assert arm([0.4, -0.4, 0.4]) > arm([0.4, -0.6, 0.4]) + 10

@@ -1,6 +1,7 @@
 """How near an agent comes to a goal that no world scores: by brute force, and where it is told."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ from tiny import images, noise_data
 
 from e2c.config import Config
 from e2c.control.agent import Agent
+from e2c.control.base import make_world_of
+from e2c.control.goals import from_state
 from e2c.data.episodes import Episodes
 from e2c.door import load_agent
 from e2c.errors import E2CError
-from e2c.evaluation.assessment import Outputs, assess, assess_and_film
+from e2c.evaluation.assessment import Outputs, _title, assess, assess_and_film
 from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.nearness import nearness
+from e2c.evaluation.watch import watch
 from e2c.files.runs import TRAINED
 from e2c.learning import own
+from e2c.report.film import Film
 from e2c.report.folder import _episodes
 
 
@@ -117,3 +122,23 @@ def test_files_are_written_for_another_goal_too(tmp_path: Path) -> None:
     assert kept.task.sentence == ""
     assert list(kept.task.goals) == []
     assert len(kept.oracle_states) == 0
+
+
+def test_a_film_shows_the_goal_that_was_given() -> None:
+    """Of a state its region, of a picture none; of neither the world's own."""
+    agent = load_agent(TRAINED)
+    agent = Agent(agent.model, dataclasses.replace(agent.spec, episode_steps=2), agent.options)
+    goals = from_state((0.3, 0.0), agent.spec)[None]
+
+    def film(*given: Any) -> Film:
+        return watch(agent, make_world_of(agent.spec), 3, "a film", *given).film
+
+    own, of_picture, of_state = film(None), film(goals), film(goals, (0.3, 0.0))
+    assert (own.goal_value, of_picture.goal_value, of_state.goal_value) == (0.0, None, 0.3)
+    assert own.in_goal is not None
+    assert of_picture.in_goal is of_state.in_goal is None
+    scenes = [shown.scene(0) for shown in (own, of_picture, of_state)]
+    assert all((a != b).any() for a, b in itertools.combinations(scenes, 2))
+    found = assess(agent, 1, 3, goal=goals[0])
+    assert _title(found, goals[0], (0.3, 0.0)) == "Reach the state (0.3, 0)"
+    assert "given" in _title(found, goals[0], ())

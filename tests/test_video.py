@@ -344,3 +344,10 @@ def test_a_world_without_states_is_filmed_by_its_images_alone() -> None:
     left, top, width, height = video._SCENE  # twice as wide as high, so that there is a margin
     assert (picture[top + 20, left + width // 2] > 240).all()
     assert np.abs(picture[top + height // 2, left + 20] - RED).max() <= 1
+
+
+def test_a_goal_that_is_not_known_is_not_shaded() -> None:
+    row = Quantity("row", "px", 2.0)
+    for goal, band in ((None, None), (0.0, (-2.0, 2.0))):
+        film = a_film(plotted=row, values=np.linspace(5.0, 30.0, 8), goal_value=goal)
+        assert charts_of(film)[1].band == band

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -235,10 +236,12 @@ def assess_and_film(
     outputs: Outputs,
     goal: Frames | None = None,
     ideal: OracleMeanwhile = None,
+    goal_state: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Assess an agent; film and time it from the first start, disturbed alike; write what is asked.
 
-    All but ``outputs`` is as in `assess`.
+    All but ``outputs`` is as in `assess`; ``goal_state`` is the state that ``goal`` shows, where it
+    is known, and the film shows its region.
 
     Returns:
         The results, as they are written to JSON.
@@ -249,7 +252,8 @@ def assess_and_film(
     found = assess(agent, episodes, seed, disturbance, oracle, goal, ideal)
     alone = disturbance.world(agent.spec, 1, seed, render_mode=_render_mode(found.world))
     goals = None if goal is None else goal[None]
-    sighting = watch(agent, alone, seed, _title(found), goals)
+    title = _title(found, goal, goal_state)
+    sighting = watch(agent, alone, seed, title, goals, goal_state)
     results = found.results | {
         "plan_ms_median": float(np.median(sighting.milliseconds)),
         "plan_ms_p99": float(np.percentile(sighting.milliseconds, 99)),
@@ -277,12 +281,16 @@ def _render_mode(world: World) -> str | None:
     return "rgb_array" if isinstance(world.unwrapped, Simulated) else None
 
 
-def _title(found: Assessment) -> str:
+def _title(found: Assessment, goal: Frames | None, goal_state: Sequence[float]) -> str:
     """Return the heading of the film."""
     system: Any = found.world.unwrapped
-    rate = found.results.get("success_rate")
-    own = isinstance(system, Simulated) and rate is not None
+    if goal_state:
+        return f"Reach the state ({', '.join(f'{value:g}' for value in goal_state)})"
+    if goal is not None:
+        return f"{name_of(found.world)}: reach the goal that was given"
+    own = isinstance(system, Simulated)
     told = system.task.goal_sentence if own else name_of(found.world)
+    rate = found.results.get("success_rate")
     return told if rate is None else f"{told}: {rate:.0%} succeed"
 
 

@@ -80,7 +80,14 @@ class Sighting:
     milliseconds: NDArray[np.float64]
 
 
-def watch(agent: Agent, world: World, seed: int, title: str, goals: Frames | None) -> Sighting:
+def watch(
+    agent: Agent,
+    world: World,
+    seed: int,
+    title: str,
+    goals: Frames | None,
+    goal_state: Sequence[float] = (),
+) -> Sighting:
     """Run one episode in a world of one environment, and keep what the agent saw and imagined.
 
     Args:
@@ -89,6 +96,7 @@ def watch(agent: Agent, world: World, seed: int, title: str, goals: Frames | Non
         seed: of the start.
         title: of the film.
         goals: what the episode is to reach; the world's own goal, or the agent's, by default.
+        goal_state: the state that ``goals`` shows, where it is known.
     """
     steps = [s for s in IMAGINED_STEPS if s <= agent.options.horizon] or [1]
     watched, scenes = Watched(agent, steps), list[Frames]()
@@ -100,8 +108,9 @@ def watch(agent: Agent, world: World, seed: int, title: str, goals: Frames | Non
 
     rng = np.random.default_rng(seed)
     episodes = rollout(world, watched, agent.spec.episode_steps, rng, goals, look)
+    aim = _aim(system, episodes, goals, goal_state)
     film = Film(
-        scenes=_drawn(system, episodes) if isinstance(system, Simulated) else scenes[:-1],
+        scenes=_drawn(system, episodes, aim) if isinstance(system, Simulated) else scenes[:-1],
         observations=episodes.observations(),
         imagined=np.stack(watched.imagined),
         imagined_steps=steps,
@@ -113,7 +122,7 @@ def watch(agent: Agent, world: World, seed: int, title: str, goals: Frames | Non
         dt=agent.spec.dt,
         title=title,
         beliefs=_beliefs(watched),
-        **_told(system, episodes),
+        **_told(system, episodes, aim, goals is None),
     )
     return Sighting(film, np.array(watched.milliseconds))
 
@@ -125,11 +134,23 @@ def _picture(world: World) -> Frames:
     return picture
 
 
-def _drawn(system: Simulated, episodes: Episodes) -> Any:
-    """Return how the scene at step t is drawn: the state, and the control chosen there."""
+def _aim(
+    system: Any, episodes: Episodes, goals: Frames | None, goal_state: Sequence[float]
+) -> NDArray[np.float64] | None:
+    """Return the state ``[n]`` that the episode is to reach; None where it is not known."""
+    if goal_state:
+        return np.asarray(goal_state, np.float64)
+    if goals is not None or episodes.states is None or not isinstance(system, Simulated):
+        return None
+    aim: NDArray[np.float64] = system.task.goal_states(episodes.states[:1])[0]
+    return aim
+
+
+def _drawn(system: Simulated, episodes: Episodes, aim: NDArray[np.float64] | None) -> Any:
+    """Return how the scene at step t is drawn: the state, the control chosen there, the goal."""
     states, controls, task = episodes.states, episodes.actions, system.task
     assert states is not None
-    return lambda t: task.picture(states[t], controls[t])
+    return lambda t: task.picture(states[t], controls[t], aim)
 
 
 def _goal(agent: Agent, episodes: Episodes) -> Frames:
@@ -151,8 +172,10 @@ def _beliefs(watched: Watched) -> Beliefs | None:
     )
 
 
-def _told(system: Any, episodes: Episodes) -> dict[str, Any]:
-    """Return what a film shows of the state, where the world tells it."""
+def _told(
+    system: Any, episodes: Episodes, aim: NDArray[np.float64] | None, own_goal: bool
+) -> dict[str, Any]:
+    """Return what a film shows of the state, where the world tells it: of its own goal, whether."""
     in_goal = episodes.in_goal
     if not isinstance(system, Simulated) or episodes.states is None:
         return {"control": Quantity("control", ""), "in_goal": in_goal}
@@ -161,6 +184,6 @@ def _told(system: Any, episodes: Episodes) -> dict[str, Any]:
         "control": task.control,
         "plotted": task.components[k],
         "values": task.components[k].wrapped(episodes.states[:, k]),
-        "goal_value": float(task.goal_states(episodes.states[:1])[0, k]),
-        "in_goal": in_goal,
+        "goal_value": None if aim is None else float(aim[k]),
+        "in_goal": in_goal if own_goal else None,
     }

@@ -74,8 +74,8 @@ class Film:
     """What is plotted of the state; None where the world does not tell it."""
     values: NDArray[np.float64] | None = None
     """Its values, ``[T + 1]``; angles within ±pi."""
-    goal_value: float = 0.0
-    """Its value at the goal."""
+    goal_value: float | None = None
+    """Its value at the goal; None where that is not known."""
     in_goal: NDArray[np.bool_] | None = None
     """``[T + 1]``, whether the system was in the goal region, where the world tells it."""
     beliefs: Beliefs | None = None

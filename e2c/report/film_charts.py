@@ -127,15 +127,18 @@ def control_chart(
     )
 
 
-def state_chart(plotted: Quantity, values: NDArray[np.float64], goal: float, dt: float) -> Chart:
-    """Return the chart of one number of the state ``[T]``, the goal region shaded."""
+def state_chart(
+    plotted: Quantity, values: NDArray[np.float64], goal: float | None, dt: float
+) -> Chart:
+    """Return the chart of one number of the state ``[T]``, the goal region shaded if known."""
     width = plotted.goal_half_width or 0.0
-    band = (goal - width, goal + width)
+    band = None if goal is None else (goal - width, goal + width)
     if plotted.is_angle:
         limits, period = (-1.1 * math.pi, 1.1 * math.pi), 2 * math.pi
         ticks = {-math.pi: _minus("-π"), 0.0: "0", math.pi: "π"}
     else:
-        low, high = min(values.min(), band[0]), max(values.max(), band[1])
+        held = np.append(values, band or ())
+        low, high = float(held.min()), float(held.max())
         limits, period = (low - 0.1 * (high - low), high + 0.1 * (high - low)), math.inf
         ticks = {tick: _minus(f"{tick:g}") for tick in round_ticks(*limits, 4)}
     readings = [[f"{_signed(value)} {plotted.unit}"] for value in values]
