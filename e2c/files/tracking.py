@@ -52,16 +52,26 @@ class Progress:
         unit: name of the unit.
         stream: where lines are written; standard error by default.
         begun: units that an earlier session did; rate and time left do not count them.
+        compiles: whether what is done first takes longer, for it compiles; rate and time left do
+            not count it.
     """
 
     def __init__(
-        self, phase: str, total: int, unit: str, stream: TextIO | None = None, begun: int = 0
+        self,
+        phase: str,
+        total: int,
+        unit: str,
+        stream: TextIO | None = None,
+        begun: int = 0,
+        compiles: bool = True,
     ) -> None:
-        self.phase, self.total, self.unit, self.begun = phase, total, unit, begun
+        self.phase, self.total, self.unit = phase, total, unit
         self.stream = stream or _standard_error()
         self.live = _is_terminal(self.stream)
         self.started = time.perf_counter()
         self._told = self.started
+        self._counted = None if compiles else (begun, self.started)
+        """Units and the time from which on the rate is counted, as soon as it is known."""
         self._open = False
 
     def __enter__(self) -> Self:
@@ -75,23 +85,29 @@ class Progress:
     def __call__(self, done: int, figure: str = "") -> None:
         """Tell that ``done`` units are done; ``figure`` stands at the end of the line."""
         now, last = time.perf_counter(), done >= self.total
+        if self._counted is None:
+            self._counted = done, now
         if now - self._told < (0.1 if self.live else LOG_SECONDS) and not last:
             return
         self._told = now
-        line = self._line(done, max(now - self.started, 1e-9), figure)
+        line = self._line(done, now, figure)
         self._open = self.live and not last
         if self.live:
             line = CLEAR_LINE + line[: _columns(self.stream) - 1]
         _write(self.stream, line + ("" if self._open else "\n"))
 
-    def _line(self, done: int, seconds: float, figure: str) -> str:
-        """Say how far it is, how fast it goes and how long it takes."""
-        rate = (done - self.begun) / seconds
-        left = (self.total - done) / max(rate, 1e-9)
-        took = _duration(seconds) if done >= self.total else f"{_duration(left)} left"
-        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-        line = f"{self.phase:<22} {done:>6}/{self.total} {self.unit}  {speed}/s  {took}"
-        return f"{line}  {figure}" if figure else line
+    def _line(self, done: int, now: float, figure: str) -> str:
+        """Say how far it is, how fast it goes and how long it takes, as far as that is known."""
+        parts = [f"{self.phase:<22} {done:>6}/{self.total} {self.unit}"]
+        first, since = self._counted or (done, now)
+        if done > first:
+            rate = (done - first) / max(now - since, 1e-9)
+            parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
+            if done < self.total:
+                parts.append(f"{_duration((self.total - done) / rate)} left")
+        if done >= self.total:
+            parts.append(_duration(now - self.started))
+        return "  ".join([*parts, figure] if figure else parts)
 
 
 def _duration(seconds: float) -> str:

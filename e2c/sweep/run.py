@@ -155,7 +155,7 @@ def compute(cells: Sequence[Cell], engine: Engine, asked: Asked) -> dict[str, st
     failed: dict[str, str] = {}
     if not waiting:
         return failed
-    with Progress("sweep", len(cells), "cells", begun=len(ended)) as progress:
+    with Progress("sweep", len(cells), "cells", begun=len(ended), compiles=False) as progress:
         for folder, reason in engine.run(list(waiting), asked):
             cell = waiting[folder]
             if reason:
