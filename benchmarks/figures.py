@@ -71,8 +71,7 @@ def scores(
     columns = min(4, len(measured) + 1)
     figure, panels = grid(len(measured) + 1, columns, 2.9, 1.0 + 0.36 * len(methods))
     for place, (axes, title) in enumerate(zip(panels, measured, strict=False)):
-        below = place + columns > len(measured)
-        style(axes, title, "steps in the goal [%]" if below else "")
+        style(axes, title, "steps in the goal [%]")
         _score_panel(axes, methods, measured[title], published.get(title, {}))
         axes.tick_params(labelleft=place % columns == 0)
     _explain_scores(panels[len(measured)])
@@ -126,13 +125,16 @@ def noise(
 ) -> Figure:
     """Draw the episodes that reach the goal against the noise on the state.
 
+    The points of one noise are set apart sideways, so that none hides another.
+
     Args:
         measured: task -> method -> standard deviation of the noise -> share of such episodes.
         published: the same, by others.
     """
     figure, panels = grid(len(measured), 2, 4.6, 3.6)
     for axes, task in zip(panels, measured, strict=False):
-        style(axes, f"{task}: reaches the goal [%]", "noise on the state, standard deviation")
+        horizontal = "noise on the state: standard deviation [the task's unit]\n(points set apart)"
+        style(axes, f"{task}: reaches the goal [%]", horizontal)
         for place, (method, by_noise) in enumerate(measured[task].items()):
             aside = 0.01 * max(by_noise) * (place - (len(measured[task]) - 1) / 2)
             _curve(axes, by_noise, _look(method) | {"label": method}, aside)
@@ -173,7 +175,9 @@ def open_loop(errors: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure
         axes.set_yscale("log")
         axes.set_ylim(top=min(axes.get_ylim()[1], 100.0))  # what is worse than that is no worse
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    figure.supylabel("error over the variance; 1 is saying the mean", color=MUTED, fontsize=9)
+    figure.supylabel(
+        "squared error / variance (1 = always predicting the mean)", color=MUTED, fontsize=9
+    )
     _legend_below(figure)
     return figure
 

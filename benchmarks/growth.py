@@ -374,7 +374,10 @@ def _quantity(part: str, value: float) -> str:
 
 
 def draw(axis: Axis, curves: Mapping[str, Curve]) -> Figure:
-    """Draw time and memory over the size, with slopes; the dashed line is linear."""
+    """Draw time and memory over the size, with slopes; the dashed line is linear.
+
+    Time is on a scale by logarithm; memory is on one from 0, since some of it hardly grows.
+    """
     figure, (time_axes, memory_axes) = grid(2, 2, 4.4, 3.3)
     colours = itertools.cycle((BLUE, AMBER, GREEN, ROSE, VIOLET))
     style(time_axes, "Time [s]", axis.title)
@@ -388,15 +391,16 @@ def draw(axis: Axis, curves: Mapping[str, Curve]) -> Figure:
             "linewidth": 1.6,
         }
         panel.plot(curve.x, curve.y, label=f"{part}: {curve.slope:.2f}", **look)
+    time_axes.set_yscale("log")
+    memory_axes.set_ylim(0.0, 1.1 * memory_axes.get_ylim()[1])
     for panel in (time_axes, memory_axes):
         _finish(panel)
     return figure
 
 
 def _finish(axes: Axes) -> None:
-    """Scale both axes by logarithm, mark the sizes, draw a linear line, name curves with slopes."""
+    """Scale sizes by logarithm and mark them, draw a linear line, name curves with slopes."""
     axes.set_xscale("log")
-    axes.set_yscale("log")
     x = np.array(axes.get_lines()[0].get_xdata(), dtype=np.float64)
     y = max(float(np.max(line.get_ydata())) for line in axes.get_lines())
     bottom, top = axes.get_ylim()

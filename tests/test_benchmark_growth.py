@@ -157,6 +157,8 @@ def test_a_picture_names_every_curve_with_its_slope() -> None:
     time_axes, memory_axes = growth.draw(growth.AXES["batch"], curves).axes
     labels = [axes.get_legend_handles_labels()[1] for axes in (time_axes, memory_axes)]
     assert labels == [["step: 2.00", "load: 0.50", "linear: 1"], ["memory: 1.00", "linear: 1"]]
-    assert time_axes.get_xscale() == time_axes.get_yscale() == memory_axes.get_yscale() == "log"
+    assert time_axes.get_xscale() == time_axes.get_yscale() == memory_axes.get_xscale() == "log"
+    assert memory_axes.get_yscale() == "linear"
+    assert memory_axes.get_ylim()[0] == 0.0
     linear = time_axes.get_lines()[-1].get_xydata()
     np.testing.assert_array_equal(linear, [[1, 2], [2, 4]])
