@@ -196,3 +196,11 @@ def test_where_a_picture_cannot_be_written(tmp_path: Path) -> None:
         plots.save_figure(Figure(), tmp_path / "missing" / "figure.png")
     with pytest.raises(ValueError, match=r"\.png"):
         plots.save_figure(Figure(), tmp_path / "figure.pdf")
+
+
+def test_losses_mark_where_own_rounds_begin() -> None:
+    rows = [{"step": 1.0, "lr": 0.1}, {"round": 1.0}, {"step": 3.0, "lr": 0.2}]
+    for recorded, places in ((rows, [2.0]), (rows[:1], [])):
+        (axes,) = plots.loss_curves(recorded, TITLES).axes
+        assert [points(line)[0, 0] for line in axes.lines[1:]] == places
+        assert [text.get_text() for text in axes.texts] == ["own rounds"] * len(places)

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from e2c.report import MAX_EMBEDDED_BYTES, charts, style, write_report
 from e2c.report.episodes import MOST_EPISODES, phase_plane
 from e2c.report.folder import Episodes, Run, task
 from e2c.report.video import write_video
-from e2c.report.views import own_charts
+from e2c.report.views import loss_charts, own_charts
 
 RNG = np.random.default_rng(5)
 STATES = np.cumsum(RNG.normal(0, 0.2, (5, 31, 2)), 1) + np.array([math.pi, 0])
@@ -203,16 +204,19 @@ def test_what_happened_on_the_way_is_told(tmp_path: Path) -> None:
         results["episodes"][1]["faults"] = {"blind": 6}
         results["episodes"][3]["faults"] = {"blind": 7, "lost": 2}
         results["disturbance"]["kick"] = 2.5
+        results["faults"]["no_improvement"] = 15
 
     text = page(make_run(tmp_path / "run", faulty)).text
     for told in (
         "2 of 450 optimiser steps skipped",
-        "1 divergences",
+        "1 divergence that",
         "200 0.0005 the loss was not finite",
-        "1 times interrupted",
+        "1 time interrupted",
+        "15 control steps of the evaluation: no improvement",
         "13 control steps of the evaluation: blind",
         "2 control steps of the evaluation: lost",
         "disturbed: kick 2.5",
+        "Own episodes have 100 steps, and noise on the controls.",
         "training 120.0",
         "ab" * 32,
         "torch 2.7.0",
@@ -225,7 +229,13 @@ def test_settings_that_were_changed_are_marked(tmp_path: Path) -> None:
         about["config"]["planner"]["horizon"] = 37
         about["config"]["model"]["width"] = "unknown here"
 
+    def choose(about: dict[str, Any], results: dict[str, Any]) -> None:
+        about["config"]["model"]["view"] = "silhouette"
+
     assert len(page(make_run(tmp_path / "same")).with_class("changed")) == 1  # how they look
+    left_open = page(make_run(tmp_path / "open", choose))
+    assert len(left_open.with_class("changed")) == 1
+    assert "model.view silhouette by default chosen from the data" in left_open.text
     changed = page(make_run(tmp_path / "run", change))
     assert len(changed.with_class("changed")) == 3
     assert "planner.horizon 37 default 60" in changed.text
@@ -237,7 +247,10 @@ def test_commands_are_ready_to_be_copied(tmp_path: Path) -> None:
     found = page(folder)
     again = f"python train.py --config '{folder}/config.yaml' --out '{folder}-again'"
     assert again in found.texts
-    assert f"python -m e2c.report '{folder}'" in found.texts
+    assert f"python -m e2c.report '{folder}' --out {tmp_path / 'page.html'}" in found.texts
+    write_report([folder], folder / "report.html")
+    there = Parsed((folder / "report.html").read_text())
+    assert f"python -m e2c.report '{folder}'" in there.texts
 
 
 @pytest.mark.parametrize("count", [1, 7, MOST_EPISODES, MOST_EPISODES + 13])
@@ -344,7 +357,7 @@ def test_an_evaluation_without_the_oracle_is_shown_alone(tmp_path: Path) -> None
     folder = make_run(tmp_path / "run", alone)
     write_episodes(folder, STATES, STATES[:0])
     found = page(folder)
-    assert len(found.with_class("agent")) == 1 + len(STATES)  # and how they look
+    assert len(found.with_class("agent")) == 2 + len(STATES)  # and how they look, and failures
     assert {tag for tag, a in found.elements if a.get("class") == "oracle"} == set()
 
 
@@ -489,6 +502,10 @@ def test_a_comparison_begins_with_what_differs(tmp_path: Path) -> None:
     assert all(name in differing for name in names), "told apart, though both are called run"
     assert "seed 11 12" in differing
     assert "objective.horizon 8 5" in differing
+    assert "data" not in differing
+    assert (
+        f"python -m e2c.report {shlex.join(names)} --out {tmp_path / 'a/page.html'}" in found.texts
+    )
     assert "steps" not in differing
     assert "Success 80% 25%" in text
     lines = [a for a in found.all("path") if "line" in a.get("class", "")]
@@ -627,6 +644,38 @@ def test_episodes_begin_in_the_same_turn_of_the_phase_plane() -> None:
     plane = phase_plane(Episodes(states, states, task(HEADER, 2)))
     assert plane is not None
     assert plane.agent[0] == plane.agent[1] == plane.oracle[0]
+
+
+def test_rows_run_down_and_columns_to_the_right_as_in_the_pictures() -> None:
+    row, column = ({"name": n, "unit": "px", "goal_half_width": 2.0} for n in ("row", "column"))
+    states = np.array([[[5.0, 5.0], [5.0, 30.0], [37.0, 30.0]]])
+    header = {**HEADER, "components": [row, column], "goals": [[37.0, 30.0]]}
+    plane = phase_plane(Episodes(states, states, task(header, 2)))
+    assert plane is not None
+    assert plane.title == "Row against column"
+    assert plane.axes == ("column [px]", "row [px]")
+    ((way,),) = (decoded(path) for path in plane.agent)
+    (right, down), (still, end) = np.diff(way, axis=0)
+    assert right > 0 == down
+    assert end > 0 == still
+    ((left, top, width, height),) = plane.goals
+    assert (left + width / 2, top + height / 2) == pytest.approx(tuple(way[-1]), abs=0.1)
+
+
+def test_it_is_marked_where_own_episodes_begin(tmp_path: Path) -> None:
+    def recorded(step: float) -> dict[str, float]:
+        return {"step": step, "lr": 1.0}
+
+    rows = [recorded(50.0), recorded(150.0), {"round": 1.0}, recorded(250.0)]
+    runs_of = [Run(Path("run"), {}, kept, None, None, None, {}) for kept in (rows, rows[:2])]
+    marked, plain = (loss_charts([run], ["run"])[0] for run in runs_of)
+    assert plain.mark is None
+    assert marked.mark is not None
+    assert marked.mark.at == pytest.approx(
+        (marked.x_ticks[0].at + marked.x_ticks[-1].at) / 2, abs=90
+    )
+    assert loss_charts(runs_of, ["a", "b"])[0].mark is None
+    assert charts.own_rounds(rows) == 200.0
 
 
 def test_goal_regions_stand_at_full_turns() -> None:

@@ -7,7 +7,7 @@ the drawing; `WIDTH` of them make about the width of a phone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -178,6 +178,7 @@ class Chart:
         lines: what is drawn.
         x_ticks: along the bottom.
         y_ticks: along the left.
+        mark: where something happened, or None.
     """
 
     title: str
@@ -186,9 +187,24 @@ class Chart:
     lines: Sequence[DrawnLine]
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
+    mark: Tick | None
 
 
-def chart(title: str, below: str, lines: Sequence[Line], y: Axis | None = None) -> Chart:
+def own_rounds(metrics: Sequence[Mapping[str, float]]) -> float | None:
+    """Return the step at which a run began to learn from its own episodes; None if it never did."""
+    rounds = [k for k, row in enumerate(metrics) if "round" in row]
+    before = [row["step"] for row in metrics[: rounds[0]] if "step" in row] if rounds else []
+    after = [row["step"] for row in metrics[rounds[0] :] if "step" in row] if rounds else []
+    return (before[-1] + after[0]) / 2 if before and after else None
+
+
+def chart(
+    title: str,
+    below: str,
+    lines: Sequence[Line],
+    y: Axis | None = None,
+    mark: tuple[float, str] | None = None,
+) -> Chart:
     """Lay out a chart.
 
     Args:
@@ -197,6 +213,7 @@ def chart(title: str, below: str, lines: Sequence[Line], y: Axis | None = None) 
         lines: at least one.
         y: the vertical axis; by default it holds all values, on a log scale where they span more
             than a decade.
+        mark: a place on the horizontal axis, and what happened there.
     """
     lines = [_thinned(line) for line in lines]
     x = axis(np.concatenate([line.x for line in lines]), LEFT, RIGHT, "whole")
@@ -208,6 +225,7 @@ def chart(title: str, below: str, lines: Sequence[Line], y: Axis | None = None) 
         [DrawnLine(line.name, _path(line, x, y), line.number) for line in lines],
         x.ticks(),
         y.ticks(),
+        None if mark is None else Tick(float(x.place(mark[0])), mark[1]),
     )
 
 

@@ -57,6 +57,7 @@ class PhasePlane:
     """What the episodes went through.
 
     Attributes:
+        title: what is drawn against what.
         axes: names of the two axes.
         agent: one SVG path for each episode.
         oracle: the oracle's, from the same starts.
@@ -65,6 +66,7 @@ class PhasePlane:
         y_ticks: along the left.
     """
 
+    title: str
     axes: tuple[str, str]
     agent: Sequence[Markup]
     oracle: Sequence[Markup]
@@ -98,20 +100,27 @@ def start_map(evaluation: Mapping[str, Any], task: Task) -> StartMap | None:
 
 
 def phase_plane(episodes: Episodes) -> PhasePlane | None:
-    """Lay out the first two components of the states that the episodes went through, if so many."""
+    """Lay out the first two components of the states that the episodes went through, if so many.
+
+    The first runs to the right and the second up; but rows run down and columns to the right, as in
+    the pictures that they are counted in.
+    """
     if episodes.states.shape[2] < 2:
         return None
-    first, second = episodes.task.components[:2]
-    agent = _turned(episodes.states[:MOST_EPISODES, :, :2], first)
-    oracle = _turned(episodes.oracle_states[:MOST_EPISODES, :, :2], first)
+    counted = [component.name for component in episodes.task.components[:2]] == ["row", "column"]
+    order = [1, 0] if counted else [0, 1]
+    first, second = shown = [episodes.task.components[k] for k in order]
+    agent = _turned(episodes.states[:MOST_EPISODES, :, order], first)
+    oracle = _turned(episodes.oracle_states[:MOST_EPISODES, :, order], first)
     both = np.concatenate([agent, oracle])
     x = _horizontal(both[..., 0], first)
-    y = axis(both[..., 1], BOTTOM, TOP)
+    y = axis(both[..., 1], *((TOP, BOTTOM) if counted else (BOTTOM, TOP)))
     return PhasePlane(
+        f"{second.title} against {first.name}",
         (first.label, second.label),
-        _traces(agent, x, y, (first, second)),
-        _traces(oracle, x, y, (first, second)),
-        _goals(x, y, episodes.task),
+        _traces(agent, x, y, shown),
+        _traces(oracle, x, y, shown),
+        _goals(x, y, shown, [[goal[k] for k in order] for goal in episodes.task.goals]),
         x.ticks(),
         y.ticks(),
     )
@@ -142,16 +151,18 @@ def _traces(states: Floats, x: Axis, y: Axis, shown: Sequence[Quantity]) -> list
     return [trace(x.place(s[:, 0]), y.place(s[:, 1])) for s in broken]
 
 
-def _goals(x: Axis, y: Axis, task: Task) -> list[tuple[float, float, float, float]]:
+def _goals(
+    x: Axis, y: Axis, shown: Sequence[Quantity], goals: Sequence[Sequence[float]]
+) -> list[tuple[float, float, float, float]]:
     """Return left, top, width and height of what each goal region in sight lies in."""
-    first, second = task.components[:2]
+    first, second = shown
     if first.goal_half_width is None and second.goal_half_width is None:
         return []
-    centres = dict.fromkeys((a, b) for goal in task.goals for a, b in _repeated(x, first, goal))
+    centres = dict.fromkeys((a, b) for goal in goals for a, b in _repeated(x, first, goal))
     regions = []
     for across, up in centres:
         left, right = _span(x, first, across)
-        bottom, top = _span(y, second, up)
+        top, bottom = sorted(_span(y, second, up))
         regions.append((left, top, right - left, bottom - top))
     return regions
 

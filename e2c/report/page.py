@@ -41,13 +41,13 @@ def write_report(runs: Sequence[Path], path: Path) -> None:
         E2CError: when a folder holds no run that has ended, or one of its files is damaged.
     """
     found = [read_run(folder) for folder in runs]
-    page = _run_page(found[0]) if len(found) == 1 else _comparison_page(found)
+    page = _run_page(found[0], path) if len(found) == 1 else _comparison_page(found, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda aside: aside.write_text(page, "utf-8"))
 
 
-def _run_page(run: Run) -> str:
-    """Lay out the page of a single run."""
+def _run_page(run: Run, path: Path) -> str:
+    """Lay out the page of a single run, which is written to ``path``."""
     names = _names([run.folder])
     pngs = [("image/png", content) for content in run.pictures.values()]
     film, *pictures = _embedded([("video/mp4", run.film), *pngs])
@@ -58,12 +58,13 @@ def _run_page(run: Run) -> str:
         film=film,
         film_path=run.folder / folders.VIDEO,
         pictures=dict(zip(run.pictures, pictures, strict=True)),
-        commands=_commands(run.folder),
+        commands=_commands(run.folder, path),
         faults=views.faults(run),
         phases=views.phases(run),
         settings=views.settings(run),
         losses=views.loss_charts([run], names),
         own=views.own_charts([run], names),
+        own_told=views.own_told(run),
         errors=views.error_charts([run], names),
         **_evaluated(run),
     )
@@ -92,8 +93,8 @@ def _evaluated(run: Run) -> dict[str, Any]:
     }
 
 
-def _comparison_page(found: Sequence[Run]) -> str:
-    """Lay out the page that compares runs."""
+def _comparison_page(found: Sequence[Run], path: Path) -> str:
+    """Lay out the page that compares runs, which is written to ``path``."""
     names = _names([run.folder for run in found])
     return render(
         "comparison.html",
@@ -104,7 +105,7 @@ def _comparison_page(found: Sequence[Run]) -> str:
         losses=views.loss_charts(found, names),
         own=views.own_charts(found, names),
         errors=views.error_charts(found, names),
-        command=shlex.join(["python", "-m", "e2c.report", *(str(run.folder) for run in found)]),
+        command=_report_command([run.folder for run in found], path),
     )
 
 
@@ -114,8 +115,14 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
 
-def _commands(folder: Path) -> dict[str, str]:
-    """Return command lines that go on from a run, by what they are for."""
+def _report_command(runs: Sequence[Path], path: Path) -> str:
+    """Return the command line that writes the page of ``runs`` to ``path``."""
+    out = [] if [path] == [run / folders.REPORT for run in runs] else ["--out", str(path)]
+    return shlex.join(["python", "-m", "e2c.report", *map(str, runs), *out])
+
+
+def _commands(folder: Path, page: Path) -> dict[str, str]:
+    """Return command lines that go on from a run, whose page is ``page``, by what they are for."""
     there, again = str(folder), f"{folder}-again"
     evaluate = ["python", "evaluate.py", there, "--json", str(folder / folders.EVALUATION)]
     config = str(folder / folders.CONFIG)
@@ -123,7 +130,7 @@ def _commands(folder: Path) -> dict[str, str]:
         "repeat": shlex.join(["python", "train.py", "--config", config, "--out", again]),
         "evaluate": shlex.join([*evaluate, "--trajectories", str(folder / folders.EPISODES)]),
         "film": shlex.join(["python", "evaluate.py", there, "--video", f"{there}/{folders.VIDEO}"]),
-        "report": shlex.join(["python", "-m", "e2c.report", there]),
+        "report": _report_command([folder], page),
     }
 
 
@@ -180,7 +187,8 @@ def _text(value: Any) -> Any:
     if isinstance(value, Markup):
         return value
     if isinstance(value, Mapping):
-        return ", ".join(f"{_word(name)} {_word(item)}" for name, item in value.items()) or "none"
+        named = ((_word(name).replace("_", " "), _word(item)) for name, item in value.items())
+        return ", ".join(f"{name} {item}" for name, item in named) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(_word, value)) or "none"
     return _word(value)

@@ -22,6 +22,7 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
 from e2c.files.whole import write_whole
+from e2c.report.charts import own_rounds
 from e2c.report.style import (
     AMBER,
     BLUE,
@@ -59,8 +60,10 @@ def loss_curves(history: Sequence[Mapping[str, float]], titles: Mapping[str, str
     Args:
         titles: term -> what it is called in the picture.
         history: one row per record: ``step`` and any of the terms. What a row lacks is left out;
-            what is not finite leaves a gap. Terms that span more than a decade get a log axis.
+            what is not finite leaves a gap. Terms that span more than a decade get a log axis. A
+            line marks where the rounds of own episodes begin.
     """
+    own = own_rounds(history)
     names = [name for name in titles if any(name in row for row in history)]
     columns = min(3, max(1, len(names)))
     rows = max(1, math.ceil(len(names) / columns))
@@ -73,6 +76,10 @@ def loss_curves(history: Sequence[Mapping[str, float]], titles: Mapping[str, str
         axes.plot(steps, values, color=BLUE, linewidth=1.6)
         if _spans_a_decade(values):
             axes.set_yscale("log")
+        if own is not None:
+            axes.axvline(own, color=MUTED, linewidth=0.8)
+            told: dict[str, Any] = {"ha": "center", "va": "bottom", "color": MUTED, "fontsize": 7.5}
+            axes.text(own, 1.0, "own rounds", transform=axes.get_xaxis_transform(), **told)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         style(axes, titles[name], "optimiser step" if place > len(names) - columns else "")
     return figure
@@ -213,7 +220,7 @@ def episodes(
         axes.set_yticks([0, math.pi / 2, math.pi], ["0", "π/2", "π"])
     else:
         axes.set_ylim(0.0, 1.03 * max(band, float(distances.max())))
-    title = f"{plotted.title} [{plotted.unit}], away from the goal's"
+    title = f"Distance of the {plotted.name} from the goal [{plotted.unit}]"
     style(axes, f"{title}: {int(success.sum())} of {len(success)} episodes succeed", "time [s]")
     _legend(axes)
     return figure

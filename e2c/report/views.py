@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from e2c.config import Config, with_method
 from e2c.errors import E2CError
+from e2c.files.runs import CHOSEN
 from e2c.options import to_dict
-from e2c.report.charts import SHARES, Chart, Line, chart
+from e2c.report.charts import SHARES, Chart, Line, chart, own_rounds
 from e2c.report.folder import Run
 
 OWN = {
@@ -37,12 +39,14 @@ class Setting:
         value: what the run had.
         default: what it has by default.
         changed: whether the two differ; a setting that is not known here does.
+        chosen: whether it is not, since by default a run chooses the value from its data.
     """
 
     name: str
     value: Any
     default: Any
     changed: bool
+    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,15 @@ def settings(run: Run) -> list[Setting]:
     """List the configuration, with what was changed from the default."""
     defaults = dict(_leaves(to_dict(_default(run))))
     return [
-        Setting(name, value, defaults.get(name), name not in defaults or defaults[name] != value)
+        _setting(name, value, defaults.get(name), name in defaults)
         for name, value in _leaves(run.summary["config"])
     ]
+
+
+def _setting(name: str, value: Any, default: Any, known: bool) -> Setting:
+    differs = not known or value != default
+    chosen = f"config.{name}" in CHOSEN and default in ("auto", None)
+    return Setting(name, value, default, differs and not chosen, differs and chosen)
 
 
 def _default(run: Run) -> Config:
@@ -94,7 +104,8 @@ def _everything(run: Run) -> dict[str, Any]:
     """Return all that made a run, by dotted names."""
     summary = run.summary
     made = {"seed": summary["seed"], **dict(_leaves(summary["config"]))}
-    made |= {f"data, part {k}": part["sha256"][:16] for k, part in enumerate(summary["data"], 1)}
+    parts = " ".join(part["sha256"] for part in summary["data"])
+    made["data, hash of all"] = hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:8]
     for part in ("versions", "machine"):
         made |= {f"{part}.{name}": value for name, value in summary[part].items()}
     return {**made, "commit": summary["commit"]}
@@ -141,9 +152,15 @@ def _percent(share: float | None) -> str | None:
 
 
 def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
-    """Draw every loss term that was recorded, over the optimiser's steps."""
+    """Draw every loss term that was recorded, over the optimiser's steps.
+
+    Where own episodes begin is marked, if that is the same in all runs.
+    """
+    begun = {own_rounds(run.metrics) for run in runs}
+    (own,) = begun if len(begun) == 1 else (None,)
+    mark = None if own is None else (own, "own rounds")
     return [
-        chart(title, "optimiser step", lines)
+        chart(title, "optimiser step", lines, mark=mark)
         for term, title in _titles(runs).items()
         if (lines := _lines(runs, names, "step", term))
     ]
@@ -155,7 +172,7 @@ def _titles(runs: Sequence[Run]) -> dict[str, str]:
     for run in runs:
         named = run.summary.get("terms") or {}
         terms = {term for row in run.metrics if "step" in row for term in row} - _NOT_TERMS
-        found |= named or {term: term.replace("_", " ") for term in sorted(terms)}
+        found |= named or {t: t.replace("_", " ").replace("kl", "KL") for t in sorted(terms)}
     return found
 
 
@@ -166,6 +183,23 @@ def own_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
         for figure, title in OWN.items()
         if (lines := _lines(runs, names, "round", figure))
     ]
+
+
+def own_told(run: Run) -> str:
+    """Say why the shares of own episodes are lower than those of the evaluation; or nothing."""
+    data = run.summary["config"].get("data")
+    length = data.get("own_length") if isinstance(data, Mapping) else None
+    rows = (run.evaluation or {}).get("episodes") or [{}]
+    whole = rows[0].get("steps")
+    if not isinstance(length, int):
+        return (
+            "Own episodes are played with noise on the controls, those of the evaluation without."
+        )
+    of_whole = f", where those of the evaluation have {whole}" if whole else ""
+    return (
+        f"Own episodes have {length} steps{of_whole}, and noise on the controls. The way to the "
+        "goal takes more of a short episode, so the best possible share is lower than there."
+    )
 
 
 def _lines(runs: Sequence[Run], names: Sequence[str], x: str, y: str) -> list[Line]:
@@ -193,7 +227,7 @@ def error_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
 def faults(run: Run) -> dict[str, int]:
     """Count the control steps of the evaluation at which something went wrong, by kind."""
     found: dict[str, int] = (run.evaluation or {}).get("faults") or {}
-    return {kind: count for kind, count in found.items() if count}
+    return {kind.replace("_", " "): count for kind, count in found.items() if count}
 
 
 def disturbances(evaluation: Mapping[str, Any]) -> dict[str, Any]:
