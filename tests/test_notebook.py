@@ -1,4 +1,4 @@
-"""Pictures are shown where a notebook's kernel runs, and nothing is drawn elsewhere."""
+"""Pictures are shown where a notebook's kernel runs; elsewhere it is said where they are."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from processes import python
 
 from e2c.report.notebook import in_notebook, show_frames, show_lines
 
@@ -38,6 +39,18 @@ def test_a_program_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not in_notebook()
     show_both()
     assert shown == []
+
+
+def test_a_program_says_once_at_its_end_where_its_pictures_are() -> None:
+    program = (
+        "from e2c.report.notebook import show_lines\n"
+        "for title in 'ab':\n"
+        "    show_lines(title, 'steps', {'a': ((1, 2), (3.0, 4.0))})\n"
+        "print('the page')\n"
+    )
+    page, where = python("-c", program).stdout.splitlines()
+    assert page == "the page"
+    assert "make docs" in where
 
 
 def test_a_notebook_shows_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
-"""Pictures in a notebook; where a page runs as a program, nothing is drawn."""
+"""Pictures in a notebook; a page that runs as a program says at its end where they can be seen."""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import io
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,6 +33,7 @@ def show_lines(
         log: whether both axes are logarithmic.
     """
     if not in_notebook():
+        _tell_where()
         return
     from e2c.report.plots import new_figure
 
@@ -49,6 +52,7 @@ def show_lines(
 def show_frames(title: str, rows: Sequence[NDArray[np.uint8]]) -> None:
     """Show rows of grey frames, each ``[N, H, W]`` uint8, under a heading."""
     if not in_notebook():
+        _tell_where()
         return
     from e2c.report.plots import new_figure
 
@@ -65,6 +69,13 @@ def in_notebook() -> bool:
     """Tell whether a notebook's kernel runs this: it has imported IPython before any cell."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+@functools.cache
+def _tell_where() -> None:
+    """Let the program say at its end, once, where its pictures can be seen."""
+    where = "in Jupyter, by jupytext, and on the site that `make docs` builds"
+    atexit.register(print, f"The pictures of this page are shown {where}.")
 
 
 def _display(figure: Figure) -> None:
