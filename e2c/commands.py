@@ -25,6 +25,7 @@ from e2c.door import collect, load_agent, named
 from e2c.errors import E2CError, run_command
 from e2c.evaluation.assessment import Outputs, assess_and_film
 from e2c.evaluation.disturbances import Disturbance
+from e2c.evaluation.scores import told
 from e2c.files import runs
 from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line
@@ -247,11 +248,8 @@ class Evaluate:
             _tell(found.warning, sys.stderr)
         asked = (self.episodes, self.seed, self.disturbance, self.oracle, self.outputs, goal)
         results = assess_and_film(agent, *asked, goal_state=self.goal_state)
-        shown = ("success_rate", "time_in_goal", "oracle_success_rate", "oracle_time_in_goal")
-        more = ("steps_to_goal_median", "distance_at_start", "distance_at_end")
-        for key in (*shown, *more, "plan_ms_median", "plan_ms_p99"):
-            if key in results:
-                _tell(f"{key:<22} {results[key]}")
+        for line in told(results):
+            _tell(line)
         for path in vars(self.outputs).values():
             if path is not None:
                 _tell(f"written: {path}")

@@ -454,13 +454,12 @@ def test_a_fault_of_the_program_is_not_hidden(here: Path, monkeypatch: pytest.Mo
         commands.collect_command()
 
 
-def test_results_are_printed_as_they_are_written(
-    here: Path, command: Callable[..., Outcome]
-) -> None:
+def test_results_are_printed_for_people(here: Path, command: Callable[..., Outcome]) -> None:
     outcome = command("evaluate", "run", "--json", "r.json", "--episodes", "2", "--oracle", "False")
     assert outcome.status == 0
     found = json.loads((here / "r.json").read_text())
-    assert f"success_rate           {found['success_rate']}" in outcome.out
+    assert f"success                    {found['success_rate']:.1%}\n" in outcome.out
+    assert f"control step, median       {found['plan_ms_median']:.1f} ms\n" in outcome.out
     assert "oracle" not in outcome.out
     assert "written: r.json" in outcome.out
 

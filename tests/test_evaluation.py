@@ -15,7 +15,7 @@ from e2c.control.simple import Zero
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.evaluate import evaluate
-from e2c.evaluation.scores import LOST, Scores, open_loop_error, score, settled
+from e2c.evaluation.scores import LOST, Scores, open_loop_error, score, settled, told
 from envs.pendulum import PendulumSwingUp
 
 T = 60
@@ -196,3 +196,12 @@ def test_whatever_acts_is_evaluated_for_as_many_steps_as_asked() -> None:
     world, numpys = make_world(ENV, 2), {"seed": np.int64(3), "steps": np.int64(4)}
     found = evaluate(world, Zero(world), **numpys)  # type: ignore[arg-type]
     assert found.episodes.lengths.tolist() == [4, 4]
+
+
+def test_figures_are_told_with_their_units() -> None:
+    results = {"time_in_goal": 7 / 12, "steps_to_goal_median": None, "distance_at_end": 2.35e-6}
+    assert told({**results, "env": "not shown"}) == [
+        "time in goal               58.3%",
+        "steps to the goal, median  never",
+        "distance at the end        2.35e-06 (1 is as far as the data spread)",
+    ]

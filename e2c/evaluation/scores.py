@@ -98,6 +98,29 @@ def _first(reached: NDArray[np.bool_]) -> float:
     return reached.argmax() + 1.0 if reached.any() else np.inf
 
 
+_TOLD = {
+    "success_rate": ("success", "{:.1%}"),
+    "time_in_goal": ("time in goal", "{:.1%}"),
+    "oracle_success_rate": ("success of the oracle", "{:.1%}"),
+    "oracle_time_in_goal": ("time in goal of the oracle", "{:.1%}"),
+    "steps_to_goal_median": ("steps to the goal, median", "{:g}"),
+    "distance_at_start": ("distance at the start", "{:.3g} (1 is as far as the data spread)"),
+    "distance_at_end": ("distance at the end", "{:.3g} (1 is as far as the data spread)"),
+    "plan_ms_median": ("control step, median", "{:.1f} ms"),
+    "plan_ms_p99": ("control step, 99% within", "{:.1f} ms"),
+}
+"""Figure of an evaluation -> what it is called, and how it is written."""
+
+
+def told(results: Mapping[str, Any]) -> list[str]:
+    """Tell the figures of an evaluation that it has, each in a line; what never was is so told."""
+    return [
+        f"{name:<26} {'never' if results[key] is None else form.format(results[key])}"
+        for key, (name, form) in _TOLD.items()
+        if key in results
+    ]
+
+
 LOST = 1e6
 """An open-loop error is cut to this: where a roll-out leaves every scale, no number says more."""
 
