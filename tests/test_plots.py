@@ -201,6 +201,8 @@ def test_where_a_picture_cannot_be_written(tmp_path: Path) -> None:
 def test_losses_mark_where_own_rounds_begin() -> None:
     rows = [{"step": 1.0, "lr": 0.1}, {"round": 1.0}, {"step": 3.0, "lr": 0.2}]
     for recorded, places in ((rows, [2.0]), (rows[:1], [])):
-        (axes,) = plots.loss_curves(recorded, TITLES).axes
+        figure = plots.loss_curves(recorded, TITLES)
+        (axes,) = figure.axes
         assert [points(line)[0, 0] for line in axes.lines[1:]] == places
-        assert [text.get_text() for text in axes.texts] == ["own rounds"] * len(places)
+        told = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        assert told == ["own rounds begin"] * len(places)

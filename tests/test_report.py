@@ -188,9 +188,9 @@ def test_the_head_says_what_was_reached(tmp_path: Path) -> None:
     for told in (
         ENV,
         "Swing up and stay",
-        "80 %",
-        "0.505",
-        "oracle 0.610",
+        "80.0%",
+        "50.5%",
+        "oracle 61.0%",
         "6,250",
         "131 s",
         "120 s",
@@ -235,7 +235,7 @@ def test_settings_that_were_changed_are_marked(tmp_path: Path) -> None:
     assert len(page(make_run(tmp_path / "same")).with_class("changed")) == 1  # how they look
     left_open = page(make_run(tmp_path / "open", choose))
     assert len(left_open.with_class("changed")) == 1
-    assert "model.view silhouette by default chosen from the data" in left_open.text
+    assert "model.view silhouette from the data" in left_open.text
     changed = page(make_run(tmp_path / "run", change))
     assert len(changed.with_class("changed")) == 3
     assert "planner.horizon 37 default 60" in changed.text
@@ -507,7 +507,7 @@ def test_a_comparison_begins_with_what_differs(tmp_path: Path) -> None:
         f"python -m e2c.report {shlex.join(names)} --out {tmp_path / 'a/page.html'}" in found.texts
     )
     assert "steps" not in differing
-    assert "Success 80% 25%" in text
+    assert "Success 80.0% 25.0%" in text
     lines = [a for a in found.all("path") if "line" in a.get("class", "")]
     assert len([a for a in lines if "colour-1" in a["class"]]) >= len(TERMS)
 

@@ -77,11 +77,12 @@ def loss_curves(history: Sequence[Mapping[str, float]], titles: Mapping[str, str
         if _spans_a_decade(values):
             axes.set_yscale("log")
         if own is not None:
-            axes.axvline(own, color=MUTED, linewidth=0.8)
-            told: dict[str, Any] = {"ha": "center", "va": "bottom", "color": MUTED, "fontsize": 7.5}
-            axes.text(own, 1.0, "own rounds", transform=axes.get_xaxis_transform(), **told)
+            line = axes.axvline(own, color=MUTED, linewidth=0.8, label="own rounds begin")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         style(axes, titles[name], "optimiser step" if place > len(names) - columns else "")
+    if own is not None:
+        told: dict[str, Any] = {"frameon": False, "fontsize": 8.5, "labelcolor": MUTED}
+        figure.legend(handles=[line], loc="outside upper right", **told)
     return figure
 
 

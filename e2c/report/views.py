@@ -132,8 +132,8 @@ def _figures(run: Run) -> dict[str, Any]:
     return {
         "Success": _percent(evaluation.get("success_rate")),
         "Success of the oracle": _percent(evaluation.get("oracle_success_rate")),
-        "Time in goal": evaluation.get("time_in_goal"),
-        "Time in goal of the oracle": evaluation.get("oracle_time_in_goal"),
+        "Time in goal": _percent(evaluation.get("time_in_goal")),
+        "Time in goal of the oracle": _percent(evaluation.get("oracle_time_in_goal")),
         "Distance to the goal at the end": evaluation.get("distance_at_end"),
         "Evaluated episodes": len(evaluation.get("episodes", [])),
         "Transitions": f"{summary['transitions']:,}",
@@ -148,7 +148,7 @@ def _figures(run: Run) -> dict[str, Any]:
 
 
 def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.3g}%"
+    return None if share is None else f"{share:.1%}"
 
 
 def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
@@ -198,7 +198,8 @@ def own_told(run: Run) -> str:
     of_whole = f", where those of the evaluation have {whole}" if whole else ""
     return (
         f"Own episodes have {length} steps{of_whole}, and noise on the controls. The way to the "
-        "goal takes more of a short episode, so the best possible share is lower than there."
+        "goal takes more of a short episode: the best possible share is lower than in the "
+        "evaluation."
     )
 
 
