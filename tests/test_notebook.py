@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from processes import python
 
+from e2c.report import notebook
 from e2c.report.notebook import in_notebook, show_frames, show_lines
 
 FRAMES = [np.full((3, 8, 5), 40 * row, np.uint8) for row in range(2)]
@@ -32,6 +33,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, shell: object) -> list[bytes]:
 
 
 def test_a_program_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "_tell_where", lambda: None)
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
     assert not in_notebook()
     show_both()

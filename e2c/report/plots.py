@@ -93,7 +93,7 @@ def open_loop_error(
 
     Args:
         latent: ``[H]``, squared error after 1 .. H steps over the variance of what is predicted,
-            so that always saying the mean scores 1.
+            so that always predicting the mean scores 1.
         pixels: ``[H]``, the same of the decoded images, or None.
         dt: control step [s].
     """
@@ -103,7 +103,8 @@ def open_loop_error(
         if errors is not None:
             steps = np.arange(1, len(errors) + 1)
             axes.plot(steps, errors, color=colour, linewidth=2.0, label=name)
-    axes.axhline(1.0, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), label="saying the mean")
+    mean = "always predicting the mean"
+    axes.axhline(1.0, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), label=mean)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     style(axes, "Open-loop prediction error, relative to the variance", "steps ahead")
