@@ -42,8 +42,8 @@ def rows(results: Path = COMMITTED) -> Iterator[str]:
     )
     disturbed = [found for cell in models for found in cell["perturbed"].values()]
     yield (
-        "| the same models: after a kick; with a mass or a length 10% off; with noise on the frames "
-        f"| {_success(disturbed)} | `python -m benchmarks.swing_up` |"
+        "| the same models: after a kick; with a mass or a length 10% off; with noise on the "
+        f"frames | {_success(disturbed)} | `python -m benchmarks.swing_up` |"
     )
     yield from _budgets(results / "swing_up")
     models = _all(results / "any_pixels", "[0-9]*")
@@ -81,8 +81,9 @@ def rows(results: Path = COMMITTED) -> Iterator[str]:
     )
     broken = read(results / "mutations.json")
     yield (
-        f"| {broken['count']:,} broken files and command lines, each to be accepted or refused in one "
-        f"sentence | {broken['count'] - len(broken['faults']):,} were | `python -m benchmarks.mutations` |"
+        f"| {broken['count']:,} broken files and command lines, each to be accepted or refused in "
+        f"one sentence | {broken['count'] - len(broken['faults']):,} were "
+        "| `python -m benchmarks.mutations` |"
     )
 
 

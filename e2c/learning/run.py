@@ -329,7 +329,8 @@ def _evaluate_run(run: Run, ideal: OracleMeanwhile) -> None:
     outputs = Outputs(folder / runs.EVALUATION, folder / runs.VIDEO, None, folder / runs.EPISODES)
     asked = (options.episodes, options.seed, Disturbance(), True, outputs, run.given_goal)
     with run.timed("evaluate"):
-        results = run.results = assess_and_film(run.agent, *asked, ideal)
+        goal_state = run.recipe.goal_state
+        results = run.results = assess_and_film(run.agent, *asked, ideal, goal_state=goal_state)
     run.tracker.video("episode", folder / runs.VIDEO)
     run.tracker.table("episodes", results["episodes"])
 

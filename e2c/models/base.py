@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,12 +141,13 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         return build(decoder, Decoder, spec.planes, config)
 
     @torch.no_grad()
-    def check(self) -> None:
+    def check(self, planes: tuple[int, ...]) -> None:
         """Raise an E2CError unless encoder, decoder and likelihood do what they must on two images.
 
-        The images are a ramp from black to white. No layer learns from them.
+        The images are a ramp from black to white, of shape ``planes [C, H, W]``. No layer learns
+        from them.
         """
-        x = torch.linspace(0, 1, 2 * self.goal.numel()).view(2, *self.goal.shape)
+        x = torch.linspace(0, 1, 2 * math.prod(planes)).view(2, *planes)
         learning = self.training
         self.eval()
         self.encoder.check(x)

@@ -55,5 +55,5 @@ def build_model(
         torch.manual_seed(seed)
         model = build(method, LatentModel, config, spec, torch.from_numpy(goal.copy()))
         if not torch.empty(0).is_meta:  # there, nothing has contents
-            model.check()
+            model.check(spec.planes)
         return model
