@@ -146,6 +146,7 @@ OWN = [
     ("evaluate", ["none"], "The run folder none does not exist (checkpoint.safetensors); train o"),
     ("evaluate", ["run/data"], "The run folder run/data holds no checkpoint"),
     ("evaluate", ["run/run.json"], "run/run.json is a file; name the folder of a run"),
+    ("evaluate", ["run", "--goal-state", "1"], "numbers: angle [rad], velocity [rad/s]; got 1."),
     ("evaluate", ["broken"], "checkpoint.safetensors was refused: "),
     ("evaluate", ["run", "--episodes", "0"], "--episodes is 0; it must be at least 1."),
     ("evaluate", ["run", "--seed", "-1"], "--seed is -1; it must be at least 0."),

@@ -192,6 +192,11 @@ def from_state(state: Sequence[float], spec: ProblemSpec) -> Frames:
         task = simulated(make_world_of(spec), "A goal that is given as a state").task
     except ValueError as error:
         raise E2CError(shown(error) + ", and give a picture: --goal goal.png.") from None
+    if len(state) != task.state_dim:
+        parts = ", ".join(component.label for component in task.components)
+        raise E2CError(
+            f"A goal state of {spec.env} has {task.state_dim} numbers: {parts}; got {len(state)}."
+        )
     try:
         return task.observe(np.asarray([state], np.float64))[0]
     except ValueError as error:
