@@ -174,6 +174,11 @@ class LocallyLinear(Transition):
         return LocalLinearisation(A, B, o)
 
     @property
+    def gain(self) -> float:
+        """The factor in ``v^T r = gain tanh(v)^T tanh(r)``; 1 where v and r are free."""
+        return self.scale**2 or 1.0
+
+    @property
     def is_plain(self) -> bool:
         """Whether faster code may step in its place; a subclass may step in another way."""
         return type(self) is LocallyLinear
@@ -225,7 +230,7 @@ class LocallyLinear(Transition):
         columns = columns.reshape(-1, *columns.shape[-2:])
         carried, outputs, *_ = Carry.apply(columns, controls, self.is_point, *self._numbers())
         v, r = outputs[..., : 2 * self.n].split_with_sizes([self.n] * 2, -1)
-        growth = (1 + (self.scale**2 or 1.0) * (v * r).sum(-1)).abs().log()
+        growth = (1 + self.gain * (v * r).sum(-1)).abs().log()
         carried = carried.transpose(0, 1).reshape(*lead, *carried.shape[:1], *carried.shape[2:])
         return from_columns(carried, belief.log_det, growth.mT.reshape(*lead, -1))
 
@@ -241,11 +246,11 @@ class LocallyLinear(Transition):
         return path, latent_kl
 
     def _numbers(self) -> tuple[Any, ...]:
-        """Return what `Carry` is told of the network, from the gain on."""
+        """Return `gain`, whether v and r are bounded, whether activations are smooth, weights."""
         linears = [layer for layer in self.net if isinstance(layer, nn.Linear)]
         is_smooth = not any(isinstance(layer, nn.ReLU) for layer in self.net)
         weights = [part for layer in linears for part in (layer.weight, layer.bias)]
-        return self.scale**2 or 1.0, self.scale > 0, is_smooth, *weights
+        return self.gain, self.scale > 0, is_smooth, *weights
 
     def features(self, z: Tensor, u: Tensor) -> Tensor:
         """See `Transition.features`: the last hidden layer and 1; the same times each control."""
