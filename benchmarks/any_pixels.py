@@ -150,7 +150,8 @@ def table(cells: dict[str, dict[str, Any]]) -> str:
     if seeds:
         worst = min(cell["success_rate"] for cell in seeds)
         title = f"mean of {len(seeds)} seeds (worst {worst:.0%})"
-        lines.append(_line(title, seeds[0]["transitions"], seeds))
+        used = round(float(np.mean([cell["transitions"] for cell in seeds])))
+        lines.append(_line(title, used, seeds))
     return "\n".join(lines)
 
 
