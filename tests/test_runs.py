@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,12 @@ RECIPE = Recipe(CONFIG, seed=3)
 
 @pytest.fixture(scope="module", autouse=True)
 def _short() -> Any:
-    """Short episodes, no drawing; a state is kept and written at every second step."""
+    """Short episodes, no drawing; a state is kept and written at every second step.
+
+    A model has one round to show the goal.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(begin, "PATIENCE", 1)
         shorten_runs(patch, STEPS)
         leave_undrawn(patch)
         patch.setattr(learning, "KEEP_EVERY", 2)
@@ -59,29 +62,6 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "whole"
     learning.train(RECIPE, folder)
     return folder
-
-
-PLACES = [
-    *((Trainer, "_update", call, False) for call in (1, 4, 10)),
-    *((begin, "save_state", call, late) for call in (1, 3) for late in (False, True)),
-    (own, "rollout", 1, False),
-    *((evaluate, "rollout", call, False) for call in (1, 2)),
-    (Episodes, "save", 2, True),
-    (checkpoint, "save", 1, True),
-    (runs, "write_recipe", 1, True),
-    (learning, "write_json", 1, True),
-    (learning, "write_report", 1, True),
-]
-"""What is interrupted, at which of its calls, and whether when it is over."""
-
-
-@pytest.mark.parametrize(("owner", "name", "call", "late"), PLACES)
-def test_a_run_interrupted_anywhere_ends_as_if_it_had_not_been(
-    owner: Any, name: str, call: int, late: bool, ended: Path, tmp_path: Path
-) -> None:
-    interrupt_and_go_on(RECIPE, tmp_path / "run", owner, name, call, late)
-    assert untimed(tmp_path / "run") == untimed(ended)
-    assert not (tmp_path / "run" / runs.STATE).exists()
 
 
 def interrupt_and_go_on(
@@ -141,24 +121,6 @@ def test_the_model_that_came_nearest_to_the_goal_without_noise_is_kept(chosen: P
     assert summary["transitions"] == sum(d.transitions for d in played) + 50
 
 
-@pytest.mark.parametrize(
-    ("owner", "name", "call", "late"),
-    [
-        *((checkpoint, "save", call, late) for call in (3, 4) for late in (False, True)),
-        (Episodes, "save", 4, True),
-        (own, "distance_to_goal", 2, False),
-        (learning, "write_report", 1, True),
-    ],
-)
-def test_a_run_interrupted_while_it_chooses_ends_as_if_it_had_not_been(
-    owner: Any, name: str, call: int, late: bool, chosen: Path, tmp_path: Path
-) -> None:
-    interrupt_and_go_on(CHOOSY, tmp_path / "run", owner, name, call, late)
-    there = untimed(tmp_path / "run")
-    whole = untimed(chosen)
-    assert there == {path: told for path, told in whole.items() if runs.CANDIDATES not in path}
-
-
 def test_the_first_own_episode_has_no_noise_where_the_best_model_is_kept(chosen: Path) -> None:
     model, config, spec = checkpoint.load(chosen)
     agent = Agent(model, spec, config.planner)
@@ -193,13 +155,10 @@ LOST = Recipe(
 
 
 @pytest.fixture(scope="module")
-def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Such a run, whose models are given one round each."""
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lost") / "whole"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(begin, "PATIENCE", 1)
-        learning.train(LOST, folder)
-        yield folder
+    learning.train(LOST, folder)
+    return folder
 
 
 def test_where_no_own_episode_shows_the_goal_training_begins_anew(lost: Path) -> None:
@@ -212,22 +171,40 @@ def test_but_not_before_a_model_has_had_its_rounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(begin, "PATIENCE", 2)
-    assert learning.train(LOST, tmp_path / "run").anew is None
+    assert learning.train(LOST, tmp_path / "run").anew_round is None
 
 
-@pytest.mark.parametrize(
-    ("owner", "name", "call", "late"),
-    [
-        *((Trainer, "_update", call, False) for call in (7, 10, 13)),
-        (learning, "begin_anew", 1, True),
-        (begin, "save_state", 5, True),
-    ],
-)
-def test_a_run_interrupted_while_it_begins_anew_ends_as_if_it_had_not_been(
-    owner: Any, name: str, call: int, late: bool, lost: Path, tmp_path: Path
+PLACES = [
+    *(("ended", Trainer, "_update", call, False) for call in (1, 4, 10)),
+    *(("ended", begin, "save_state", call, late) for call in (1, 3) for late in (False, True)),
+    ("ended", own, "rollout", 1, False),
+    *(("ended", evaluate, "rollout", call, False) for call in (1, 2)),
+    ("ended", Episodes, "save", 2, True),
+    ("ended", checkpoint, "save", 1, True),
+    ("ended", runs, "write_recipe", 1, True),
+    ("ended", learning, "write_json", 1, True),
+    ("ended", learning, "write_report", 1, True),
+    *(("chosen", checkpoint, "save", call, late) for call in (3, 4) for late in (False, True)),
+    ("chosen", Episodes, "save", 4, True),
+    ("chosen", own, "distance_to_goal", 2, False),
+    ("chosen", learning, "write_report", 1, True),
+    *(("lost", Trainer, "_update", call, False) for call in (7, 10, 13)),
+    ("lost", learning, "begin_anew", 1, True),
+    ("lost", begin, "save_state", 5, True),
+]
+"""Which run is interrupted where, at which of its calls, and whether when it is over."""
+
+
+@pytest.mark.parametrize(("kind", "owner", "name", "call", "late"), PLACES)
+def test_a_run_interrupted_anywhere_ends_as_if_it_had_not_been(
+    kind: str, owner: Any, name: str, call: int, late: bool, tmp_path: Path, request: Any
 ) -> None:
-    interrupt_and_go_on(LOST, tmp_path / "run", owner, name, call, late)
-    assert untimed(tmp_path / "run") == untimed(lost)
+    whole = untimed(request.getfixturevalue(kind))
+    recipe = {"ended": RECIPE, "chosen": CHOOSY, "lost": LOST}[kind]
+    interrupt_and_go_on(recipe, tmp_path / "run", owner, name, call, late)
+    there = untimed(tmp_path / "run")
+    assert there == {path: told for path, told in whole.items() if runs.CANDIDATES not in path}
+    assert not (tmp_path / "run" / runs.STATE).exists()
 
 
 def test_one_of_two_side_by_side_may_begin_anew(
@@ -241,7 +218,7 @@ def test_one_of_two_side_by_side_may_begin_anew(
     monkeypatch.setattr(own, "missed", missed)
     folders = [tmp_path / "other", tmp_path / "run"]
     other, run = learning.train_side_by_side([dataclasses.replace(LOST, seed=4), LOST], folders)
-    assert (other.anew, run.anew) == (None, 1)
+    assert (other.anew_round, run.anew_round) == (None, 1)
     assert other.trainer.step == run.trainer.step - CONFIG.optimiser.steps + 4
     same = "checkpoint.safetensors"
     assert (tmp_path / "run" / same).read_bytes() == (lost / same).read_bytes()

@@ -175,7 +175,7 @@ def _beliefs(watched: Watched) -> Beliefs | None:
 def _told(
     system: Any, episodes: Episodes, aim: NDArray[np.float64] | None, own_goal: bool
 ) -> dict[str, Any]:
-    """Return what a film shows of the state, where the world tells it: of its own goal, whether."""
+    """Return what a film shows of a state that is told, and of the world's own goal."""
     in_goal = episodes.in_goal
     if not isinstance(system, Simulated) or episodes.states is None:
         return {"control": Quantity("control", ""), "in_goal": in_goal}

@@ -39,7 +39,7 @@ def commit() -> str:
 
 @functools.cache
 def _commit_of(file: Path) -> str:
-    """Return it for the checkout of ``file`` as it is when first asked: what runs was read then."""
+    """Answer once for the checkout of ``file``: later commits are not of what runs."""
     try:
         _git(file, "ls-files", "--error-unmatch", file.name)
         return _git(file, "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")

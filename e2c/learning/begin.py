@@ -39,7 +39,7 @@ from e2c.options import to_dict
 from envs.world import World
 
 PATIENCE = 5
-"""Own rounds in which a model may show the goal at least, before training begins anew."""
+"""A model has at least so many own rounds to show the goal, before training begins anew."""
 
 
 @dataclass
@@ -88,7 +88,7 @@ class Run:
         return options.rounds - min(max(0, replaced), options.rounds // 2)
 
     @property
-    def anew(self) -> int | None:
+    def anew_round(self) -> int | None:
         """The round in which training begins anew, once it is known that it does.
 
         Half of the own rounds have then been played, `PATIENCE` at least, and none has shown the
@@ -205,9 +205,9 @@ def begin(
 
 def begin_anew(run: Run) -> None:
     """Let training begin anew in the middle of a run, with weights drawn from seed and round."""
-    planes, number = run.model.goal.cpu().numpy(), [run.recipe.seed, run.phase]
-    seed = int(np.random.default_rng(number).integers(2**32))
-    fresh = build_model(run.config.model, run.spec, planes, seed).to(run.trainer.device)
+    goal, config = run.model.goal.cpu().numpy(), run.config.model
+    seed = int(np.random.default_rng([run.recipe.seed, run.phase]).integers(2**32))
+    fresh = build_model(config, run.spec, goal, seed).to(run.trainer.device)
     _take(fresh, run.data[0], look_at(run.data[0]))
     run.trainer.begin_anew(fresh)
 

@@ -148,11 +148,11 @@ def _learn_phase(side_by_side: Sequence[Run], number: int) -> None:
         for run in side_by_side:
             if run.trainer.done == 0:
                 _play(run)
-                if run.anew == number:
+                if run.anew_round == number:
                     tell(f"no own episode has shown the goal: round {number} begins anew.")
                     begin_anew(run)
     for anew in (False, True):
-        if here := [run for run in side_by_side if (run.anew == number) == anew]:
+        if here := [run for run in side_by_side if (run.anew_round == number) == anew]:
             _fit(here, later if number and not anew else first, name)
     for run in side_by_side:
         run.phase += 1
@@ -356,7 +356,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "recoveries": run.trainer.recoveries,
         **({"collapsed": sentence(run.collapsed)} if run.collapsed else {}),
         **({"kept": run.kept} if run.kept else {}),
-        **({"began_anew_in_round": run.anew} if run.anew else {}),
+        **({"began_anew_in_round": run.anew_round} if run.anew_round else {}),
         "resumed": len(run.sessions) - 1,
         "seconds": run.seconds,
         **run.sessions[-1],
