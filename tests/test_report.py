@@ -69,6 +69,7 @@ def summary() -> dict[str, Any]:
         "skipped_steps": 2,
         "recoveries": [{"step": 200, "learning_rate": 5e-4, "reason": "the loss was not finite"}],
         "resumed": 1,
+        "began_anew_in_round": 7,
         "seconds": {"collect": 1.5, "train": 120.0, "own": 8.25, "total": 131.0},
         "open_loop_error": np.geomspace(1e-3, 0.7, 17).tolist(),
     }
@@ -210,6 +211,7 @@ def test_what_happened_on_the_way_is_told(tmp_path: Path) -> None:
     for told in (
         "2 of 450 optimiser steps skipped",
         "1 divergence that",
+        "Round 7 began anew",
         "200 0.0005 the loss was not finite",
         "1 time interrupted",
         "15 control steps of the evaluation: no improvement",
@@ -385,7 +387,7 @@ def test_what_is_not_there_is_left_out_or_named(tmp_path: Path, name: str) -> No
 def test_a_bare_run_has_a_page(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    optional = ("recoveries", "resumed", "open_loop_error")
+    optional = ("recoveries", "resumed", "began_anew_in_round", "open_loop_error")
     bare = {name: value for name, value in summary().items() if name not in optional}
     (folder / "run.json").write_text(json.dumps(bare))
     assert "trained, not evaluated yet" in page(folder).text

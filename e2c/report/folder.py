@@ -31,6 +31,7 @@ SUMMARY: Shape = {
     "recoveries?": [{"step": float, "learning_rate": float, "reason": str}],
     "collapsed?": str,
     "resumed?": int,
+    "began_anew_in_round?": int,
     "seconds": {"total": float, str: float},
     "open_loop_error?": [float],
 }
