@@ -2,8 +2,8 @@
 
 ``preset(name, env)`` is the default configuration with the changes of the task, those of the
 preset, and those that the preset makes on this task alone. Methods differ in their model and
-objective, and in how such an objective is trained. The evaluation of a task is the same for all of
-them, and so are data and planner, but on the headline task; see `EXCEPTIONS`.
+objective, and in how such an objective is trained. All share the evaluation of a task. They share
+its data and planner too, on every task but the headline one; see `EXCEPTIONS`.
 """
 
 from __future__ import annotations
