@@ -27,6 +27,7 @@ from e2c.evaluation.assessment import Outputs, assess_and_film
 from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.scores import told
 from e2c.files import runs
+from e2c.files.own_modules import OwnParts, import_asked
 from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line
 from e2c.learning.collect import without_environment
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Collect:
+class Collect(OwnParts):
     """Record episodes, under random controls or a trained agent.
 
     Example: e2c-collect --out data/random.npz --transitions 10000 --seed 3
@@ -126,7 +127,7 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(OwnParts):
     """Train an agent from pixels: collect, learn embedding and dynamics jointly, act, learn on.
 
     The same command goes on with a run that was interrupted.
@@ -175,10 +176,10 @@ class Train:
         asked = {self.out / f"seed_{mine.seed}": mine for mine in recipes} or {self.out: recipe}
         for out, mine in list(asked.items()):
             if runs.finished(out) and not runs.differences(out, mine):
-                _tell(f"{out}: this run has ended; next: {_next(out, mine)}")
+                _tell(f"{out}: this run has ended; next: {self._next(out, mine)}")
                 del asked[out]
         for run in train_side_by_side(list(asked.values()), list(asked), self.wandb):
-            _tell(f"{run.outcome}; next: {_next(run.folder, run.recipe)}")
+            _tell(f"{run.outcome}; next: {self._next(run.folder, run.recipe)}")
             _tell(run.novelty.warning if run.novelty else None, sys.stderr)
 
     def recipe(self) -> Recipe:
@@ -199,9 +200,19 @@ class Train:
             threads=self.threads,
         )
 
+    def _next(self, folder: Path, recipe: Recipe) -> str:
+        """Say what to do with a run: the command that evaluates it, as the user starts commands."""
+        if recipe.config.env == recorded.RECORDING:
+            return f"e2c.LiveAgent(e2c.load_agent({str(folder)!r})) acts on your camera's pictures."
+        script = Path(sys.argv[0]).with_name("evaluate.py")
+        there = "evaluate.py" if script.parent.resolve() == Path.cwd() else str(script)
+        door = ["python", there] if Path(sys.argv[0]).name == "train.py" else ["e2c-evaluate"]
+        again = [word for name in self.modules for word in ("--import", name)]
+        return shlex.join([*door, str(folder), *again])
+
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(OwnParts):
     """Run a trained agent from images alone, and the oracle on the same starts.
 
     Example: python evaluate.py runs/pendulum --episodes 100 --video episode.mp4
@@ -321,9 +332,8 @@ def export_command() -> NoReturn:
 
 def train_command() -> NoReturn:
     """``e2c-train`` and ``train.py``: train an agent."""
-    asked = sys.argv[1:]
     stopped = "Stopped; the same command goes on from here."
-    run_command(lambda: _parse(Train, lambda: starting_point(asked))(), stopped)
+    run_command(lambda: _parse(Train, lambda: starting_point(sys.argv[1:]))(), stopped)
 
 
 def evaluate_command() -> NoReturn:
@@ -343,6 +353,7 @@ def report_command() -> NoReturn:
 
 def _parse(kind: Callable[..., T], default: Callable[[], Any] | None = None) -> T:
     """Parse the command line; a mistake in it ends with status 2 and names the nearest option."""
+    import_asked(sys.argv[1:])
     options = {} if default is None else {"default": default()}
     return tyro.cli(kind, config=(tyro.conf.FlagConversionOff,), **options)
 
@@ -362,26 +373,14 @@ def starting_point(arguments: Sequence[str]) -> Train:
     if found.preset is not None:
         raise E2CError("--preset and --config were both given; give one of them.")
     recipe = runs.read_recipe(found.config)
-    values = vars(recipe) | {
-        "config": _with(recipe.config, found.method),
-        "data": tuple(Path(path) for path in recipe.data),
-    }
+    config, data = _with(recipe.config, found.method), tuple(map(Path, recipe.data))
+    values = vars(recipe) | {"config": config, "data": data}
     return Train(tyro.MISSING, repeat=found.config, **values)
 
 
 def _with(config: Config, method: str | None) -> Config:
     """Return a configuration with the method that was asked for, and with its options."""
     return config if method is None else with_method(config, method)
-
-
-def _next(folder: Path, recipe: Recipe) -> str:
-    """Say what to do with a run: the command that evaluates it, as the user starts commands."""
-    if recipe.config.env == recorded.RECORDING:
-        return f"e2c.LiveAgent(e2c.load_agent({str(folder)!r})) acts on your camera's pictures."
-    script = Path(sys.argv[0]).with_name("evaluate.py")
-    there = "evaluate.py" if script.parent.resolve() == Path.cwd() else str(script)
-    door = ["python", there] if Path(sys.argv[0]).name == "train.py" else ["e2c-evaluate"]
-    return shlex.join([*door, str(folder)])
 
 
 def _tell(text: str | None, stream: TextIO | None = None) -> None:

@@ -180,15 +180,16 @@ def look_up(registry: Mapping[str, T], name: str, option: str) -> T:
     """
     if not isinstance(name, str) or name not in registry:
         thing = option.rpartition(".")[2]
-        known = suggestion(str(name), registry)
+        own = "; or import the module that registers it (--import in a command)"
+        known = suggestion(str(name), registry, otherwise=own)
         raise UnknownNameError(f"There is no {thing} {shown(repr(name))} ({option}); {known}")
     return registry[name]
 
 
-def suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """End a sentence about an unknown name: with the nearest that is known, or all of them."""
+def suggestion(name: str, known: Iterable[str], prefix: str = "", otherwise: str = "") -> str:
+    """End a sentence about an unknown name: with the nearest that is known, or all and more."""
     near = difflib.get_close_matches(name, known, 1, _CUTOFF)
-    return f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}."
+    return f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}{otherwise}."
 
 
 def _walk(options: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:

@@ -209,8 +209,8 @@ def test_a_part_that_this_program_does_not_register_is_named(
 ) -> None:
     edited_about(run, lambda about: about["config"][section].update({name: "mine"}))
     told = refusal(run)
-    assert re.search(r"needs a part that this program .*There is no \w+ 'mine'", told)
-    assert "first import the program that registers it, or train again" in told
+    assert re.search(r"needs a part that is not known here \(There is no \w+ 'mine'", told)
+    assert "first import the module that registers it (--import in a command), or train" in told
 
 
 @pytest.mark.parametrize(

@@ -548,9 +548,12 @@ def test_the_next_command_can_be_typed_as_it_is_told(
 ) -> None:
     monkeypatch.setattr("sys.argv", [door])
     run, ours = here / "a run", Recipe()
-    assert commands._next(run, ours) == f"{told} '{run}'"
+    typed = commands.Train(run, ours.config)
+    assert typed._next(run, ours) == f"{told} '{run}'"
+    with_own = dataclasses.replace(typed, modules=("mine", "lab.yours"))
+    assert with_own._next(run, ours) == f"{told} '{run}' --import mine --import lab.yours"
     recorded = Recipe(dataclasses.replace(ours.config, env=dataset.RECORDING))
-    assert commands._next(run, recorded).startswith(
+    assert typed._next(run, recorded).startswith(
         f"e2c.LiveAgent(e2c.load_agent({str(run)!r})) acts on "
     )
 

@@ -22,7 +22,8 @@ from e2c.errors import E2CError, Terminated
 from e2c.files import runs
 from e2c.learning.run import train
 from e2c.sweep import cell, command, engines
-from e2c.sweep.engines import Asked, Slurm
+from e2c.sweep.cell import Asked
+from e2c.sweep.engines import Slurm
 
 TIME = ("time=30",)
 
@@ -91,7 +92,7 @@ class Submission:
     function: Any
 
 
-def compute(folder: Path, threads: int, wandb: str, began: Any) -> str:
+def compute(folder: Path, asked: Asked, began: Any) -> str:
     """Stand in for the computation of a cell, whose folder's name says what becomes of it."""
     status = {"refused": 2, "stopped": 143}.get(folder.name, 0)
     began(types.SimpleNamespace(returncode=status))

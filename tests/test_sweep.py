@@ -27,7 +27,8 @@ from e2c.errors import E2CError
 from e2c.files import runs
 from e2c.learning.run import train
 from e2c.sweep import command, engines
-from e2c.sweep.engines import Asked, Processes, Ray
+from e2c.sweep.cell import Asked
+from e2c.sweep.engines import Processes, Ray
 from e2c.sweep.grid import Axis, parse, points
 from e2c.sweep.run import begin, cells_of, compute, scores
 
@@ -269,6 +270,8 @@ if what == "killed" and begun == 0 or what == "cursed":
 if what == "refused":
     print("a line\\ne2c: There is no such thing.", file=sys.stderr)
     sys.exit(2)
+if what == "own":
+    (folder / "words").write_text(" ".join(sys.argv[2:]))
 if what == "slow":
     time.sleep(60)
 """
@@ -299,12 +302,19 @@ def test_a_killed_process_goes_on_and_a_failing_cell_stops_no_other(child: Path)
     assert begun == {"good": 1, "killed": 2, "cursed": 3, "refused": 1}
 
 
+def test_a_cell_is_told_which_modules_to_import(child: Path) -> None:
+    (child / "own").mkdir()
+    asked = Asked(modules=("mine", "lab.yours"))
+    assert list(Processes(1).run([child / "own"], asked)) == [(child / "own", "")]
+    assert (child / "own" / "words").read_text() == "off mine lab.yours"
+
+
 def test_a_cell_that_begins_while_others_are_stopped_is_stopped(
     monkeypatch: pytest.MonkeyPatch, press_ctrl_c: Callable[[], None]
 ) -> None:
     terminated = threading.Event()
 
-    def compute(folder: Path, threads: int, wandb: str, began: Any) -> str:
+    def compute(folder: Path, asked: Asked, began: Any) -> str:
         press_ctrl_c()
         time.sleep(0.2)
         began(Mock(terminate=terminated.set))
@@ -319,7 +329,7 @@ def test_a_cell_that_begins_while_others_are_stopped_is_stopped(
 def test_processes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
     process = Mock()
 
-    def compute(folder: Path, threads: int, wandb: str, began: Any) -> str:
+    def compute(folder: Path, asked: Asked, began: Any) -> str:
         began(process)
         return ""
 
@@ -337,8 +347,8 @@ def test_cells_end_with_the_driver_even_if_it_is_killed(child: Path) -> None:
     (child / "slow").mkdir()
     (child / "driver.py").write_text(
         "from pathlib import Path\nimport e2c.sweep.cell as cell\n"
-        "cell.__name__ = 'fake_cell'\nfrom e2c.sweep.engines import Asked, Processes\n"
-        f"list(Processes(1).run([Path({str(child / 'slow')!r})], Asked()))\n"
+        "cell.__name__ = 'fake_cell'\nfrom e2c.sweep.engines import Processes\n"
+        f"list(Processes(1).run([Path({str(child / 'slow')!r})], cell.Asked()))\n"
     )
     driver = Script(str(child / "driver.py"))
     pid = wait_for(child / "slow" / "begun0")

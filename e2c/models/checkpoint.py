@@ -66,8 +66,8 @@ def load(run: Path, device: str = "cpu") -> tuple[LatentModel, Config, ProblemSp
         model, config, spec = _rebuild(tensors, about)
     except UnknownNameError as error:
         raise E2CError(
-            f"{path} needs a part that this program does not know ({shown(error)}); first import "
-            f"the program that registers it, or {_REMEDY}."
+            f"{path} needs a part that is not known here ({shown(error).partition(';')[0]}); first "
+            f"import the module that registers it (--import in a command), or {_REMEDY}."
         ) from None
     except (E2CError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         reason = f"its description is not that of its weights ({shown(error)})"

@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from e2c.errors import run_command
 from e2c.files import runs
 from e2c.files.meanwhile import end_with_the_first
+from e2c.files.own_modules import import_all
 from e2c.files.tracking import WandbMode
 from e2c.learning import run
 
@@ -21,15 +23,33 @@ ATTEMPTS = 3
 Process = subprocess.Popen[bytes]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What every cell is computed with.
+
+    Attributes:
+        threads: cores of a cell.
+        gpus: of a cell; a share, where several cells use one.
+        wandb: whether it reports to wandb too.
+        modules: that it imports first, since they register own parts.
+    """
+
+    threads: int = 1
+    gpus: float = 0.0
+    wandb: WandbMode = "off"
+    modules: tuple[str, ...] = ()
+
+
 def compute(
-    folder: Path, threads: int, wandb: WandbMode, began: Callable[[Process], Any] = lambda _: None
+    folder: Path,
+    asked: Asked,
+    began: Callable[[Process], Any] = lambda _: None,
 ) -> str:
     """Let the run in a folder go on to its end.
 
     Args:
         folder: run folder with a ``config.yaml``.
-        threads: that the run uses.
-        wandb: whether it reports to wandb too, in the group of the sweep.
+        asked: what it is computed with; wandb then has the group of the sweep.
         began: is told of every process that begins.
 
     Returns:
@@ -37,11 +57,11 @@ def compute(
     """
     group = folder.parent.parent.name
     environment = {
-        "OMP_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(asked.threads),
         "PYTHONPATH": os.pathsep.join(sys.path),
         "WANDB_RUN_GROUP": group,
     }
-    command = [sys.executable, "-P", "-m", __name__, str(folder), wandb]
+    command = [sys.executable, "-P", "-m", __name__, str(folder), asked.wandb, *asked.modules]
     for _ in range(ATTEMPTS):
         with subprocess.Popen(
             command,
@@ -65,13 +85,14 @@ def compute(
 def main() -> None:
     """Train the run folder that the command line names."""
     threading.Thread(target=end_with_the_first, daemon=True).start()
-    folder, wandb = Path(sys.argv[1]), sys.argv[2]
+    folder, wandb, *modules = sys.argv[1:]
     mode = next(mode for mode in get_args(WandbMode) if mode == wandb)
-    run_command(lambda: _train(folder, mode))
+    run_command(lambda: _train(Path(folder), mode, modules))
 
 
-def _train(folder: Path, wandb: WandbMode) -> None:
+def _train(folder: Path, wandb: WandbMode, modules: Sequence[str]) -> None:
     """Let the run go on, once a process that was lost has let go of it, and may have ended it."""
+    import_all(modules)
     recipe = runs.read_recipe(folder / runs.CONFIG)
     with runs.locked(folder, wait=True):
         ended = runs.finished(folder)

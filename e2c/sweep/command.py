@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,20 @@ from e2c.errors import E2CError, run_command
 from e2c.evaluation.intervals import interquartile_mean, interval
 from e2c.files import runs
 from e2c.files.meanwhile import cores
+from e2c.files.own_modules import OwnParts, import_asked
 from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line
 from e2c.learning.collect import find_task, without_environment
 from e2c.options import check_ranges, flag, option
 from e2c.report.sweep import write_sweep_report
-from e2c.sweep.engines import Asked, Engine, Processes, Ray, Slurm
+from e2c.sweep.cell import Asked
+from e2c.sweep.engines import Engine, Processes, Ray, Slurm
 from e2c.sweep.grid import Point, parse, points
 from e2c.sweep.run import Cell, begin, cells_of, compute, scores
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(OwnParts):
     """Train every combination of options with several values: presets, tasks, seeds, anything.
 
     Options that are not listed here are those of e2c-train, each with one value or several. A list
@@ -63,13 +66,16 @@ def sweep_command() -> NoReturn:
 
 def _sweep() -> None:
     """Parse the command line, compute, tell and report."""
+    import_asked(sys.argv[1:])
     options: tuple[Sweep, list[str]] = tyro.cli(
         Sweep, config=(tyro.conf.FlagConversionOff,), return_unknown_args=True
     )
     sweep, words = check_ranges(options[0], flag), options[1]
     axes, engine = parse(words), _engine(sweep)
     cells = cells_of(points(axes), sweep.out, _recipe)
-    asked = Asked(max(cell.recipe.threads for cell in cells), sweep.gpus, sweep.wandb)
+    asked = Asked(
+        max(cell.recipe.threads for cell in cells), sweep.gpus, sweep.wandb, sweep.modules
+    )
     with runs.locked(sweep.out):
         begin(sweep.out, axes, cells)
         failed = compute(cells, engine, asked)

@@ -18,14 +18,12 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from e2c.errors import E2CError, Terminated
-from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line, shown
-from e2c.sweep.cell import ATTEMPTS, Process, compute
+from e2c.sweep.cell import ATTEMPTS, Asked, Process, compute
 
 PATIENCE = 10.0
 """An address answers within this time [s]."""
@@ -42,21 +40,6 @@ DECIDED = (
     *("gpus_per_task", "srun_args"),
 )
 """Options of SLURM that the sweep decides itself."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What every cell is computed with.
-
-    Attributes:
-        threads: cores of a cell.
-        gpus: of a cell; a share, where several cells use one.
-        wandb: whether it reports to wandb too.
-    """
-
-    threads: int = 1
-    gpus: float = 0.0
-    wandb: WandbMode = "off"
 
 
 class Engine(Protocol):
@@ -89,10 +72,9 @@ class Processes:
             if stopped.is_set():  # it began while the others were stopped
                 process.terminate()
 
-        work = partial(compute, threads=asked.threads, wandb=asked.wandb, began=began)
         pool = ThreadPoolExecutor(self.jobs)
         try:
-            futures = {pool.submit(work, folder): folder for folder in folders}
+            futures = {pool.submit(compute, folder, asked, began): folder for folder in folders}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
@@ -141,7 +123,7 @@ class Ray:
             # by value: to import it, a worker would import torch, which the cell's process does
             self.ray.cloudpickle.register_pickle_by_value(sys.modules[compute.__module__])
             work = self.ray.remote(**options)(compute)
-            waiting = {work.remote(each, asked.threads, asked.wandb): each for each in folders}
+            waiting = {work.remote(each, asked): each for each in folders}
             while waiting:
                 (done,), _ = self.ray.wait(list(waiting), num_returns=1)
                 yield waiting.pop(done), self._result(done)
@@ -179,13 +161,12 @@ class _Job:
     """What a job of SLURM calls, and calls again if SLURM queues the job again."""
 
     folder: Path
-    threads: int
-    wandb: WandbMode
+    asked: Asked
 
     def __call__(self) -> str:
         """Compute the cell; if SLURM stops it, end without a result, since it may call again."""
         begun: list[Process] = []
-        reason = compute(self.folder, self.threads, self.wandb, begun.append)
+        reason = compute(self.folder, self.asked, begun.append)
         if begun[-1].returncode == STOPPED:
             raise Terminated
         return reason
@@ -233,7 +214,7 @@ class Slurm:
         try:
             for first in range(0, len(folders), ARRAY):
                 some = folders[first : first + ARRAY]
-                calls = [_Job(each, asked.threads, asked.wandb) for each in some]
+                calls = [_Job(each, asked) for each in some]
                 waiting.update(zip(_submitted(executor, calls), some, strict=True))
             while waiting:
                 time.sleep(PAUSE)

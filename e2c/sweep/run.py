@@ -13,7 +13,8 @@ from e2c.files import runs
 from e2c.files.tracking import Progress, tell
 from e2c.files.untrusted import Shape, brief, conform, parse_json, read_bytes, shown
 from e2c.files.whole import write_json
-from e2c.sweep.engines import Asked, Engine
+from e2c.sweep.cell import Asked
+from e2c.sweep.engines import Engine
 from e2c.sweep.grid import ALWAYS_TOLD, SEED, Axis, Point
 
 GRID = "grid.json"

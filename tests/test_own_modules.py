@@ -1,0 +1,149 @@
+"""Commands import the modules that they are told, and know the parts which these register."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+from unittest.mock import patch
+
+import pytest
+from tiny import CONFIG, TYPED, leave_undrawn, shorten_runs
+
+from e2c import commands
+from e2c.config import Recipe, with_method
+from e2c.errors import E2CError
+from e2c.files import runs
+from e2c.files.own_modules import import_all
+from e2c.models.encoders import ENCODERS
+from e2c.models.methods import METHODS
+from e2c.sweep import cell
+from planners import PLANNERS
+
+OWN = """
+import dataclasses
+from e2c.models.e2c import E2C
+from e2c.models.encoders import ENCODERS, MLPEncoder
+from e2c.models.methods import METHODS
+from e2c.models.objectives import ObjectiveConfig
+from e2c.options import option
+from planners import PLANNERS
+
+@dataclasses.dataclass(frozen=True)
+class Objective(ObjectiveConfig):
+    weight: float = option(1.0, 0, 9)
+
+class Method(E2C):
+    objective = Objective
+
+class Encoder(MLPEncoder):
+    pass
+
+METHODS["mine"], ENCODERS["mine"], PLANNERS["mine"] = Method, Encoder, PLANNERS["cem"]
+"""
+ASKED = ["--model.method", "mine", "--model.encoder", "mine", "--objective.weight", "0.5"]
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module that registers parts, which are forgotten afterwards."""
+    (tmp_path / "own_parts.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shorten_runs(monkeypatch, 6)
+    leave_undrawn(monkeypatch)
+    with patch.dict(METHODS), patch.dict(ENCODERS), patch.dict(PLANNERS):
+        yield "own_parts"
+    sys.modules.pop("own_parts", None)
+
+
+@pytest.fixture
+def typed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[object, str]]:
+    """Give a command line; return its status and what it said."""
+
+    def call(command: Callable[[], NoReturn], *words: str) -> tuple[object, str]:
+        monkeypatch.setattr("sys.argv", ["x", *words])
+        with pytest.raises(SystemExit) as caught:
+            command()
+        return caught.value.code, "".join(capfd.readouterr())
+
+    return call
+
+
+def forget(module: str) -> None:
+    """Be as a process that has not imported it."""
+    for registry in (METHODS, ENCODERS, PLANNERS):
+        registry.pop("mine", None)
+    sys.modules.pop(module, None)
+
+
+def test_a_command_knows_the_parts_of_the_modules_that_it_is_told(
+    own: str, typed: Callable[..., tuple[object, str]]
+) -> None:
+    status, said = typed(commands.train_command, "--out", "run", *TYPED, *ASKED, "--import", own)
+    assert status == 0, said
+    assert f"next: e2c-evaluate run --import {own}" in said
+    assert "weight: 0.5" in (Path("run") / runs.CONFIG).read_text("utf-8")
+    played = ["run", "--episodes", "1", "--oracle", "False", "--planner", "mine"]
+    for command, *words in (
+        (commands.evaluate_command, *played),
+        (commands.collect_command, "--out", "d.npz", "--transitions", "5", "--agent", "run"),
+        (commands.train_command, "--out", "again", "--config", "run/config.yaml"),
+    ):
+        forget(own)
+        status, said = typed(command, *words)
+        assert status == 2
+        assert "--import" in said
+        status, said = typed(command, *words, "--import", own)
+        assert status == 0, said
+
+
+def test_a_cell_of_a_sweep_knows_them(own: str) -> None:
+    import_all([own])
+    config = with_method(CONFIG, "mine")
+    (folder := Path("sweep/default/cell")).mkdir(parents=True)
+    runs.write_recipe(folder, Recipe(config))
+    forget(own)
+    with pytest.raises(E2CError, match=r"There is no method 'mine'.*--import"):
+        cell._train(folder, "off", [])
+    cell._train(folder, "off", [own])
+    assert runs.finished(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("mine.py", None, "--import is 'mine.py'; give the name of a module, as Python imports it"),
+        ("a/mine", None, "--import is 'a/mine'; give the name of a module"),
+        ("", None, "--import is ''; give the name of a module"),
+        (".mine", None, "--import is '.mine'; give the name of a module"),
+        ("mine", None, "There is no module mine (--import mine); correct the name, or add its f"),
+        ("broken.part", "", "There is no module broken.part (--import broken.part); correct"),
+        ("broken", "import nowhere_at_all", "broken (--import) needs the module nowhere_at_all"),
+        (
+            "broken",
+            "\n1 / 0",
+            "cannot be imported (ZeroDivisionError: division by zero; broken.py, "
+            "line 2); correct it.",
+        ),
+        (
+            "broken",
+            "\n\nx = (",
+            "cannot be imported (SyntaxError: '(' was never closed; broken.py, "
+            "line 3); correct it.",
+        ),
+        ("broken", "raise E2CError", "cannot be imported (NameError: name 'E2CError' is not defi"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str | None, told: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if text is not None:
+        (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(E2CError, match=re.escape(told)) as caught:
+        import_all([name])
+    assert "\n" not in str(caught.value)
+    sys.modules.pop("broken", None)
