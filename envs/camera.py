@@ -138,7 +138,7 @@ def resized(picture: Frames, size: Sequence[int]) -> Frames:
     if abs(height * W - width * H) >= ALIKE * height * W:
         raise ValueError(
             f"The picture of {height}x{width} pixels (height x width) has another shape than "
-            f"those recorded before, of {H}x{W}; take one with the same camera, held the same way."
+            f"those before, of {H}x{W}; take one with the same camera, held the same way."
         )
     return cv2.resize(picture, (W, H), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 

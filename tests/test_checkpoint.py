@@ -19,7 +19,6 @@ from tiny import CONFIG, MODEL, ONE_CONTROL, SPEC, images, tiny_model
 
 from e2c.config import Config
 from e2c.control.agent import Agent
-from e2c.data.episodes import RECORDING
 from e2c.door import load_agent
 from e2c.errors import E2CError
 from e2c.files.tensors import MAX_BYTES, MAX_HEADER, digest, split
@@ -245,18 +244,12 @@ def test_a_task_that_cannot_be_is_refused(run: Path, name: str, value: Any) -> N
     assert "its description is not that of its weights" in refusal(run)
 
 
-def test_the_size_of_a_recordings_pictures_is_two_numbers(run: Path) -> None:
-    for env, size, fits in (
-        (RECORDING, [24, 18], True),
-        (RECORDING, [24, 0], False),
-        (RECORDING, "24x18", False),
-        (RECORDING, None, False),
-        ("Own-v0", 64, True),  # an option of an environment, which has the same name
-    ):
-        told = {"env": env, "options": {"picture_size": size}}
-        edited_about(run, lambda about, told=told: about["spec"].update(told))
-        if fits:
-            assert checkpoint.load(run)[2].options == told["options"]
+def test_the_size_of_the_pictures_is_two_numbers(run: Path) -> None:
+    sizes: list[Any] = [[24, 18], None, [24, 0], [24], "24x18", 24]
+    for size in sizes:
+        edited_about(run, lambda about, size=size: about["spec"].update(picture_size=size))
+        if size in ([24, 18], None):
+            assert checkpoint.load(run)[2].picture_size == (size and (24, 18))
         else:
             assert "its description is not that of its weights" in refusal(run)
 

@@ -585,7 +585,7 @@ def test_the_size_of_the_pictures_goes_with_the_model(tmp_path: Path) -> None:
             del told["picture_size"]
         dataclasses.replace(found, provenance=told).save(tmp_path / "data.npz")
         _, spec = find_task(Recipe(RECORDED, data=(str(tmp_path / "data.npz"),)))
-        assert spec.options.get("picture_size") == size
+        assert spec.picture_size == (size and (24, 18))
     for wrong in ([24], [24, 0], [24.0, 18], "24", [1, 10**9], None):
         told = {**found.provenance, "picture_size": wrong}
         dataclasses.replace(found, provenance=told).save(tmp_path / "data.npz")

@@ -19,7 +19,6 @@ from tiny import MODEL, ROOT, SPEC, generator, images
 import e2c
 from e2c.control.agent import Agent, PlannerConfig
 from e2c.control.live import LiveAgent
-from e2c.data.episodes import RECORDING
 from e2c.data.formats import ImportOptions, import_recording
 from e2c.errors import E2CError
 from e2c.models.methods import build_model
@@ -41,11 +40,10 @@ class Shown(Dot):
         return PICTURES[self.t]
 
 
-def agent_of(camera: Camera, **options: Any) -> Agent:
-    """An untrained agent that would have learned behind a camera."""
-    told = {"camera": asdict(camera), **options}
-    env = RECORDING if options else SPEC.env
-    spec = replace(SPEC, env=env, observation_shape=camera.shape, options=told)
+def agent_of(camera: Camera, size: tuple[int, int] | None = None) -> Agent:
+    """An untrained agent that would have learned behind a camera, from pictures of a size."""
+    told = {"camera": asdict(camera)}
+    spec = replace(SPEC, observation_shape=camera.shape, options=told, picture_size=size)
     noise = images(20, replace(SPEC, observation_shape=spec.planes))
     model = build_model(MODEL, spec, noise[0], 0).eval()
     with torch.no_grad():
@@ -85,7 +83,7 @@ def test_grey_pictures_are_seen_as_those_of_a_recording() -> None:
 def test_a_picture_of_another_resolution_is_cropped_at_the_same_place(tmp_path: Path) -> None:
     camera, larger = CAMERAS[1], PICTURES.repeat(3, 1).repeat(3, 2)
     cv2.imwrite(str(tmp_path / "goal.png"), larger[3][..., ::-1])
-    live, agent = (LiveAgent(agent_of(camera, picture_size=[30, 40])) for _ in range(2))
+    live, agent = (LiveAgent(agent_of(camera, (30, 40))) for _ in range(2))
     live.reset(tmp_path / "goal.png")
     agent.reset(PICTURES[3])
     for picture, same in zip(larger, PICTURES, strict=True):
@@ -95,7 +93,7 @@ def test_a_picture_of_another_resolution_is_cropped_at_the_same_place(tmp_path: 
 
 def test_a_picture_of_another_shape_is_refused() -> None:
     upright = PICTURES[0].transpose(1, 0, 2)
-    live = LiveAgent(agent_of(CAMERAS[0], picture_size=[30, 40]))
+    live = LiveAgent(agent_of(CAMERAS[0], (30, 40)))
     for act in (live.act, live.reset):
         for picture in (upright, upright[..., 1]):
             told = "The picture of 40x30 pixels .* has another shape than .* of 30x40; take one"

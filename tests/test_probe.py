@@ -12,8 +12,11 @@ from test_envs_camera import Slider
 from tiny import CONFIG
 
 from e2c.config import Config, Recipe
+from e2c.control.goals import from_picture
+from e2c.errors import E2CError
 from e2c.files import runs
 from e2c.learning import probe
+from e2c.learning.collect import find_task
 from e2c.learning.probe import aimed
 from envs import Camera
 
@@ -113,3 +116,11 @@ def test_what_is_said_or_was_chosen_stays(tmp_path: Path) -> None:
 
 def test_our_own_tasks_have_no_camera_to_be_aimed(tmp_path: Path) -> None:
     assert crop_of(Recipe(CONFIG), tmp_path) is None
+
+
+def test_a_goal_of_another_resolution_is_cropped_at_the_same_place(tmp_path: Path) -> None:
+    _, spec = find_task(recipe(drawn(0.0), tmp_path, crop=(5, 35, 30, 75)))
+    goal = from_picture(drawn(0.4), spec)
+    np.testing.assert_array_equal(from_picture(drawn(0.4).repeat(2, 0).repeat(2, 1), spec), goal)
+    with pytest.raises(E2CError, match=r"of 90x60 pixels .* has another shape than .* 60x90"):
+        from_picture(drawn(0.4).transpose(1, 0, 2), spec)

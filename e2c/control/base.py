@@ -29,6 +29,7 @@ from envs.world import (
     episode_steps,
     layout_of,
     name_of,
+    picture_size,
     time_step,
 )
 
@@ -173,6 +174,7 @@ def problem_spec(world: World, options: Mapping[str, Any] | None = None) -> Prob
         dt=time_step(world),
         episode_steps=steps,
         options=dict(options or {}),
+        picture_size=picture_size(world),
     )
 
 

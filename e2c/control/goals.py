@@ -20,7 +20,6 @@ from e2c.files.untrusted import read_bytes, shown
 from e2c.models.base import ProblemSpec
 from envs import Camera
 from envs.camera import resized
-from envs.images import PICTURE_SIZE
 from envs.world import simulated
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -172,14 +171,12 @@ def camera_of(spec: ProblemSpec) -> Camera:
 
 
 def as_recorded(picture: Frames, spec: ProblemSpec) -> Frames:
-    """Return a picture in the resolution of those that were recorded, if a spec tells it.
+    """Return a picture in the resolution of those before, if a spec tells it.
 
     Raises:
         ValueError: as `envs.camera.resized`.
     """
-    if spec.env != recorded.RECORDING or PICTURE_SIZE not in spec.options:
-        return picture
-    return resized(picture, spec.options[PICTURE_SIZE])
+    return picture if spec.picture_size is None else resized(picture, spec.picture_size)
 
 
 def from_state(state: Sequence[float], spec: ProblemSpec) -> Frames:

@@ -208,8 +208,8 @@ def _recorded_spec(path: Path) -> ProblemSpec:
         camera.check()
         low, high = (tuple(map(float, made[f"control_{end}"])) for end in ("low", "high"))
         dt, steps = float(made["dt"]), int(told["episode_steps"])
-        size = {PICTURE_SIZE: told[PICTURE_SIZE]} if PICTURE_SIZE in told else {}
-        possible = all(map(is_size, size.values()))
+        size = tuple(told[PICTURE_SIZE]) if PICTURE_SIZE in told else None
+        possible = size is None or is_size(size)
         if len(low) != len(high) or not (dt > 0 and steps > 0 and possible):
             raise ValueError("they do not fit together")
     except (LookupError, TypeError, ValueError) as error:
@@ -224,7 +224,8 @@ def _recorded_spec(path: Path) -> ProblemSpec:
         control_high=high,
         dt=dt,
         episode_steps=min(steps, MAX_STEPS),
-        options={"camera": to_dict(camera), **size},
+        options={"camera": to_dict(camera)},
+        picture_size=size,
     )
 
 

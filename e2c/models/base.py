@@ -46,7 +46,9 @@ class ProblemSpec:
         dt: control step [s].
         episode_steps: control steps of an episode.
         options: what the world was made with besides its id, as JSON can hold it: the options of
-            the environment, and ``camera``; of a recording, ``camera`` and ``picture_size``.
+            the environment, and ``camera``; of a recording, ``camera``.
+        picture_size: height and width [px] of the pictures that the camera looked at, in which its
+            crop is counted; None where that is not known, as of a world without a camera.
     """
 
     env: str
@@ -56,6 +58,7 @@ class ProblemSpec:
     dt: float
     episode_steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    picture_size: tuple[int, ...] | None = None
 
     @property
     def layout(self) -> ImageLayout:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from e2c.config import Config, check
-from e2c.data.episodes import RECORDING
 from e2c.errors import E2CError
 from e2c.files.tensors import MAX_BYTES, compare, kind_of, read_tensors, refused, write_tensors
 from e2c.files.untrusted import shown
@@ -21,7 +20,7 @@ from e2c.models.devices import find_device
 from e2c.models.methods import build_model
 from e2c.models.sight import Sight
 from e2c.options import UnknownNameError, from_dict, to_dict
-from envs.images import PICTURE_SIZE, is_size
+from envs.images import is_size
 
 SCHEMA = "e2c-checkpoint-2"
 """Written with every checkpoint; one of another version is refused, since its options differ."""
@@ -105,8 +104,8 @@ def _spec(values: Any) -> ProblemSpec:
     limits = list(zip(spec.control_low, spec.control_high, strict=True))
     right = {
         "env": isinstance(spec.env, str),
-        "options": isinstance(spec.options, dict)
-        and (spec.env != RECORDING or is_size(spec.options.get(PICTURE_SIZE, [1, 1]))),
+        "options": isinstance(spec.options, dict),
+        "picture_size": spec.picture_size is None or is_size(spec.picture_size),
         "observation_shape": 2 <= len(spec.observation_shape) <= 4
         and all(type(size) is int and 1 <= size <= MAX_BYTES for size in spec.observation_shape),
         "control_low and control_high": len(limits) >= 1
