@@ -26,21 +26,28 @@ class E2CError(Exception):
 HOME = Path(__file__).resolve().parents[1]
 DOORS = (HOME / "train.py", HOME / "evaluate.py")
 """What a user of the repository runs."""
+COMMANDS = "e2c-"
+"""So begins the name of what a user of the installed package runs."""
 
 
 def check_surroundings() -> None:
     """See that what the package needs is there and is ours, before anything imports it.
 
-    A door ends at once, as every command does.
+    A command ends at once if not, as every command does; and on Ctrl-C, which some packages take
+    for a fault of theirs while they are imported.
 
     Raises:
         E2CError: when a package is missing, or a folder of the user's hides one of ours.
     """
+    main = Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve()
+    is_command = main in DOORS or main.name.startswith(COMMANDS)
+    if is_command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         _check_packages()
         _check_neighbours()
     except E2CError as error:
-        if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve() in DOORS:
+        if is_command:
             _exit(str(error), 2)
         raise
 
@@ -90,6 +97,8 @@ def run_command(
         stopped: the sentence for who stopped it.
     """
     earlier = signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # until everything was imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     told, sys.unraisablehook = sys.unraisablehook, _stop_again
     try:
         command()

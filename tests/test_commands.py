@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -396,6 +397,27 @@ def test_stopping_is_told_with_its_own_status(
     outcome = command("collect", "--out", "new.npz")
     assert outcome.status == 130
     assert outcome.err == "e2c: Stopped; files already written are whole.\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "is_command"),
+    [(ROOT / "train.py", True), (Path("/bin/e2c-collect"), True), (Path("/bin/mine.py"), False)],
+)
+def test_ctrl_c_ends_a_command_that_still_imports(
+    monkeypatch: pytest.MonkeyPatch, script: Path, is_command: bool
+) -> None:
+    """At once, since some packages take it for a fault of theirs; a program is left alone."""
+    monkeypatch.setitem(sys.modules, "__main__", Mock(__file__=str(script)))
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        errors.check_surroundings()
+        assert (signal.getsignal(signal.SIGINT) is signal.SIG_DFL) == is_command
+        later: list[object] = []
+        with pytest.raises(SystemExit):
+            errors.run_command(lambda: later.append(signal.getsignal(signal.SIGINT)))
+        assert later == [signal.default_int_handler]
+    finally:
+        signal.signal(signal.SIGINT, earlier)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
