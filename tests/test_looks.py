@@ -26,6 +26,7 @@ from e2c.data.episodes import Episodes
 from e2c.data.looks import SEEN, Looks, box_of, look_at, unlikeness
 from e2c.data.windows import Windows
 from e2c.files import runs
+from e2c.files.tensors import read_tensors, write_tensors
 from e2c.learning import looks as rules
 from e2c.learning.collect import collect_transitions
 from e2c.learning.looks import Crop, aim, choose
@@ -58,9 +59,9 @@ def test_what_stands_out_is_told_from_the_background(colour: bool) -> None:
     assert found.level == pytest.approx(200 / 255)
     assert found.peak == found.contrast == pytest.approx(120 / 255)
     assert found.moving == pytest.approx(9 / (H * W))
-    assert found.darker.any()
+    assert (found.away == -120).all()
     bright = look_at(square(20, 80, 3, colour))
-    assert not bright.darker.any()
+    assert (bright.away == 60).all()
     assert bright.contrast == pytest.approx(60 / 255)
 
 
@@ -185,6 +186,19 @@ def test_a_silhouette_is_white_on_black_and_leads_back(
     np.testing.assert_allclose(made.inverse(seen).float(), x.float(), atol=1)
 
 
+def test_what_stands_out_is_drawn_as_bright_as_it_was_there() -> None:
+    """A bright rod above, its faint shadow below: the contrast of all is the shadow's."""
+    frames = np.full((COUNT, H, W), 100, np.uint8)
+    for t, frame in enumerate(frames):
+        frame[1, t % W], frame[5:7, t % W] = 220, 70
+    data = Episodes(frames, np.zeros((COUNT - 2, 1), np.float32), np.array([COUNT - 2]))
+    looks = look_at(data)
+    assert looks.contrast == pytest.approx(30 / 255)
+    assert looks.away[0, [1, 5, 6, 3], 2].tolist() == [120, -30, -30, 20]
+    made, x = silhouette_of(data.layout.planes, looks), torch.from_numpy(data.planes())
+    assert torch.equal(made.inverse(made(x)), x)
+
+
 def test_one_frame_of_several_looks_the_same() -> None:
     """Windows turn frames, agents turn observations of two."""
     data = square(200, 80, 3, colour=True)
@@ -266,6 +280,19 @@ def test_a_run_chooses_and_its_model_keeps_what_it_saw(
     assert model.silhouette is not None
     assert (model.silhouette.background == 200).float().mean() > 0.9
     assert model.silhouette.contrast == pytest.approx(127, abs=1)
+    assert_older_is_read(tmp_path / "run", model.silhouette)
+
+
+def assert_older_is_read(run: Path, silhouette: Silhouette) -> None:
+    """An older file tells where what stands out is darker, and one contrast for all of it."""
+    tensors, about = read_tensors(run / checkpoint.NAME, checkpoint.SCHEMA, "")
+    darker = tensors.pop("silhouette.away") < 0
+    tensors["silhouette.darker"] = darker.to(torch.uint8)
+    write_tensors(run / checkpoint.NAME, tensors, about, checkpoint.SCHEMA)
+    older = checkpoint.load(run)[0].silhouette
+    assert older is not None
+    contrast = silhouette.contrast
+    assert torch.equal(older.away, torch.where(darker, -contrast, contrast))
 
 
 @pytest.mark.parametrize("colour", [False, True])

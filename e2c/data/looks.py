@@ -24,7 +24,8 @@ class Looks:
 
     Attributes:
         background: uint8 ``[K, H, W]``, the median of every pixel over the frames.
-        darker: bool ``[K, H, W]``, where what stands out is darker than the background.
+        away: float32 ``[K, H, W]``, how much brighter than the background what stands out there is,
+            on average [grey levels]; where nothing does, the average of all that stands out.
         level: the median brightness of the background.
         peak: how far a pixel in a thousand differs from the background at least.
         contrast: the median difference of the pixels that stand out; 0 where none does.
@@ -32,7 +33,7 @@ class Looks:
     """
 
     background: NDArray[np.uint8]
-    darker: NDArray[np.bool_]
+    away: NDArray[np.float32]
     level: float
     peak: float
     contrast: float
@@ -50,7 +51,7 @@ def look_at(episodes: Episodes) -> Looks:
     stands_out = distance > _least(peak)
     return Looks(
         background=background,
-        darker=(away * stands_out).sum(0) < 0,
+        away=_mean_where(away, stands_out),
         level=float(np.median(background)) / 255,
         peak=peak / 255,
         contrast=float(np.median(distance[stands_out])) / 255 if stands_out.any() else 0.0,
@@ -97,6 +98,13 @@ def unlikenesses(episodes: Episodes, picture: NDArray[np.uint8]) -> NDArray[np.f
         away.append(np.square(seen - picture).sum((1, 2, 3)))
         spread += float(np.square(seen - mean).sum())
     return np.concatenate(away).astype(np.float64) / max(spread / len(episodes.first_frames), 1.0)
+
+
+def _mean_where(away: NDArray[np.int16], stands_out: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the mean of each pixel over the frames where it stands out, ``[K, H, W]``."""
+    total, count = (away * stands_out).sum(0), stands_out.sum(0)
+    overall = total.sum() / max(count.sum(), 1)
+    return np.where(count > 0, total / np.maximum(count, 1), overall).astype(np.float32)
 
 
 def _least(peak: float) -> float:

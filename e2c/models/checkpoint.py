@@ -86,6 +86,8 @@ def _rebuild(
     goal = tensors["goal"]
     if goal.dtype != torch.uint8 or goal.shape != spec.planes:
         raise ValueError(f"the goal is {kind_of(goal)}, not an observation")
+    if (darker := tensors.pop("silhouette.darker", None)) is not None:  # an older file
+        tensors["silhouette.away"] = tensors["silhouette.contrast"] * (1 - 2 * darker.float())
     with torch.device("meta"):
         model = build_model(config.model, spec, goal.numpy(), seed=0)
         if any(name.startswith("sight.") for name in tensors):

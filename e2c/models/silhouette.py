@@ -20,7 +20,8 @@ class Silhouette(nn.Module):
 
     Attributes:
         background: uint8 ``[C, H, W]``.
-        darker: uint8 ``[C, H, W]``, 1 where what stands out is darker than the background.
+        away: float32 ``[C, H, W]``, how much brighter than the background what stands out is there
+            [grey levels].
         contrast: the difference in grey levels that becomes white, a scalar.
 
     Args:
@@ -28,19 +29,19 @@ class Silhouette(nn.Module):
     """
 
     background: Tensor
-    darker: Tensor
+    away: Tensor
     contrast: Tensor
 
     def __init__(self, planes: Sequence[int]) -> None:
         super().__init__()
         self.register_buffer("background", torch.zeros(*planes, dtype=torch.uint8))
-        self.register_buffer("darker", torch.zeros(*planes, dtype=torch.uint8))
+        self.register_buffer("away", torch.zeros(*planes))
         self.register_buffer("contrast", torch.tensor(255.0))
 
     def take(self, looks: Looks) -> None:
         """Take background and contrast from what was found in frames."""
         frames = len(self.background) // len(looks.background)
-        for name in ("background", "darker"):
+        for name in ("background", "away"):
             found = torch.from_numpy(getattr(looks, name)).repeat(frames, 1, 1)
             getattr(self, name).copy_(found)
         self.contrast.fill_(max(255 * looks.contrast, 1.0))
@@ -52,6 +53,5 @@ class Silhouette(nn.Module):
         return (away * (255 / self.contrast)).clamp_(max=255).round_().to(torch.uint8)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Return uint8 silhouettes ``y [..., C, H, W]`` as frames, where contrasts are not cut."""
-        away = y * (self.contrast / 255) * (1 - 2 * self.darker.float())
-        return (self.background + away).clamp_(0, 255).round_().to(torch.uint8)
+        """Return uint8 silhouettes ``y [..., C, H, W]`` as frames; white is what stands out."""
+        return (self.background + y / 255 * self.away).clamp_(0, 255).round_().to(torch.uint8)
