@@ -25,7 +25,7 @@ class Looks:
     Attributes:
         background: uint8 ``[K, H, W]``, the median of every pixel over the frames.
         away: float32 ``[K, H, W]``, how much brighter than the background what stands out there is,
-            on average [grey levels]; where nothing does, the average of all that stands out.
+            by the median [grey levels]; where nothing does, the median of all that stands out.
         level: the median brightness of the background.
         peak: how far a pixel in a thousand differs from the background at least.
         contrast: the median difference of the pixels that stand out; 0 where none does.
@@ -51,7 +51,7 @@ def look_at(episodes: Episodes) -> Looks:
     stands_out = distance > _least(peak)
     return Looks(
         background=background,
-        away=_mean_where(away, stands_out),
+        away=_median_where(away, stands_out),
         level=float(np.median(background)) / 255,
         peak=peak / 255,
         contrast=float(np.median(distance[stands_out])) / 255 if stands_out.any() else 0.0,
@@ -100,11 +100,12 @@ def unlikenesses(episodes: Episodes, picture: NDArray[np.uint8]) -> NDArray[np.f
     return np.concatenate(away).astype(np.float64) / max(spread / len(episodes.first_frames), 1.0)
 
 
-def _mean_where(away: NDArray[np.int16], stands_out: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the mean of each pixel over the frames where it stands out, ``[K, H, W]``."""
-    total, count = (away * stands_out).sum(0), stands_out.sum(0)
-    overall = total.sum() / max(count.sum(), 1)
-    return np.where(count > 0, total / np.maximum(count, 1), overall).astype(np.float32)
+def _median_where(away: NDArray[np.int16], stands_out: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the median of each pixel over the frames where it stands out, ``[K, H, W]``."""
+    of_all = np.median(away[stands_out]) if stands_out.any() else 0
+    seen = np.where(stands_out, away, np.nan).astype(np.float32)
+    seen[:, ~stands_out.any(0)] = of_all
+    return np.nanmedian(seen, 0)
 
 
 def _least(peak: float) -> float:
