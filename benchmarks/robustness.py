@@ -144,7 +144,7 @@ def _oracle(disturbance: Disturbance) -> Row:
 
 
 def _figures(results: dict[str, Any]) -> dict[str, Any]:
-    kept = ("success_rate", "time_in_goal", "nis", "gated")
+    kept = ("success_rate", "time_in_goal", "nis", "scale", "gated")
     return {key: results[key] for key in kept if key in results}
 
 
@@ -153,7 +153,7 @@ def table(cells: Mapping[str, dict[str, Row]]) -> str:
     seeds = [rows for name, rows in cells.items() if name != ORACLE]
     ideal = cells.get(ORACLE, {})
     head = [
-        *("disturbance", "models", "success: mean", "worst", "in goal", "NIS / n", "gated"),
+        *("disturbance", "models", "success: mean", "worst", "in goal", "NIS", "scale", "gated"),
         *("without: mean", "worst", "in goal", "oracle: success", "in goal"),
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -179,7 +179,7 @@ def _line(rows: list[Row], oracle: dict[str, Any]) -> list[str]:
         return format(np.mean(found), form) if found else "-"
 
     best = [format(oracle[key], form) for key, form in _ORACLE_FORMS.items() if key in oracle]
-    calibration = [mean("nis", ".2f"), mean("gated", ".1%")]
+    calibration = [mean("nis", ".2f"), mean("scale", ".2f"), mean("gated", ".1%")]
     return [*success("belief"), *calibration, *success("encodings"), *(best or ["-", "-"])]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from e2c.control.belief import SURPRISE, Figures
+from e2c.control.belief import Figures, surprising
 from e2c.control.belief_kernels import LEAST, LEAST_SCALE, MEMORY, NOTHING
 from e2c.models.gaussians import DiagonalGaussian
 from planners import Dynamics
@@ -23,9 +23,9 @@ class SimpleBelief:
         self.w = np.zeros((B, n))  # the mean of the last w
         self.ww = np.tile(figures.errors, (B, 1, 1))  # its covariance
         self.zw = np.zeros((B, n, n))  # the covariance of state and w
-        self.limit = n * (1 - 2 / (9 * n) + SURPRISE * (2 / (9 * n)) ** 0.5) ** 3
+        self.limits = surprising(n)
         self.begun = False
-        self.nis, self.seen, self.surprises = np.zeros(B), np.zeros(B), np.zeros(B)
+        self.nis, self.seen, self.surprises, self.logarithms = np.zeros((4, B))
         self.scale = np.ones(B)
 
     def predict(self, u: Floats) -> None:
@@ -52,13 +52,15 @@ class SimpleBelief:
         zy = self.covariance + self.zw @ again.mT
         S = zy + again @ self.zw.mT + again @ self.ww @ again.mT + error
         nis = (r * np.linalg.solve(S, r[..., None])[..., 0]).sum(-1) / self.scale
-        counted = seen & self.begun
-        surprise = counted & (nis > self.limit)
-        self.nis += np.where(counted, nis, 0.0)
+        k = told_of.sum(-1)
+        counted, limit = seen & self.begun & (k > 0), self.limits[k]
+        surprise = counted & (nis > limit)
+        self.nis += np.where(counted, nis / np.maximum(k, 1), 0.0)
+        self.logarithms += np.where(counted, np.log(self.scale), 0.0)
         self.seen += counted
         self.surprises += surprise
         wide = (surprise / self.scale)[:, None, None] * r[:, :, None] * r[:, None, :]
-        grown = MEMORY + (1 - MEMORY) * np.minimum(nis, self.limit) / self.mean.shape[1]
+        grown = MEMORY + (1 - MEMORY) * np.minimum(nis, limit) / np.maximum(k, 1)
         self.scale = np.where(counted, np.maximum(self.scale * grown, LEAST_SCALE), self.scale)
         wy = D[:, None, :] * known.errors
         gains = np.concatenate((zy + wide, wy), 1) @ np.linalg.inv(S + wide)

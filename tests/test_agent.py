@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -297,6 +298,17 @@ def test_an_unknown_force_is_learned_near_the_goal(
     beside = held(monkeypatch, 0.0, batch, 0.05)
     there = held(monkeypatch, 0.1, batch, 0.05)
     assert (there < 0.1 * beside).all()
+
+
+def test_a_belief_expects_no_motion_of_what_the_integral_cancels() -> None:
+    agent, x = make_agent(), images(3)
+    agent.act(x)
+    agent.belief = belief = Mock(mean=agent.cost.goal.double().numpy() + np.zeros((3, 1)))
+    for _ in range(3):
+        agent._integral += 0.01
+        before = agent._integral.copy()
+        action = agent.act(x)
+        np.testing.assert_allclose(belief.predict.call_args[0][0], action - before, atol=1e-6)
 
 
 def test_the_integral_stays_zero_far_from_the_goal() -> None:

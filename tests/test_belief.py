@@ -7,6 +7,7 @@ from simple_belief import SimpleBelief
 from torch import Tensor
 
 from e2c.control.belief import Belief, Figures
+from e2c.control.belief_kernels import MEMORY
 from e2c.control.latent import COMPILED, LatentDynamics
 from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.options import ModelConfig
@@ -20,6 +21,7 @@ U = RNG.standard_normal((N, M))
 PROCESS = np.diag([0.2, 0.1, 0.3]) + 0.05
 ERRORS = np.array([[1.2, 0.3, 0.0], [0.3, 0.8, -0.1], [0.0, -0.1, 1.0]])
 SHARED = np.array([[-0.5, 0.1, 0.0], [0.0, 0.3, 0.2], [0.1, 0.0, -0.6]])
+SHARED_ERRORS = SHARED @ ERRORS @ SHARED.T
 MEAN, VARIANCE = np.array([0.5, -1.0, 2.0]), np.array([9.0, 4.0, 16.0])
 
 
@@ -141,6 +143,27 @@ def test_what_was_corrected_outlasts_the_prediction() -> None:
         np.testing.assert_array_equal(kept, wanted)
 
 
+def test_what_says_nothing_does_not_count() -> None:
+    """A frame that tells nothing leaves the scale; one that tells a component counts as one."""
+    u, y, deviation = observations()
+    found, alone = belief(), belief()
+    for one in (found, alone):
+        one.observe(told(y[0], deviation[0]), np.ones(B, bool))
+        one.predict(u[0])
+    found.observe(told(y[1], np.full((B, N), 1e3)), np.ones(B, bool))
+    found.predict(u[1])
+    alone.predict(u[1])
+    assert found.summary() == {"nis": None, "scale": None, "gated": None}
+    np.testing.assert_array_equal(found.scale, np.ones(B))
+    np.testing.assert_allclose(found.mean, alone.mean, rtol=1e-4)
+    only = np.where(np.arange(N) == 1, deviation[1], 1e3)
+    variance = found.covariance[:, 1, 1] + (only[:, 1] ** 2) * (ERRORS[1, 1] + SHARED_ERRORS[1, 1])
+    found.observe(told(found.mean + 1.0, only), np.ones(B, bool))
+    assert found.seen.tolist() == [1] * B
+    np.testing.assert_allclose(found.nis, 1 / variance, rtol=0.1)
+    np.testing.assert_allclose(found.scale, MEMORY + (1 - MEMORY) * found.nis)
+
+
 def test_a_surprise_lets_the_camera_be_believed() -> None:
     u, y, deviation = observations()
     found = belief()
@@ -180,7 +203,7 @@ def test_normalised_innovations_are_those_of_a_filter_that_knows_its_world(facto
         y = z + deviation * (new + before @ SHARED.T)
         found.observe(told(y, deviation), np.ones(batch, bool))
         if step == 100:
-            found.nis[:] = found.seen[:] = found.surprises[:] = 0
+            found.nis[:] = found.seen[:] = found.surprises[:] = found.logarithms[:] = 0
         if step > 100:
             mean, covariance = found.corrected
             solved = np.linalg.solve(covariance, (z - mean)[..., None])[..., 0]
@@ -189,6 +212,7 @@ def test_normalised_innovations_are_those_of_a_filter_that_knows_its_world(facto
         z, before = z @ A.T + rng.multivariate_normal(np.zeros(N), factor * PROCESS, batch), new
     summary = found.summary()
     assert summary["nis"] == pytest.approx(1, abs=0.1)
+    assert summary["scale"] == pytest.approx(factor, rel=0.1)
     assert summary["gated"] == pytest.approx(0.001, abs=0.005)
     assert np.mean(normalised) == pytest.approx(1, abs=0.15)
 
@@ -232,7 +256,7 @@ def assert_as_the_simple_one(found: Belief, rng: np.random.Generator) -> None:
         assert np.array_equal(found.covariance, found.covariance.mT)
         for one in (found, simple):
             one.predict(u)
-        for name in ("mean", "covariance", "nis", "seen", "surprises", "scale"):
+        for name in ("mean", "covariance", "nis", "seen", "surprises", "logarithms", "scale"):
             value, expected = getattr(found, name), getattr(simple, name)
             np.testing.assert_allclose(value, expected, 1e-9, 1e-9 * np.abs(expected).max())
     assert 0 < found.surprises.sum() < found.seen.sum()

@@ -17,7 +17,7 @@ TWO = {"none": Disturbance(), "kick of 2 N m": Disturbance(kick=2.0)}
 
 def row(rate: float, goal: float, nis: float | None) -> dict[str, Any]:
     both = {"success_rate": rate, "time_in_goal": goal}
-    return {"belief": {**both, "nis": nis, "gated": 0.01}, "encodings": both}
+    return {"belief": {**both, "nis": nis, "scale": 4.0, "gated": 0.01}, "encodings": both}
 
 
 def test_a_row_has_the_mean_and_the_worst_of_the_models_and_what_nobody_measured_is_left_open() -> (
@@ -25,7 +25,7 @@ def test_a_row_has_the_mean_and_the_worst_of_the_models_and_what_nobody_measured
 ):
     cells = {"0": {"none": row(1.0, 0.7, 0.5)}, "1": {"none": row(0.5, 0.6, None)}}
     _, _, line = table(cells).splitlines()
-    belief = ["75.0%", "50%", "0.650", "0.50", "1.0%"]
+    belief = ["75.0%", "50%", "0.650", "0.50", "4.00", "1.0%"]
     assert line.split(" | ")[2:] == [*belief, "75.0%", "50%", "0.650", "-", "- |"]
     cells[ORACLE] = {"none": {ORACLE: {"success_rate": 0.8, "time_in_goal": 0.724}}}
     assert table(cells).splitlines()[-1].endswith("| 80% | 0.724 |")

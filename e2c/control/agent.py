@@ -325,10 +325,10 @@ class Agent:
         """
         wanted = plan.controls[:, 0].cpu().numpy() + self._integral
         control: NDArray[np.float64] = np.minimum(np.maximum(wanted, self._low), self._high)
+        if self.belief is not None:  # what the integral cancels does not move the state
+            self.belief.predict(control - self._integral)
         near = self._distance(plan)[:, None] < NEAR
         self._integral += INTEGRAL_RATE * near * (control - self._integral - self._holding)
-        if self.belief is not None:
-            self.belief.predict(control)
         return control
 
     @torch.inference_mode()

@@ -16,20 +16,22 @@ deviations and w white. So the belief is a Gaussian of the state *and* of the la
 augmented state of the Kalman filter with coloured measurement noise (Bryson & Henrikson 1968).
 
 A frame is a *surprise* when its innovation r is too large for the predicted covariance (by its
-normalised square, the NIS, against chi-square). The world is then not what the model takes it for:
+normalised square, the NIS, against chi-square of as many degrees of freedom as the sight tells
+components). The world is then not what the model takes it for:
 after a kick, with another mass. Then ``r r^T`` is added to the predicted covariance, so that the
 camera is believed in the direction of the surprise.
 
 Cameras and worlds differ in how far they stray from what training has seen. So all covariances are
-known but for one factor, the *scale*, which follows the NIS over n with a memory of seven steps
-(variance discounting, West & Harrison 1997, chapter 10). Gains do not depend on it; surprises and
-the covariance that is told do.
+known but for one factor, the *scale*, which follows the NIS over that number with a memory of seven
+steps (variance discounting, West & Harrison 1997, chapter 10). Gains do not depend on it, but
+surprises and the covariance that is told do.
 
 The arithmetic is compiled: `e2c.control.belief_kernels`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,9 +84,11 @@ class Belief:
 
     Attributes:
         nis: ``[B]``, the sum of the normalised squared innovations of all frames seen, with the
-            scale before each.
-        seen: ``[B]``, how many these are; the first of an episode does not count.
+            scale before each, over the number of components that were told.
+        seen: ``[B]``, how many these are; the first of an episode does not count, nor does a frame
+            that tells nothing.
         surprises: ``[B]``, how many of them were surprises.
+        logarithms: ``[B]``, the sum of the logarithms of their scales.
         scale: ``[B]``, the factor on all covariances, 1 at first.
         corrected: mean ``[B, n]`` and covariance ``[B, n, n]`` of the state after the last
             observation, with the scale; a prediction does not change them.
@@ -113,13 +117,13 @@ class Belief:
         self._covariance[:, n:, n:] = self.figures.errors
         self.scale = np.ones(B)
         self.corrected = self.mean, self.covariance
-        self._limit = n * (1 - 2 / (9 * n) + SURPRISE * (2 / (9 * n)) ** 0.5) ** 3
+        self._limits = surprising(n)
         self._begun = False
         self._like = torch.empty(0, dtype=dtype)
         """No number, but the dtype of the states that the dynamics take."""
         self._device = self._like.device
         """Where the dynamics take states in torch: where observations come from."""
-        self.nis, self.seen, self.surprises = np.zeros(B), np.zeros(B), np.zeros(B)
+        self.nis, self.seen, self.surprises, self.logarithms = np.zeros((4, B))
 
     @property
     def mean(self) -> Floats:
@@ -168,19 +172,31 @@ class Belief:
             self.figures,
             (_floats(q.mean), _floats(q.variance)),
             seen,
-            (self._limit, self._begun),
-            (self.nis, self.seen, self.surprises, self.scale),
+            (self._limits, self._begun),
+            (self.nis, self.seen, self.surprises, self.logarithms, self.scale),
             (self._mean, self._covariance),
         )
         self.corrected = self.mean, self.covariance * self.scale[:, None, None]
 
     def summary(self) -> dict[str, float | None]:
-        """Return the mean NIS over n and the share of surprises; None where nothing was seen."""
-        seen = self.seen.sum()
+        """Return how well the belief knew what it would see; None where nothing was seen.
+
+        ``nis`` is the mean NIS over the number of components, 1 where errors are as large as the
+        belief told; ``scale`` the geometric mean of the scale, 1 where they are as large as model
+        and sight themselves told; ``gated`` the share of surprises.
+        """
+        names, seen = ("nis", "scale", "gated"), self.seen.sum()
         if not seen:
-            return {"nis": None, "gated": None}
-        nis = float(self.nis.sum() / (seen * self.mean.shape[1]))
-        return {"nis": nis, "gated": float(self.surprises.sum() / seen)}
+            return dict.fromkeys(names)
+        means = [float(a.sum() / seen) for a in (self.nis, self.logarithms, self.surprises)]
+        return dict(zip(names, (means[0], math.exp(means[1]), means[2]), strict=True))
+
+
+def surprising(n: int) -> Floats:
+    """Return the NIS ``[n + 1]`` beyond which a frame is a surprise that tells k components."""
+    k = np.arange(1, n + 1)
+    found: Floats = k * (1 - 2 / (9 * k) + SURPRISE * (2 / (9 * k)) ** 0.5) ** 3
+    return np.append(0.0, found)
 
 
 def _symmetric(matrix: Floats) -> Floats:

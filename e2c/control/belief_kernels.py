@@ -113,16 +113,18 @@ def observe(
         known: `e2c.control.belief.Figures`.
         told: ``[B, n]`` twice: means and variances of what the sight tells.
         seen: ``[B]``: which of them show anything.
-        limit: the NIS beyond which an observation is a surprise, and whether there was a prediction
-            that can be surprised.
-        counts: ``[B]`` each: sums of NIS, observations and surprises, which are added to; and the
-            scales, which follow the NIS.
+        limit: ``[n + 1]``: the NIS beyond which an observation is a surprise that says something of
+            k components; and whether there was a prediction that can be surprised.
+        counts: ``[B]`` each: sums of NIS over k, observations, surprises and the logarithms of the
+            scales, which are added to; and the scales, which follow the NIS. An observation that
+            says nothing, k = 0, does not count.
         belief: means ``[B, 2n]`` and covariances ``[B, 2n, 2n]``.
 
     Returns:
         Means and covariances.
     """
-    (mean, covariance), (most, begun), (nis, number, surprises, scale) = belief, limit, counts
+    (mean, covariance), (limits, begun) = belief, limit
+    nis, number, surprises, logarithms, scale = counts
     (B, n2), (corrected, spread) = mean.shape, (np.zeros_like(mean), np.zeros_like(covariance))
     n = n2 // 2
     C, V = np.zeros((3 * n + 1, n)), np.zeros((3 * n + 1, n))
@@ -130,16 +132,17 @@ def observe(
     for b in range(B):
         good, wide = seen[b], 0.0
         if good:
-            _compare(known, told[0][b], told[1][b], mean[b], covariance[b], room, C)
+            k = _compare(known, told[0][b], told[1][b], mean[b], covariance[b], room, C)
             good, square = _whiten(C, V)
-            if good and begun:
+            if good and begun and k > 0:
                 square /= scale[b]
-                nis[b] += square
+                nis[b] += square / k
                 number[b] += 1
-                if square > most:
+                logarithms[b] += math.log(scale[b])
+                if square > limits[k]:
                     surprises[b] += 1
                     wide = 1 / scale[b]
-                scale[b] *= MEMORY + (1 - MEMORY) * min(square, most) / n
+                scale[b] *= MEMORY + (1 - MEMORY) * min(square, limits[k]) / k
                 scale[b] = max(scale[b], LEAST_SCALE)
             if wide > 0:
                 _widen(C, wide)
@@ -151,34 +154,39 @@ def observe(
 @compiled
 def _compare(
     known: Array, told: Array, variance: Array, mean: Array, P: Array, room: Array, C: Array
-) -> None:
+) -> int:
     """Compare what the sight tells of an observation, now called y, with what was predicted.
 
     Written are, row by row, the covariance S of y, ``[n, n]``, of which the lower triangle is
     enough; the covariances of the state and of the new w with y, ``[2n, n]``; and the innovation.
+
+    Returns:
+        k, the number of components of which y says something.
     """
-    n, (D, HP) = len(told), room
+    n, (D, HP), k = len(told), room, 0
     for i in range(n):
         share = known.variance[i] / variance[i] - 1
         says_nothing = share <= LEAST  # a NaN says what cannot be used
         D[i] = math.sqrt(known.variance[i] / (NOTHING if says_nothing else share))
         C[3 * n, i] = 0.0
         if not says_nothing:
+            k += 1
             away = (told[i] - known.mean[i]) * (1 + share) / share
             C[3 * n, i] = known.mean[i] + away - mean[i]
             for j in range(n):
                 C[3 * n, i] -= D[i] * known.shared[i, j] * mean[n + j]
         for j in range(2 * n):
             HP[i, j] = P[i, j]
-            for k in range(n):
-                HP[i, j] += D[i] * known.shared[i, k] * P[n + k, j]
+            for h in range(n):
+                HP[i, j] += D[i] * known.shared[i, h] * P[n + h, j]
     for i in range(n):
         for j in range(n):
             C[n + i, j] = HP[j, i]
             C[2 * n + i, j] = D[j] * known.errors[i, j]
             C[i, j] = HP[i, j] + D[i] * known.errors[i, j] * D[j]
-            for k in range(n):
-                C[i, j] += HP[i, n + k] * D[j] * known.shared[j, k]
+            for h in range(n):
+                C[i, j] += HP[i, n + h] * D[j] * known.shared[j, h]
+    return k
 
 
 @compiled
