@@ -61,7 +61,7 @@ def box_qp(
     return BoxQPSolution(u, free, _status(definite, solved))
 
 
-def limited_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def limited_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Solve a box QP and differentiate it: the control law of one step of dynamic programming.
 
     Args:
@@ -72,16 +72,17 @@ def limited_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     Returns:
         ``[k K] [N, m, 1+n]``: the minimiser at ``x = 0`` and its Jacobian by ``x``, whose rows are
-        zero where a limit is active.
+        zero where a limit is active; and ``[N] bool``, whether the QP was solved.
     """
     if H.shape[-1] == 1:
-        return _scalar_law(H, g, low, high)
+        return _scalar_law(H, g, low, high), H[:, 0, 0] > 0
     qp = box_qp(H, g[:, :, 0], low[:, :, 0], high[:, :, 0])
-    return torch.cat((qp.u[:, :, None], -newton_solve(H, g[:, :, 1:], qp.free)), 2)
+    law = torch.cat((qp.u[:, :, None], -newton_solve(H, g[:, :, 1:], qp.free)), 2)
+    return law, qp.status == int(Status.CONVERGED)
 
 
 def _scalar_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """`limited_law` of one control: clamping is exact, and ten times as fast."""
+    """The law of `limited_law` of one control: clamping is exact, and ten times as fast."""
     best, K = (g / -H).split_with_sizes((1, g.shape[-1] - 1), 2)
     k = torch.clamp(best, low, high)
     return torch.cat((k, K * (k == best)), 2)

@@ -184,10 +184,10 @@ class ILQG:
     def _control_law(
         self, search: _Search, model: LocalModel, low: Tensor, high: Tensor
     ) -> tuple[_Search, ControlLaw]:
-        """Pass backward, raising lambda where needed until positive definite or given up."""
+        """Pass backward, raising lambda where needed until the law is usable or given up."""
         while True:
             law = backward_pass(model, search.lam, low, high)
-            retry = ~(law.positive_definite | search.done)
+            retry = ~(law.usable | search.done)
             if not bool(retry.any()):
                 break
             search = self._raise(search, retry, Status.NOT_POSITIVE_DEFINITE)
@@ -216,7 +216,7 @@ class ILQG:
             search.lam <= self.options.regularisation_min
         )
         good = (expected > 0) & (J[..., None] - Js >= self.options.full_step * expected)
-        alone = good[..., 1] | (stationary & J.isfinite())
+        alone = good[..., 1] | stationary
         accepted[..., 2:] &= ~alone[..., None]
         lowest, best = Js.where(accepted, torch.inf).min(-1)
         improved = lowest.isfinite()
@@ -258,9 +258,12 @@ class ILQG:
         )
 
     def _tolerance(self, cost: Tensor) -> Tensor:
-        """Return the reduction ``[B, K]`` that is too small to go on, or to be told from noise."""
+        """Return the reduction ``[B, K]`` that is too small to go on, or to be told from noise.
+
+        From an infinite cost no reduction is.
+        """
         relative = max(self.options.tolerance, 8 * torch.finfo(cost.dtype).eps)
-        return relative * (1 + cost.abs())
+        return (relative * (1 + cost.abs())).where(cost.isfinite(), -torch.inf)
 
 
 def _begin(problem: _Problem, U: Tensor, X: Tensor | None, lam: float) -> _Search:

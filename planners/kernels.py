@@ -23,7 +23,7 @@ from planners import kernels_backward, kernels_lines, kernels_system
 from planners.base import Status
 from planners.compiled import HOW, INNER, LANES, WITHIN, cached
 from planners.kernels_backward import backward_pass, clamp, local_of, padded
-from planners.kernels_lines import search_lines, stationary
+from planners.kernels_lines import is_small, search_lines, stationary
 from planners.kernels_system import derivatives, system_of, weights
 
 PARTS = (kernels_backward, kernels_lines, kernels_system)
@@ -378,7 +378,7 @@ def _take(r: Array, p: Array, g: int, plans: Array) -> None:
     search.cost = search.lowest if improved else search.cost_before
     _copy(r, g, improved or not known, plans[2][search.index])
     if search.begun:
-        small = search.cost_before - search.cost <= p.tolerance * (1 + abs(search.cost_before))
+        small = is_small(p, search, search.cost_before - search.cost)
         converged = stationary(p, search) or (improved and small)
         search.moved, search.stuck = improved and not converged, not improved and not converged
         search.status = CONVERGED if converged else ITERATION_LIMIT if improved else NO_IMPROVEMENT

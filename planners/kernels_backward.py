@@ -142,7 +142,7 @@ def _add_rows(
 def backward_pass(
     r: Array, p: Array, target: Array, F: Array, W: Array, lam: float, laws: Array
 ) -> Array:
-    """Write the control laws ``[k K] [T, m, P]``; return whether definite, slope and curvature.
+    """Write the control laws ``[k K] [T, m, P]``; return whether usable, slope and curvature.
 
     Args:
         r: `Local`.
@@ -196,7 +196,7 @@ def _add_value(r: Array, F: Array) -> None:
 
 @compiled
 def _minimise_value(r: Array, n: int, w: Array, limits: Array, lam: float, law: Array) -> bool:
-    """Write the control law; tell whether ``Quu + lam I`` is positive definite."""
+    """Write the control law; tell whether it is usable, see `planners.riccati.ControlLaw`."""
     Qu, qp, u, m = r.Q[1 + n :], r.qp, w[n:], len(law)
     if m == 1:
         return _minimise_alone(Qu[0], n, limits[0, 0] - u[0], limits[1, 0] - u[0], lam, law[0])
@@ -204,7 +204,7 @@ def _minimise_value(r: Array, n: int, w: Array, limits: Array, lam: float, law: 
         qp.low[i], qp.high[i], qp.g[i] = limits[0, i] - u[i], limits[1, i] - u[i], Qu[i, 0]
         for j in range(m):
             qp.H[i, j] = Qu[i, 1 + n + j] + (lam if i == j else 0.0)
-    definite = _minimise(qp)
+    usable = _minimise(qp)
     for i in range(m):
         law[i, 0] = qp.u[i]
     for j in range(1, 1 + n):
@@ -213,7 +213,7 @@ def _minimise_value(r: Array, n: int, w: Array, limits: Array, lam: float, law: 
         _solve(qp)
         for i in range(m):
             law[i, j] = qp.step[i]
-    return definite
+    return usable
 
 
 @compiled
@@ -241,7 +241,7 @@ def _add_feedback(r: Array, law: Array) -> None:
 
 @compiled
 def _minimise(p: Array) -> bool:
-    """Write ``u, free`` and ``L``; tell whether H is positive definite."""
+    """Write ``u, free`` and ``L``; tell whether H is positive definite and u the minimiser."""
     for i in range(len(p.u)):
         p.free[i], p.step[i] = True, -p.g[i]
     if not _factorise(p):
@@ -253,8 +253,8 @@ def _minimise(p: Array) -> bool:
         if _find_active_set(p):
             break
         _newton_step(p)
-    _find_active_set(p)
-    return _factorise(p)
+    solved = _find_active_set(p)
+    return _factorise(p) and solved
 
 
 @compiled

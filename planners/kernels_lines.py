@@ -114,11 +114,18 @@ def _consider(r: Array, p: Array, lane: int) -> None:
                 r.better[g, t, i] = r.trials[t, i, lane]
     if trial == 1:
         good = expected > 0 and reduction >= o.full_step * expected
-        search.decided = good or (math.isfinite(search.cost_before) and stationary(p, search))
+        search.decided = good or stationary(p, search)
 
 
 @compiled
 def stationary(p: Array, search: Array) -> bool:
     """Tell whether the expected reduction is small."""
-    small = -(search.slope + search.curvature) <= p.tolerance * (1 + abs(search.cost_before))
+    small = is_small(p, search, -(search.slope + search.curvature))
     return small and search.lam <= p.options.regularisation_min
+
+
+@compiled
+def is_small(p: Array, search: Array, reduction: float) -> bool:
+    """Tell whether a reduction is too small to go on; none is where the cost was infinite."""
+    before = search.cost_before
+    return math.isfinite(before) and reduction <= p.tolerance * (1 + abs(before))

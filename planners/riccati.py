@@ -49,8 +49,9 @@ class ControlLaw(NamedTuple):
     """``[...]``: the cost is expected to change by ``alpha slope + alpha² curvature``."""
     curvature: Tensor
     """``[...]``: see ``slope``."""
-    positive_definite: Tensor
-    """``[...] bool``: False where some ``Quu + lambda I`` is not, and the law is meaningless."""
+    usable: Tensor
+    """``[...] bool``: False where some ``Quu + lambda I`` is not positive definite or the box QP of
+    it was not solved, and the law is meaningless."""
 
 
 def local_model(fx: Tensor, fu: Tensor, cost: QuadraticCost) -> LocalModel:
@@ -92,20 +93,23 @@ def backward_pass(model: LocalModel, lam: Tensor, low: Tensor, high: Tensor) -> 
     )
     V = model.V.reshape(-1, n1, n1)
     identity = torch.eye(n1, dtype=V.dtype, device=V.device).expand_as(V)
-    laws, Qs = [], []
+    laws, Qs, solved = [], [], torch.ones_like(V[:, 0, 0], dtype=torch.bool)
     for F_t, Ft_t, C_t, low_t, high_t in reversed(list(times)):
         Q = torch.baddbmm(C_t, Ft_t, torch.bmm(V, F_t))
         _, Qu = Q.split_with_sizes((n1, m), 1)
         Quy, Quu = Qu.split_with_sizes((n1, m), 2)
-        law = limited_law(Quu + ridge, Quy, low_t, high_t)
+        law, is_solved = limited_law(Quu + ridge, Quy, low_t, high_t)
         G = torch.cat((identity, law), 1)
         V = torch.bmm(G.mT, torch.bmm(Q, G))
+        solved = solved & is_solved
         laws.append(law)
         Qs.append(Qu)
-    return _control_law(torch.stack(laws[::-1], 1), torch.stack(Qs[::-1], 1), ridge, lead)
+    return _control_law(torch.stack(laws[::-1], 1), torch.stack(Qs[::-1], 1), ridge, solved, lead)
 
 
-def _control_law(laws: Tensor, Qu: Tensor, ridge: Tensor, lead: torch.Size) -> ControlLaw:
+def _control_law(
+    laws: Tensor, Qu: Tensor, ridge: Tensor, solved: Tensor, lead: torch.Size
+) -> ControlLaw:
     """Name the parts of ``laws [N, T, m, n+1]``, given the rows ``Qu [N, T, m, n+1+m]``."""
     n1 = laws.shape[-1]
     k, Quu = laws[..., :1], Qu[..., n1:]
@@ -117,7 +121,7 @@ def _control_law(laws: Tensor, Qu: Tensor, ridge: Tensor, lead: torch.Size) -> C
         laws[..., 1:].reshape(*lead, *laws.shape[1:3], n1 - 1),
         slope.reshape(lead),
         curvature.reshape(lead),
-        definite.reshape(lead),
+        (definite & solved).reshape(lead),
     )
 
 

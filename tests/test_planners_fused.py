@@ -39,6 +39,7 @@ from planners import (
     kernels,
     kernels_system,
 )
+from planners.boxqp import box_qp
 from planners.compiled import LANES, Compiled, Memory, cached, code_of
 from planners.rollouts import finite_cost, price, roll_out
 
@@ -263,6 +264,25 @@ def test_a_fault_ends_with_the_status_of_torch(
     dynamics, cost = change(linear(3, m), goal(3, m))
     plan = both(dynamics, cost, draw(B, 3), 0.1 * draw(B, 3, T, m), max_iterations=200)
     assert status in plan.status.tolist()
+
+
+def test_where_limits_are_not_solved_lambda_rises_as_in_torch() -> None:
+    """One step whose Hessian by four controls has a condition number of 1e6."""
+    m, many = 4, 300
+    Q = torch.linalg.qr(draw(m, m)).Q
+    B1 = torch.diag(torch.logspace(0, -3, m, dtype=F64)) @ Q
+    zero = torch.zeros(m, dtype=F64)
+    dynamics = CompiledLinear(torch.zeros(m, m, dtype=F64), B1, zero)
+    goals = torch.linalg.solve(B1.mT, 0.02 * draw(m, many, seed=1)).mT.contiguous()
+    cost = GoalCost(goals, zero + 1e-9, zero + 1e-9, Qf=torch.eye(m, dtype=F64))
+    limit, x0 = zero + 0.5, torch.zeros(many, m, dtype=F64)
+    H = (B1.mT @ B1 + 1e-9 * torch.eye(m, dtype=F64)).expand(many, m, m)
+    qp = box_qp(H, -(goals @ B1), -limit.expand(many, m), limit.expand(many, m))
+    assert 0 < (qp.status == Status.ITERATION_LIMIT).sum() < 0.5 * many
+    U = torch.zeros(many, 1, m, dtype=F64)
+    start = goals.square().sum(-1)
+    plan = both(dynamics, cost, x0, U, -limit, limit, max_iterations=1)
+    assert bool((plan.cost < start).all())
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e300])

@@ -14,6 +14,7 @@ from planners import (
     ILQG,
     Cost,
     Dynamics,
+    FunctionDynamics,
     GoalCost,
     ILQGOptions,
     Plan,
@@ -194,6 +195,20 @@ def test_an_optimal_warm_start_that_was_moved_goes_on_after_one_iteration() -> N
     )
     assert at_once.iterations.tolist() == [1, 1]
     assert at_once.status.tolist() == [Status.CONVERGED] * 2
+
+
+def test_from_an_infinite_cost_nothing_has_converged() -> None:
+    """Where the warm start explodes and a step does not, the step is no end, however little
+    the model around the old states expected."""
+    explosive = FunctionDynamics(lambda x, u: 3 * x**3 + u, 1, 1)
+    cost = GoalCost(*torch.ones(3, 1, dtype=F64) * torch.tensor([[0.0], [1.0], [1.0]]))
+    generator = torch.Generator().manual_seed(0)
+    x0, U, X = (
+        torch.randn(300, *shape, generator=generator, dtype=F64)
+        for shape in ((1,), (1, 8, 1), (1, 9, 1))
+    )
+    plan = ILQG(ILQGOptions(max_iterations=1, real_time=True)).solve(explosive, cost, x0, U, X=X)
+    assert (plan.status == Status.ITERATION_LIMIT).sum() > 0
 
 
 def test_a_candidate_that_is_not_finite_never_wins() -> None:

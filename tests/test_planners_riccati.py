@@ -187,20 +187,35 @@ def test_box_qp_takes_no_steps_on_what_is_not_positive_definite(
     assert solution.status.tolist() == [Status.NOT_POSITIVE_DEFINITE] * 2
 
 
+def test_a_law_is_told_to_be_unsolved_where_steps_lead_nowhere() -> None:
+    rng, m = np.random.default_rng(4), 4
+    Q = np.linalg.qr(rng.normal(size=(100, m, m)))[0]
+    H = Q @ np.diag(np.geomspace(1, 1e-6, m)) @ Q.swapaxes(-1, -2)
+    g, low, high = 0.01 * rng.normal(size=(100, m)), -rng.random((100, m)), rng.random((100, m))
+    tH, tg, tlow, thigh = (torch.as_tensor(value) for value in (H, g, low, high))
+    law, solved = limited_law(tH, tg[..., None], tlow[..., None], thigh[..., None])
+    assert 0.5 < solved.double().mean() < 1
+    for i in np.flatnonzero(solved.numpy()):
+        u, expected = law[i, :, 0].numpy(), brute_force(H[i], g[i], low[i], high[i])
+        value, least = (0.5 * v @ H[i] @ v + g[i] @ v for v in (u, expected))
+        assert value - least <= 1e-6 * abs(least)
+
+
 def test_scalar_law_is_the_general_law() -> None:
     g = torch.Generator().manual_seed(0)
     H = torch.rand(20, 1, 1, generator=g, dtype=F64) + 0.1
     rhs = torch.randn(20, 1, 4, generator=g, dtype=F64)
     limit = torch.full((20, 1, 1), 0.8, dtype=F64)
-    law = limited_law(H, rhs, -limit, limit)
+    law, solved = limited_law(H, rhs, -limit, limit)
     # Beside it a second control that is at rest and coupled to nothing: the general code.
-    padded = limited_law(
+    padded, all_solved = limited_law(
         torch.diag_embed(torch.cat((H[:, 0], torch.ones(20, 1, dtype=F64)), 1)),
         torch.cat((rhs, torch.zeros_like(rhs)), 1),
         -limit.expand(-1, 2, -1),
         limit.expand(-1, 2, -1),
     )
     torch.testing.assert_close(law, padded[:, :1])
+    assert bool((solved & all_solved).all())
     assert 0 < int((law[:, :, 0].abs() == 0.8).sum()) < 20
 
 
@@ -212,11 +227,11 @@ def test_regularisation_shrinks_the_step_and_indefinite_is_told() -> None:
     model = local_model(*system.linearize(X[:, :-1], U), quadratic)
     law = backward_pass(model, torch.tensor([0.0, 100.0], dtype=F64), -free, free)
     assert law.k[1].norm() < 0.5 * law.k[0].norm()
-    assert law.positive_definite.tolist() == [True, True]
+    assert law.usable.tolist() == [True, True]
     concave = quadratic._replace(cxx=-quadratic.cxx)
     model = local_model(*system.linearize(X[:, :-1], U), concave)
     law = backward_pass(model, torch.tensor([0.0, 1e12], dtype=F64), -free, free)
-    assert law.positive_definite.tolist() == [False, True]
+    assert law.usable.tolist() == [False, True]
 
 
 def test_goal_cost_derivatives_are_those_of_autograd() -> None:

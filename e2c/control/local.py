@@ -123,7 +123,7 @@ def improve(
     new = _follow(tried, dynamics, start, controls)
     kl, after = _kl(new, old, controls.noise), cost.total(new.X[None], new.U[None])[0]
     before = float(cost.total(old.X, old.U))
-    good = ((kl <= bound) & law.positive_definite & (after < before)).nonzero()[:, 0].tolist()
+    good = ((kl <= bound) & law.usable & (after < before)).nonzero()[:, 0].tolist()
     if not good:
         return Improvement(policy, 0.0, math.inf, before, before)
     i = good[0]
