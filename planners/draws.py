@@ -19,7 +19,21 @@ def smooth_noise(
     """
     drawn = torch.randn((count, m, knots), generator=generator, dtype=torch.float64)
     drawn[0] = 0
-    return torch.nn.functional.interpolate(drawn, T, mode="linear", align_corners=True).mT
+    return _between(drawn, T).mT
+
+
+def deviation(T: int, knots: int) -> Tensor:
+    """Return the standard deviation of `smooth_noise` at each time, ``[T] float64``.
+
+    At a place f between two knots, which are independent, it is ``sqrt((1 - f)^2 + f^2)``.
+    """
+    shares = _between(torch.eye(knots, dtype=torch.float64)[:, None], T)[:, 0]
+    return shares.square().sum(0).sqrt()
+
+
+def _between(drawn: Tensor, T: int) -> Tensor:
+    """Return what is drawn at knots ``[..., m, knots]`` at T points in time, linear between."""
+    return torch.nn.functional.interpolate(drawn, T, mode="linear", align_corners=True)
 
 
 def noise_scale(low: Tensor, high: Tensor, share: float) -> Tensor:

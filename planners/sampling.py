@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from planners.base import Cost, Plan, Status, System, choose
-from planners.draws import noise_scale, rest, smooth_noise
+from planners.draws import deviation, noise_scale, rest, smooth_noise
 from planners.rollouts import Trials, price
 from planners.warm import WarmStarted, require_positive
 
@@ -135,12 +135,13 @@ class SamplingPlanner(WarmStarted):
         )
 
     def _noise(self, iterations: int, generator: torch.Generator) -> Tensor:
-        """Draw ``[iterations, S, T, m]``, standard normal.
+        """Draw ``[iterations, S, T, m]``, standard normal at every time, also between the knots.
 
         The first sample of each iteration is zero, so that the mean is one of them.
         """
         o, m = self.options, self.dynamics.control_dim
         noise = smooth_noise(iterations * o.samples, o.horizon, m, o.knots, generator)
+        noise = noise / deviation(o.horizon, o.knots)[:, None]
         noise = noise.unflatten(0, (iterations, o.samples))
         noise[:, 0] = 0
         return noise
