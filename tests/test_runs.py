@@ -83,7 +83,7 @@ def interrupt_and_go_on(
         with pytest.raises(KeyboardInterrupt):
             learning.train(recipe, folder)
     if not runs.finished(folder):
-        learning.train(recipe, folder)
+        assert not learning.train(recipe, folder).model.training
 
 
 DATA = dataclasses.replace(CONFIG.data, rounds=2, keep="best")

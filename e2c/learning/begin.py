@@ -213,9 +213,13 @@ def begin_anew(run: Run) -> None:
 
 
 def _untrained(recipe: Recipe, spec: ProblemSpec, goal: Frames, place: torch.device) -> Trainer:
-    """Return what trains an untrained model, with the model."""
+    """Return what trains an untrained model, with the model.
+
+    The model is in evaluation mode, as it is wherever it is not being trained: a run that is taken
+    up where it plays or evaluates must not drop anything out.
+    """
     config, planes = recipe.config, spec.layout.to_planes(goal)
-    model = build_model(config.model, spec, planes, recipe.seed).to(place)
+    model = build_model(config.model, spec, planes, recipe.seed).to(place).eval()
     return Trainer(model, config.objective, config.optimiser, recipe.seed)
 
 
