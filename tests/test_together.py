@@ -9,12 +9,14 @@ from tiny import CONFIG, leave_undrawn, noise_data, shorten_runs, tiny_model
 
 from e2c.config import Recipe, with_method
 from e2c.data.windows import Windows
+from e2c.errors import E2CError
 from e2c.learning import together
 from e2c.learning.run import train, train_side_by_side
 from e2c.learning.schedule import OptimiserConfig, Phase
 from e2c.learning.together import train_together
 from e2c.learning.trainer import Trainer
 from e2c.models.draws import Ahead, Asked, Generators
+from e2c.models.encoders import ENCODERS, Encoder, MLPEncoder
 from e2c.models.methods import METHODS, find_method
 from e2c.models.objectives import ObjectiveConfig
 
@@ -128,6 +130,53 @@ def test_a_step_without_a_gradient_is_skipped_by_its_seed_alone() -> None:
     assert alone.skipped > 0
     assert [trainer.skipped for trainer in trainers] == [0, alone.skipped, 0]
     torch.testing.assert_close(weights(trainers[1]), weights(alone), rtol=1e-3, atol=1e-4)
+
+
+class Normed(MLPEncoder):
+    """An encoder with a layer that keeps statistics of what it sees."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.norm = torch.nn.BatchNorm2d(self.image_shape[0])
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return super().features(self.norm(images))
+
+
+class Dropping(MLPEncoder):
+    """An encoder that draws random numbers by itself."""
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(super().features(images))
+
+
+def own_pair(seed: int, encoder: type[Encoder], patch: pytest.MonkeyPatch) -> Any:
+    """The same with an own encoder."""
+    patch.setitem(ENCODERS, "mlp", encoder)
+    trainer, windows = pair(seed)
+    trainer.model.train()
+    return trainer, windows
+
+
+def test_what_layers_learn_beside_their_weights_is_learned_together_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = [own_pair(seed, Normed, monkeypatch) for seed in SEEDS]
+    for trainer, windows in alone:
+        list(trainer.run(windows, PHASE))
+    trainers, windows = zip(*(own_pair(seed, Normed, monkeypatch) for seed in SEEDS), strict=True)
+    list(train_together(trainers, windows, PHASE))
+    for trainer, (expected, _) in zip(trainers, alone, strict=True):
+        found, norm = trainer.model.encoder.norm, expected.model.encoder.norm
+        assert found.num_batches_tracked == norm.num_batches_tracked > PHASE.steps
+        torch.testing.assert_close(found.running_mean, norm.running_mean, rtol=1e-3, atol=1e-4)
+        assert not found.running_mean._is_view()
+
+
+def test_a_part_that_cannot_be_trained_together_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, windows = own_pair(0, Dropping, monkeypatch)
+    with pytest.raises(E2CError, match=r"^A part of the model cannot be trained on a GPU.*vmap"):
+        list(train_together([trainer], [windows], PHASE))
 
 
 def test_runs_side_by_side_are_the_runs_alone(

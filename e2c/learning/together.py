@@ -18,9 +18,12 @@ from torch.func import functional_call, vmap
 
 from e2c.data.coarse import SHARP, Lens
 from e2c.data.windows import Windows, observations
+from e2c.errors import E2CError
+from e2c.files.untrusted import shown
 from e2c.learning.graphs import Graphs
 from e2c.learning.schedule import Phase, Schedule
 from e2c.learning.trainer import Trainer, clip
+from e2c.models.base import LatentModel
 from e2c.models.draws import Ahead, Asked
 from e2c.models.objectives import Batch, draw_times
 
@@ -133,7 +136,7 @@ class Stack:
         self.buffers = _stacked([dict(t.model.named_buffers()) for t in trainers])
         self.frames = torch.cat([w.frames for w in windows]).to(self.device)
         self.actions = torch.cat([w.actions for w in windows]).to(self.device)
-        self.asked = _asked(trainers[0], windows[0])
+        self.asked = _asked(self.model, trainers[0], windows[0])
         self.generators = [trainer.generators.copy() for trainer in trainers]
         self.graphs = Graphs(self.device)
         self.chunk: dict[str, Tensor] = {}
@@ -167,16 +170,20 @@ class Stack:
         return any(trainer.divergence(w, self.schedule.phase) for trainer, w in pairs)
 
     def _lend(self) -> None:
-        """Let the weights of the models be parts of the stacked ones, which Adam then changes."""
+        """Let the weights of the models be parts of the stacked ones, which Adam then changes.
+
+        So are their buffers, which a layer may change, such as the statistics of batch norm.
+        """
+        stacked = self.weights | self.buffers
         for e, trainer in enumerate(self.trainers):
-            for name, parameter in trainer.model.named_parameters():
-                parameter.data = self.weights[name].data[e]
+            for name, tensor in _tensors(trainer.model):
+                tensor.data = stacked[name].data[e]
 
     def _give_back(self) -> None:
-        """Give the models weights of their own again."""
+        """Give the models weights and buffers of their own again."""
         for trainer in self.trainers:
-            for parameter in trainer.model.parameters():
-                parameter.data, parameter.grad = parameter.data.clone(), None
+            for _, tensor in _tensors(trainer.model):
+                tensor.data, tensor.grad = tensor.data.clone(), None
 
     def _draw(self, done: int) -> Chunk:
         """Draw the chunk that begins after ``done`` steps; at the end of the phase it is empty."""
@@ -259,7 +266,11 @@ class Stack:
     def _losses(
         self, choices: tuple[int, ...], now: dict[str, Tensor], x: Tensor, u: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the losses ``[E]`` and their terms ``[E, R]``."""
+        """Return the losses ``[E]`` and their terms ``[E, R]``.
+
+        Raises:
+            E2CError: when a part of the model cannot be evaluated for all of them at once.
+        """
         trainer = self.trainers[0]
 
         def of_one(weights: Tensors, buffers: Tensors, *drawn: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,9 +284,19 @@ class Stack:
             )
             return loss, torch.stack([terms[name] for name in self.model.term_titles])
 
-        found: tuple[Tensor, Tensor] = vmap(of_one)(
-            self.weights, self.buffers, x, u, now["normals"]
-        )
+        try:
+            found: tuple[Tensor, Tensor] = vmap(of_one)(
+                self.weights, self.buffers, x, u, now["normals"]
+            )
+        except RuntimeError as error:
+            if "vmap" not in str(error):
+                raise
+            raise E2CError(
+                "A part of the model cannot be trained on a GPU, where seeds are trained together "
+                f"by torch.func.vmap ({shown(error)}); leave out what draws random numbers by "
+                "itself, such as dropout, or looks at the numbers in a tensor; or train on the CPU "
+                "(device = cpu)."
+            ) from None
         return found
 
     def _move(self, e: int, loss: Tensor, rate: Tensor) -> Tensor:
@@ -315,6 +336,12 @@ class Stack:
         )
 
 
+def _tensors(model: LatentModel) -> Iterator[tuple[str, Tensor]]:
+    """Yield the weights and the buffers of a model, with their names."""
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
 def _stacked(same: Sequence[Tensors]) -> Tensors:
     """Stack tensors of the same name, and let them have gradients as they had."""
     return {
@@ -326,11 +353,11 @@ def _stacked(same: Sequence[Tensors]) -> Tensors:
 
 
 @torch.no_grad()
-def _asked(trainer: Trainer, windows: Windows) -> Asked:
-    """Note what random numbers the steps of a trainer ask for."""
+def _asked(model: LatentModel, trainer: Trainer, windows: Windows) -> Asked:
+    """Note what random numbers the steps of a trainer ask for; ``model`` is a copy of its own."""
     asked, objective = Asked(), trainer.objective
     times = draw_times(objective.horizon, objective.targets, Asked())
     x, u = windows.sample(trainer.options.batch_size, times, torch.Generator())
     batch = Batch(x, u, torch.tensor(times, device=trainer.device))
-    trainer.model.terms(batch, asked, objective)
+    model.terms(batch, asked, objective)
     return asked
