@@ -167,6 +167,32 @@ def from_dict(values: Any, kind: type[T], prefix: str = "") -> T:
     return kind(**built)
 
 
+def check_declared(kind: Any, base: type, owner: str) -> None:
+    """Raise an E2CError unless ``kind`` is a dataclass that inherits ``base``, whole.
+
+    A subclass of a dataclass is one by inheritance. Without a decorator of its own the fields that
+    it adds are none, so that their values would be ignored.
+
+    Args:
+        kind: the class of some options.
+        base: what it has to be, or to inherit.
+        owner: whose options they are, for the message.
+    """
+    name = getattr(kind, "__name__", brief(kind))
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise E2CError(
+            f"The options of {owner} are {brief(kind)}; let them be a subclass of {base.__name__} "
+            "with @dataclass(frozen=True)."
+        )
+    hints = typing.get_type_hints(kind)
+    said = {key for key, hint in hints.items() if typing.get_origin(hint) is not typing.ClassVar}
+    if lost := sorted(said - {field.name for field in dataclasses.fields(typing.cast(Any, kind))}):
+        raise E2CError(
+            f"{name}, the options of {owner}, would ignore {', '.join(lost)}; write "
+            f"@dataclass(frozen=True) above class {name}."
+        )
+
+
 def look_up(registry: Mapping[str, T], name: str, option: str) -> T:
     """Return what is registered under ``name``.
 

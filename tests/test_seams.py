@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+import math
 import pickle
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -17,9 +18,10 @@ from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.decoders import DECODERS, Decoder, MLPDecoder
 from e2c.models.draws import Generators
 from e2c.models.e2c import E2C
-from e2c.models.encoders import ENCODERS, Encoder, SiameseEncoder
+from e2c.models.encoders import ENCODERS, Encoder, MLPEncoder, SiameseEncoder
 from e2c.models.likelihoods import LIKELIHOODS, Gaussian
 from e2c.models.methods import METHODS, build_model
+from e2c.models.objectives import ObjectiveConfig
 from e2c.models.transitions import Transition
 
 SHAPES = [(2, 12, 6), (1, 24, 12), (3, 6, 18)]
@@ -227,6 +229,23 @@ class OwnLikelihood(Gaussian):
         return super().negative_log(y, x).mean()
 
 
+class Below(Gaussian):
+    """A density, not the probability of a grey level."""
+
+    def negative_log(self, y: Tensor, x: Tensor) -> Tensor:
+        return super().negative_log(y, x) - math.log(255)
+
+
+class LayeredEncoder(MLPEncoder):
+    """An encoder with weights, as it should be, but for ``change``."""
+
+    change: Any = staticmethod(lambda y: y)
+
+    def features(self, images: Tensor) -> Tensor:
+        y: Tensor = self.change(super().features(images))
+        return y
+
+
 class NoFeatures(Encoder):
     """An encoder that lacks what it should do."""
 
@@ -245,6 +264,14 @@ class NoBase(OwnEncoder):
         """Do nothing."""
 
 
+class LateBase(OwnEncoder):
+    """An encoder that has a layer before its base is built."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.layer = torch.nn.Linear(2, 2)
+        super().__init__(*arguments)
+
+
 class NoSteps(Transition):
     """A transition that lacks what it should do."""
 
@@ -253,6 +280,17 @@ class OwnMethod(E2C):
     """A method whose transition lacks what it should do."""
 
     dynamics: ClassVar[type[Transition]] = NoSteps  # type: ignore[type-abstract]
+
+
+class Undeclared(ObjectiveConfig):
+    """Options without a decorator of their own."""
+
+    shared: ClassVar[int] = 3
+    knob: float = 0.1
+
+
+def knobs(options: type) -> type:
+    return type("Knobbed", (E2C,), {"objective": options})
 
 
 def broken(kind: type, change: Any) -> type:
@@ -270,12 +308,27 @@ TWICE = 2 * MODEL.latent_dim
         (ENCODERS, broken(OwnEncoder, lambda y: (y, y)), r"OwnEncoder.features\(\) returned tuple"),
         (ENCODERS, broken(OwnEncoder, lambda y: y.numpy()), "returned ndarray; let it return a"),
         (ENCODERS, broken(OwnEncoder, lambda y: y / 0), "returned numbers that are not finite"),
+        (
+            ENCODERS,
+            broken(LayeredEncoder, lambda y: y.squeeze(0)),
+            rf"shape \[{TWICE}\]; .* \[1, {TWICE}\]",
+        ),
+        (ENCODERS, broken(LayeredEncoder, Tensor.double), "returned a float64 tensor of shape"),
+        (ENCODERS, broken(LayeredEncoder, Tensor.detach), r"features\(\) .* without a gradient"),
         (ENCODERS, NoBase, "NoBase is not built whole; call super"),
+        (ENCODERS, LateBase, r"LateBase is not built whole; call super\(\).__init__ first in its"),
         (ENCODERS, NoFeatures, "NoFeatures lacks features; write what .*encoders.Encoder asks"),
         (ENCODERS, NoArguments, r"NoArguments cannot be built \(too many positional arguments\)"),
         (ENCODERS, torch.nn.Identity, "Identity'> is no part of a model; register a subclass of"),
         (ENCODERS, "mine", "'mine' is no part of a model"),
         (DECODERS, broken(OwnDecoder, lambda y: y.mean(-1)), r"OwnDecoder.forward\(\) returned"),
+        (DECODERS, broken(OwnDecoder, Tensor.detach), r"Decoder.forward\(\) .* without a gradient"),
+        (
+            DECODERS,
+            broken(OwnDecoder, lambda y: y.reshape(-1, *SHAPES[0])),
+            r"forward\(\) returned a float32 tensor of shape \[1, 2, 12, 6\]",
+        ),
+        (LIKELIHOODS, Below, r"Below.negative_log\(\) returned -1.3. where the drawing is right"),
         (
             LIKELIHOODS,
             OwnLikelihood,
@@ -286,6 +339,9 @@ TWICE = 2 * MODEL.latent_dim
             OwnMethod,
             "NoSteps lacks .*, step; write what .*transitions.Transition asks",
         ),
+        (METHODS, lambda *_: None, r"<function .* is no part of a model; .*base.LatentModel\.$"),
+        (METHODS, knobs(dict), r"options of the method 'mine' are <class 'dict'>; let them be a"),
+        (METHODS, knobs(Undeclared), r"Undeclared, the options .*, would ignore knob; write @data"),
     ],
 )
 def test_an_own_part_that_does_not_fit_is_told_when_the_model_is_built(

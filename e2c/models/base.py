@@ -143,7 +143,6 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         decoder = look_up(DECODERS, config.decoder, "model.decoder")
         return build(decoder, Decoder, spec.planes, config)
 
-    @torch.no_grad()
     def check(self, planes: tuple[int, ...]) -> None:
         """Raise an E2CError unless encoder, decoder and likelihood do what they must on two images.
 
@@ -153,9 +152,10 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         x = torch.linspace(0, 1, 2 * math.prod(planes)).view(2, *planes)
         learning = self.training
         self.eval()
-        self.encoder.check(x)
-        if isinstance(self.decoder, Decoder):
-            self.decoder.check(self.encoder(x).mean, x)
+        with torch.enable_grad():
+            self.encoder.check(x)
+            if isinstance(self.decoder, Decoder):
+                self.decoder.check(self.encoder(x).mean.detach(), x)
         self.train(learning)
 
     @abstractmethod

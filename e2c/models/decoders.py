@@ -18,8 +18,11 @@ from e2c.models.draws import Draws
 from e2c.models.layers import ACTIVATIONS, check_divides, mlp, orthogonal
 from e2c.models.likelihoods import LIKELIHOODS, Likelihood
 from e2c.models.options import ModelConfig
-from e2c.models.parts import build, check_tensor
+from e2c.models.parts import build, check_learns, check_tensor
 from e2c.options import look_up
+
+ROUNDING = 1e-3
+"""A negative logarithm may be so much below 0 [nats]."""
 
 
 class Drawer(nn.Module, ABC):
@@ -110,14 +113,25 @@ class Decoder(Drawer):
         """Raise an E2CError unless all methods return what they must.
 
         Args:
-            z: ``[N, n]``.
+            z: ``[N, n]``; the first is drawn alone too, and all as ``[N, 1, n]``.
             x: ``[N, C, H, W]`` in [0, 1].
         """
-        y = self(z)
-        check_tensor(self, "forward", y, x.shape)
-        check_tensor(self.likelihood, "negative_log", self.likelihood.negative_log(y, x), x.shape)
-        check_tensor(self.likelihood, "mean", self.likelihood.mean(y), x.shape)
-        check_tensor(self.likelihood, "inverse", self.likelihood.inverse(x), x.shape)
+        p = self.likelihood
+        for latents, images in ((z, x), (z[0], x[0]), (z.unsqueeze(1), x.unsqueeze(1))):
+            y = self(latents)
+            check_tensor(self, "forward()", y, images.shape)
+            check_learns(self, "forward()", y)
+        y, right = self(z), p.inverse(x)
+        check_tensor(p, "inverse()", right, x.shape)
+        check_tensor(p, "mean()", p.mean(y), x.shape)
+        check_tensor(p, "negative_log()", p.negative_log(y, x), x.shape)
+        least = p.negative_log(right, x).min().item()
+        if least < -ROUNDING:
+            raise E2CError(
+                f"{type(p).__name__}.negative_log() returned {least:.3g} where the drawing is "
+                "right; let it return nothing below 0, such as by a constant that is added (a "
+                "density becomes the probability of one grey level in 255 by adding log 255)."
+            )
 
     def negative_log_likelihood(self, z: Tensor, x: Tensor, draws: Draws) -> Tensor:
         """``-log p(x|z)`` ``[...]`` in nats, or an estimate without bias.

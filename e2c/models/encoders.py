@@ -18,7 +18,7 @@ from e2c.errors import E2CError
 from e2c.models.gaussians import LOG_VARIANCE_RANGE, DiagonalGaussian
 from e2c.models.layers import ACTIVATIONS, check_divides, mlp, orthogonal
 from e2c.models.options import ModelConfig
-from e2c.models.parts import check_tensor
+from e2c.models.parts import check_learns, check_tensor
 
 
 class Encoder(nn.Module, ABC):
@@ -55,9 +55,14 @@ class Encoder(nn.Module, ABC):
         """
 
     def check(self, x: Tensor) -> None:
-        """Raise an E2CError unless `features` returns what it must for ``x [N, C, H, W]``."""
-        y = self.features(block_mean(x, self.pool))
-        check_tensor(self, "features", y, (len(x), self.outputs))
+        """Raise an E2CError unless `features` returns what it must for ``x [N, C, H, W]``.
+
+        It is asked for all N at once, then for the first alone.
+        """
+        for images in (x, x[:1]):
+            y = self.features(block_mean(images, self.pool))
+            check_tensor(self, "features()", y, (len(images), self.outputs))
+            check_learns(self, "features()", y)
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
         """Encode observations ``x [..., C, H, W]`` in [0, 1] to ``[..., n]``."""

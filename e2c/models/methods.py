@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from e2c.models import baselines
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.e2c import E2C
+from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
-from e2c.models.parts import build
+from e2c.models.parts import build, check_kind
 from e2c.models.successors import PC3, PCC, RCE, AmortisedPCC
-from e2c.options import look_up
+from e2c.options import check_declared, look_up
 
 METHODS: dict[str, type[LatentModel[Any]]] = {
     "e2c": E2C,
@@ -36,9 +37,13 @@ def find_method(name: str) -> type[LatentModel[Any]]:
     """Return the method called ``name``.
 
     Raises:
-        E2CError: when there is none, with the nearest that there is.
+        E2CError: when there is none, with the nearest that there is; or it is no method, or its
+            options are not declared as they must be.
     """
-    return look_up(METHODS, name, "model.method")
+    method = look_up(METHODS, name, "model.method")
+    check_kind(method, LatentModel)
+    check_declared(method.objective, ObjectiveConfig, f"the method {name!r}")
+    return method
 
 
 def build_model(

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from e2c.errors import E2CError
 from e2c.files.untrusted import brief, shown
@@ -24,18 +25,30 @@ def build(kind: Callable[..., T], base: type, *arguments: Any) -> T:
 
     Raises:
         E2CError: when ``kind`` is no such class, lacks a method, takes other arguments or does not
-            build its base.
+            build its base, first of all.
     """
-    wanted = f"{base.__module__}.{base.__name__}"
-    fits = isinstance(kind, type) and issubclass(kind, base)
-    if not fits:
-        raise E2CError(f"{brief(kind)} is no part of a model; register a subclass of {wanted}.")
+    wanted = check_kind(kind, base)
     if lacking := sorted(getattr(kind, "__abstractmethods__", ())):
         raise E2CError(f"{kind.__name__} lacks {', '.join(lacking)}; write what {wanted} asks for.")
-    part = call(kind, wanted, *arguments)
-    if "_modules" not in vars(part):
-        raise E2CError(f"{kind.__name__} is not built whole; call super().__init__ in its own.")
+    part: T | None = None
+    try:
+        part = call(kind, wanted, *arguments)
+    except AttributeError as error:
+        if "before Module.__init__() call" not in str(error):
+            raise
+    if part is None or "_modules" not in vars(part):
+        raise E2CError(
+            f"{kind.__name__} is not built whole; call super().__init__ first in its own."
+        )
     return part
+
+
+def check_kind(kind: object, base: type) -> str:
+    """Return the name of ``base``, or raise an E2CError unless ``kind`` is a subclass of it."""
+    wanted = f"{base.__module__}.{base.__name__}"
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise E2CError(f"{brief(kind)} is no part of a model; register a subclass of {wanted}.")
+    return wanted
 
 
 def call(builder: Callable[..., T], like: str, *arguments: Any, **named: Any) -> T:
@@ -58,21 +71,38 @@ def call(builder: Callable[..., T], like: str, *arguments: Any, **named: Any) ->
 
 
 def check_tensor(part: object, method: str, found: object, wanted: Sequence[int]) -> None:
-    """Raise an E2CError unless a method returned a finite tensor of the shape that it must.
+    """Raise an E2CError unless a method returned a finite float32 tensor of the shape that it must.
 
     Args:
         part: whose method it is.
-        method: its name.
+        method: its name and brackets.
         found: what it returned.
         wanted: the shape.
     """
     told = type(found).__name__
     if isinstance(found, Tensor):
-        if found.shape == tuple(wanted) and found.isfinite().all():
+        is_finite = bool(found.isfinite().all())
+        if found.shape == tuple(wanted) and found.dtype == torch.float32 and is_finite:
             return
-        told = f"a tensor of shape {list(found.shape)}"
-        told = told if found.isfinite().all() else "numbers that are not finite"
+        told = f"a {str(found.dtype).removeprefix('torch.')} tensor of shape {list(found.shape)}"
+        told = told if is_finite else "numbers that are not finite"
     raise E2CError(
-        f"{type(part).__name__}.{method}() returned {told}; let it return a finite tensor of shape "
-        f"{list(wanted)} here, as its base class says."
+        f"{type(part).__name__}.{method} returned {told}; let it return a finite float32 tensor "
+        f"of shape {list(wanted)} here, as its base class says."
     )
+
+
+def check_learns(part: nn.Module, method: str, found: Tensor) -> None:
+    """Raise an E2CError if a part has weights to train and what it returned has no gradient.
+
+    Args:
+        part: whose method it is.
+        method: its name and brackets.
+        found: what it returned, where gradients are enabled.
+    """
+    if not found.requires_grad and any(weight.requires_grad for weight in part.parameters()):
+        raise E2CError(
+            f"{type(part).__name__}.{method} returned a tensor without a gradient, so that its "
+            "weights cannot be trained; leave out detach() and no_grad(), or call "
+            "requires_grad_(False) on weights that shall stay as they are."
+        )
