@@ -35,6 +35,7 @@ from e2c.learning.state import RunState, load_state, save_state
 from e2c.learning.trainer import Trainer, TrainingState
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.methods import build_model
+from e2c.models.trial import try_out
 from e2c.options import to_dict
 from envs.world import World
 
@@ -175,7 +176,8 @@ def begin(
     goal = np.zeros(spec.layout.shape, np.uint8)  # a state holds the goal
     if state is None:
         goal, recipe = _goal(recipe, world, spec)
-        _untrained(recipe, spec, goal, place)  # mistakes are told before data are recorded
+        untrained = _untrained(recipe, spec, goal, place).model
+        try_out(untrained, recipe.config, spec)  # mistakes are told before data are recorded
         data, recipe = _first_data(recipe, world, spec, goal)
     else:
         data, recipe = _data_so_far(folder, state), runs.read_recipe(folder / runs.CONFIG)

@@ -32,8 +32,22 @@ _REMEDY = "train again (python train.py --out NEW_FOLDER), or copy the file agai
 
 def save(path: Path, model: LatentModel, config: Config, spec: ProblemSpec) -> None:
     """Write a checkpoint to ``path``, whole or not at all."""
-    about = {"config": to_dict(config), "spec": vars(spec)}
-    write_tensors(path, model.state_dict(), about, SCHEMA)
+    write_tensors(path, model.state_dict(), _about(config, spec), SCHEMA)
+
+
+def reloaded(model: LatentModel, config: Config, spec: ProblemSpec) -> LatentModel:
+    """Return what `load` returns of a model that was saved, without a file.
+
+    Raises:
+        Exception: whatever a part raises that cannot be built without numbers.
+    """
+    tensors = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+    return _rebuild(tensors, _about(config, spec))[0].to(model.goal.device).eval()
+
+
+def _about(config: Config, spec: ProblemSpec) -> dict[str, Any]:
+    """Describe a model, as JSON can hold it."""
+    return {"config": to_dict(config), "spec": vars(spec)}
 
 
 def _why_none(run: Path) -> str:
