@@ -31,9 +31,11 @@ from e2c.learning import drawings, own
 from e2c.learning import run as training_run
 from e2c.learning.collect import collect_transitions, noisy
 from e2c.learning.run import train
+from e2c.learning.state import load_state
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
 from e2c.models.e2c import E2C
+from e2c.models.encoders import ENCODERS, MLPEncoder
 from e2c.models.transitions import Transition
 from e2c.options import from_dict
 from e2c.report.film import Film, film_frames
@@ -122,6 +124,26 @@ def test_very_little_data_still_has_a_spread(tmp_path: Path) -> None:
     config = dataclasses.replace(STILL, data=few, objective=objective)
     run = train(Recipe(config, seed=3), tmp_path / "run")
     assert 0 < run.model.latent_variance < np.inf
+
+
+class Dead(MLPEncoder):
+    """An encoder that lets nothing of its images through."""
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return super().features(0 * images)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_an_encoder_that_tells_nothing_apart_is_named_after_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every try; the files are those of a run that can go on."""
+    monkeypatch.setitem(ENCODERS, "mlp", Dead)
+    for _ in range(2):
+        with pytest.raises(E2CError, match=r"^Dead encodes all 9 observations alike, so nothing"):
+            train(Recipe(STILL, seed=3), tmp_path / "run")
+    assert load_state(tmp_path / "run") is not None
+    assert (tmp_path / "run" / runs.CONFIG).exists()
 
 
 def test_pictures_are_pictures(run: Path) -> None:

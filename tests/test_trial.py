@@ -78,7 +78,7 @@ class Scaled(Encoder):
     """One that is scaled by what nothing keeps."""
 
     def make(self) -> Any:
-        return torch.linspace(0, 1, self.image_shape[-1])
+        return torch.full(self.image_shape, 0.5)
 
 
 class Drawn(Encoder):

@@ -33,6 +33,9 @@ Options = TypeVar("Options", bound=ObjectiveConfig)
 Weight = float | Tensor
 """Of a term in the loss."""
 
+SAME = 1e-6
+"""Encodings whose spread is no more than this share of their size differ by rounding alone."""
+
 
 @dataclass(frozen=True)
 class ProblemSpec:
@@ -240,8 +243,19 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         """Set `latent_variance` from ``observations [N, C, H, W]``, and let the decoder remember.
 
         It is called when a phase of training ends.
+
+        Raises:
+            E2CError: when all are encoded alike, so that there is no unit of latent distances.
         """
         latents = self.encode(observations).mean
-        self.latent_variance.copy_(latents.var(0).sum())
+        variance, size = latents.var(0).sum(), latents.square().sum(-1).mean()
+        if not variance > SAME**2 * size:
+            raise E2CError(
+                f"{type(self.encoder).__name__} encodes all {len(observations)} observations "
+                "alike, so nothing can be told apart; see that its features depend on its images "
+                "(a ReLU that is never active passes nothing on), and that something moves in the "
+                "data."
+            )
+        self.latent_variance.copy_(variance)
         seen = self.see(torch.from_numpy(observations).to(latents.device))
         self.decoder.remember(seen, latents)

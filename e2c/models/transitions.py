@@ -338,7 +338,8 @@ class GlobalLinear(Transition):
 
     def __init__(self, config: ModelConfig, control_scale: Tensor) -> None:
         super().__init__(config, control_scale)
-        self.A = nn.Parameter(torch.eye(self.n))
+        # On the meta device, eye imports a large part of torch, which takes a second.
+        self.A = nn.Parameter(torch.eye(self.n, device="cpu"))
         self.B = nn.Parameter(torch.zeros(self.n, self.m))
         self.o = nn.Parameter(torch.zeros(self.n))
 
