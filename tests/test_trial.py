@@ -81,6 +81,14 @@ class Scaled(Encoder):
         return torch.full(self.image_shape, 0.5)
 
 
+class Unkept(Encoder):
+    """One whose buffer is left out of files."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.register_buffer("scale", torch.full((), 0.5), persistent=False)
+
+
 class Drawn(Encoder):
     """One that draws its scale anew wherever it is built."""
 
@@ -92,7 +100,7 @@ class Item(Encoder):
     """One that needs a number where there are none."""
 
     def make(self) -> Any:
-        return torch.tensor(2.0).sqrt().item()
+        return torch.ones(()).item()
 
 
 class Computed(Encoder):
@@ -136,7 +144,8 @@ NOT_LOADED = r"^This model could not be loaded .*{}.*compute constants in forwar
 @pytest.mark.parametrize(
     ("registry", "part", "told"),
     [
-        (ENCODERS, Scaled, NOT_LOADED.format("meta")),
+        (ENCODERS, Scaled, NOT_LOADED.format("Scaled.constant then has no numbers")),
+        (ENCODERS, Unkept, NOT_LOADED.format("Unkept.scale then has no numbers")),
         (ENCODERS, Drawn, NOT_LOADED.format("Drawn then returned other numbers")),
         (ENCODERS, Item, NOT_LOADED.format("item")),
         (ENCODERS, Computed, NOT_LOADED.format("deepcopy")),
@@ -240,5 +249,5 @@ def test_a_run_tries_its_model_out_before_it_records_data(
 ) -> None:
     monkeypatch.setitem(ENCODERS, "mine", Scaled)
     monkeypatch.setattr(begin, "collect_transitions", None)
-    with pytest.raises(E2CError, match=NOT_LOADED.format("meta")):
+    with pytest.raises(E2CError, match=NOT_LOADED.format("Scaled.constant then has no numbers")):
         train(Recipe(config_of("e2c", encoder="mine")), tmp_path / "run")

@@ -36,13 +36,13 @@ def save(path: Path, model: LatentModel, config: Config, spec: ProblemSpec) -> N
 
 
 def reloaded(model: LatentModel, config: Config, spec: ProblemSpec) -> LatentModel:
-    """Return what `load` returns of a model that was saved, without a file.
+    """Return, on the CPU, what `load` builds of a model that was saved, without a file.
 
     Raises:
         Exception: whatever a part raises that cannot be built without numbers.
     """
     tensors = {name: value.cpu().clone() for name, value in model.state_dict().items()}
-    return _rebuild(tensors, _about(config, spec))[0].to(model.goal.device).eval()
+    return _rebuild(tensors, _about(config, spec))[0].eval()
 
 
 def _about(config: Config, spec: ProblemSpec) -> dict[str, Any]:

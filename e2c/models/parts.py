@@ -98,9 +98,11 @@ def check_learns(part: nn.Module, method: str, found: Tensor) -> None:
     Args:
         part: whose method it is.
         method: its name and brackets.
-        found: what it returned, where gradients are enabled.
+        found: what it returned; nothing has a gradient in inference mode.
     """
-    if not found.requires_grad and any(weight.requires_grad for weight in part.parameters()):
+    if found.requires_grad or torch.is_inference_mode_enabled():
+        return
+    if any(weight.requires_grad for weight in part.parameters()):
         raise E2CError(
             f"{type(part).__name__}.{method} returned a tensor without a gradient, so that its "
             "weights cannot be trained; leave out detach() and no_grad(), or call "

@@ -164,14 +164,29 @@ def _check_names(method: str, said: str, names: Any, terms: Mapping[str, Tensor]
 def _check_loading(model: LatentModel[Any], config: Config, spec: ProblemSpec) -> None:
     """Raise an E2CError unless a model does the same once it is loaded again."""
     try:
-        again, reason = _answers(checkpoint.reloaded(model, config, spec)), ""
-        for (part, right), (_, found) in zip(_answers(model), again, strict=True):
-            if not torch.allclose(found, right, rtol=1e-3, atol=1e-4):
-                reason = reason or f"{part} then returned other numbers"
+        again = checkpoint.reloaded(model, config, spec)
+        reason = _without_numbers(again) or _difference(model, again.to(model.goal.device))
     except (E2CError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise _not_loaded(error) from None
     if reason:
         raise _not_loaded(reason)
+
+
+def _without_numbers(model: LatentModel[Any]) -> str:
+    """Say which tensor of a model is still without numbers; an empty text where none is."""
+    for module in model.modules():
+        for name, value in [*vars(module).items(), *module.named_buffers(recurse=False)]:
+            if isinstance(value, Tensor) and value.is_meta:
+                return f"{type(module).__name__}.{name} then has no numbers"
+    return ""
+
+
+def _difference(model: LatentModel[Any], again: LatentModel[Any]) -> str:
+    """Say which part of a model that was loaded answers otherwise; an empty text where none."""
+    for (part, right), (_, found) in zip(_answers(model), _answers(again), strict=True):
+        if not torch.allclose(found, right, rtol=1e-3, atol=1e-4):
+            return f"{part} then returned other numbers"
+    return ""
 
 
 def _not_loaded(reason: object) -> E2CError:
