@@ -207,7 +207,9 @@ class Train(OwnParts):
         script = Path(sys.argv[0]).with_name("evaluate.py")
         there = "evaluate.py" if script.parent.resolve() == Path.cwd() else str(script)
         door = ["python", there] if Path(sys.argv[0]).name == "train.py" else ["e2c-evaluate"]
-        again = [word for name in self.modules for word in ("--import", name)]
+        environment = recipe.config.env.rpartition(":")[:1]  # evaluating, no words name it
+        modules = dict.fromkeys(name for name in (*self.modules, *environment) if name)
+        again = [word for name in modules for word in ("--import", name)]
         return shlex.join([*door, str(folder), *again])
 
 

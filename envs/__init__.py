@@ -179,7 +179,8 @@ def _import(module: str, name: str) -> None:
             ) from None
         raise ValueError(
             f"The module of {env_id!r} cannot be imported ({error}): add its folder to PYTHONPATH, "
-            "or install what is missing."
+            f"let a command find it in the current folder (--import {module}), or install what is "
+            "missing."
         ) from None
     except Exception as error:
         raise ValueError(failure(module, error)) from error

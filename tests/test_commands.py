@@ -574,6 +574,8 @@ def test_the_next_command_can_be_typed_as_it_is_told(
     assert typed._next(run, ours) == f"{told} '{run}'"
     with_own = dataclasses.replace(typed, modules=("mine", "lab.yours"))
     assert with_own._next(run, ours) == f"{told} '{run}' --import mine --import lab.yours"
+    own_env = Recipe(dataclasses.replace(ours.config, env="lab.worlds:Mine-v0"))
+    assert typed._next(run, own_env) == f"{told} '{run}' --import lab.worlds"
     recorded = Recipe(dataclasses.replace(ours.config, env=dataset.RECORDING))
     assert typed._next(run, recorded).startswith(
         f"e2c.LiveAgent(e2c.load_agent({str(run)!r})) acts on "

@@ -1,5 +1,6 @@
 """Commands import the modules that they are told, and know the parts which these register."""
 
+import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from e2c import commands
 from e2c.config import Recipe, with_method
 from e2c.errors import E2CError
 from e2c.files import runs
-from e2c.files.own_modules import import_all
+from e2c.files.own_modules import import_all, import_asked
 from e2c.models.encoders import ENCODERS
 from e2c.models.methods import METHODS
 from e2c.sweep import cell
@@ -147,3 +148,32 @@ def test_a_module_that_cannot_be_imported_is_one_sentence(
         import_all([name])
     assert "\n" not in str(caught.value)
     sys.modules.pop("broken", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--import", "own_parts"], True),
+        (["--import=own_parts", "--out", "run"], True),
+        (["--out", "run", "--env", "E2C/Planar-v0", "own_parts:Mine-v0"], True),
+        (["--env", "E2C/Planar-v0"], False),
+        (["run", "--video", "a:b.mp4"], False),
+    ],
+)
+def test_a_command_looks_in_the_current_folder_only_when_its_words_name_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], found: bool
+) -> None:
+    """A console script has the folder of scripts in its path, and not the current one."""
+    (tmp_path / "own_parts.py").write_text("")
+    (tmp_path / "wave.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    sys.modules.pop("own_parts", None)
+    import_asked(words)
+    assert (importlib.util.find_spec("own_parts") is not None) == found
+    installed = importlib.util.find_spec("wave")
+    assert installed is not None
+    assert not str(installed.origin).startswith(str(tmp_path)), "no module is hidden by one here"
+    import_asked(words)
+    assert sys.path.count(str(tmp_path)) == found
+    sys.modules.pop("own_parts", None)

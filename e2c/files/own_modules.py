@@ -1,6 +1,8 @@
 """Modules of the user's own, which register parts: a command imports those that it is told.
 
-A file never says what is imported, so that loading one runs no code.
+A file never says what is imported, so that loading one runs no code. For the same reason a command
+looks for modules in the current folder only when its own words name one: a run folder that came
+from somebody else may lie beside any module.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,11 +34,20 @@ class OwnParts:
 
 
 def import_asked(arguments: Sequence[str]) -> None:
-    """Import what a command line says by --import, before its other options are parsed."""
+    """Import what a command line says by --import, before its other options are parsed.
+
+    Where it names a module, by --import or in ``--env module:Id``, modules of the current folder
+    are found from now on, after all others, so that none of them hides an installed one.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--import", nargs="?", action="append", dest="modules", default=[])
+    parser.add_argument("--env", nargs="*", default=[])
     found = parser.parse_known_args(arguments)[0]
-    import_all(name for name in found.modules if name is not None)
+    modules = [name for name in found.modules if name is not None]
+    named = modules or any(":" in env_id for env_id in found.env)
+    if named and (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    import_all(modules)
 
 
 def import_all(names: Iterable[str]) -> None:
