@@ -120,6 +120,10 @@ def test_what_training_does_not_know_is_refused_before_anything_begins(
         (["--env", "E2C/Plane-v0"], "E2C/Plane-v0"),
         (["--seed", "0", "--address", "auto"], "--address is of a Ray cluster; give --engine ray"),
         (["--seed", "0", "--jobs", "0"], "jobs is 0; it must be at least 1"),
+        (
+            ["--seed", "0", "--import", "json", "wave", "--preset", "e2c"],
+            "--import takes one module, and 'wave' follows it; repeat it: --import json --import ",
+        ),
     ):
         monkeypatch.setattr(sys, "argv", ["e2c-sweep", "--out", out, *words])
         with pytest.raises(SystemExit) as end:
@@ -185,6 +189,7 @@ def test_a_sweep_goes_on_grows_tells_what_failed_and_reports(
     page = (out / "report.html").read_text()
     assert all(title in page for title in ("Scores", "Which is better", "Performance profiles"))
     assert "4 of 4 runs have ended." in page
+    assert "Where no success is told, it is minus the distance" in page
     assert sweep("--seed", "0:2")[0] == 0
     assert engine.computed == []
     code, _, said = sweep("--seed", "1:2")
@@ -222,23 +227,49 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         begin(tmp_path, axes, cells)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"time_in_goal": "much"}', '{"return_mean": NaN}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"time_in_goal": "much"}', '{"distance_at_end": NaN}']
+)
 def test_an_evaluation_that_is_damaged_is_told_with_what_writes_it_again(
     tmp_path: Path, content: str
 ) -> None:
     (cell,) = cells_of(points(parse(["--seed", "3"])), tmp_path, lambda point: Recipe(CONFIG))
     cell.folder.mkdir(parents=True)
     path = cell.folder / runs.EVALUATION
-    path.write_text('{"time_in_goal": null, "return_mean": -3.5}')
-    assert cell.score() is None
-    path.write_text('{"return_mean": -3.5}')
-    assert cell.score() == -3.5
     path.write_text(content)
     told = (
         rf"{runs.EVALUATION} is damaged \(.*\); write it again: python evaluate.py {cell.folder} "
     )
     with pytest.raises(E2CError, match=told):
         cell.score()
+
+
+@pytest.mark.parametrize(
+    ("content", "score"),
+    [
+        ('{"time_in_goal": 0.4, "distance_at_end": 0.2, "return_mean": -3.5}', 0.4),
+        ('{"distance_at_end": 0.2, "return_mean": -3.5}', -0.2),
+        ('{"time_in_goal": null, "return_mean": -3.5}', None),
+        ('{"return_mean": -3.5}', None),
+    ],
+)
+def test_a_score_is_the_time_in_the_goal_or_else_how_near_it_ended(
+    tmp_path: Path, content: str, score: float | None
+) -> None:
+    (cell,) = cells_of(points(parse(["--seed", "3"])), tmp_path, lambda point: Recipe(CONFIG))
+    cell.folder.mkdir(parents=True)
+    (cell.folder / runs.EVALUATION).write_text(content)
+    assert cell.score() == score
+
+
+@pytest.mark.parametrize(("score", "told"), [(0.4, False), (-0.2, True)])
+def test_what_scores_below_0_are_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], score: float, told: bool
+) -> None:
+    monkeypatch.setattr(command, "scores", lambda cells: {"own": {"Mine-v0": [score, score]}})
+    monkeypatch.setattr(command, "write_sweep_report", lambda *told: None)
+    command._tell(Path("report.html"), [], {})
+    assert ("Scores below 0 are minus the distance to the goal" in capsys.readouterr().out) == told
 
 
 def test_only_one_process_works_on_a_sweep(tmp_path: Path) -> None:
@@ -270,6 +301,8 @@ if what == "killed" and begun == 0 or what == "cursed":
 if what == "refused":
     print("a line\\ne2c: There is no such thing.", file=sys.stderr)
     sys.exit(2)
+if what == "broken" and begun == 0:
+    [][1]
 if what == "own":
     (folder / "words").write_text(" ".join(sys.argv[2:]))
 if what == "slow":
@@ -300,6 +333,20 @@ def test_a_killed_process_goes_on_and_a_failing_cell_stops_no_other(child: Path)
     }
     begun = {name: len(list((child / name).glob("begun*"))) for name in names}
     assert begun == {"good": 1, "killed": 2, "cursed": 3, "refused": 1}
+
+
+def test_a_cell_that_fails_by_a_fault_keeps_where_it_was(child: Path) -> None:
+    (folder := child / "broken").mkdir()
+    kept = folder / "traceback.txt"
+    reason = "IndexError: list index out of range"
+    ended = list(Processes(1).run([folder], Asked()))
+    assert ended == [(folder, f"{reason} ({kept} says where).")]
+    lines = kept.read_text().splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == reason
+    assert any("fake_cell.py" in line for line in lines)
+    assert list(Processes(1).run([folder], Asked())) == [(folder, "")]
+    assert not kept.exists(), "it is of a run that failed"
 
 
 def test_a_cell_is_told_which_modules_to_import(child: Path) -> None:

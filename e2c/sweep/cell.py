@@ -20,6 +20,8 @@ from e2c.learning import run
 
 ATTEMPTS = 3
 """A cell whose process is killed goes on in another, at most so often."""
+TRACEBACK = "traceback.txt"
+"""File of a run folder, while its cell has failed by a fault of a program: what Python said."""
 Process = subprocess.Popen[bytes]
 
 
@@ -76,10 +78,19 @@ def compute(
             status = process.wait()
         if status >= 0:
             break
-    if status == 0:
-        return ""
-    last = said.splitlines()[-1].removeprefix("e2c: ") if said else ""
-    return last if status > 0 and last else f"Its process ended with status {status}."
+    (folder / TRACEBACK).unlink(missing_ok=True)
+    return "" if status == 0 else _reason(folder, status, said)
+
+
+def _reason(folder: Path, status: int, said: str) -> str:
+    """Say why a cell failed; where that is no sentence of ours, keep all that its process said."""
+    if status < 0 or not said:
+        return f"Its process ended with status {status}."
+    last = said.splitlines()[-1]
+    if last.startswith("e2c: "):
+        return last.removeprefix("e2c: ")
+    (folder / TRACEBACK).write_text(f"{said}\n", "utf-8")
+    return f"{last} ({folder / TRACEBACK} says where)."
 
 
 def main() -> None:

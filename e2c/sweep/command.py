@@ -19,7 +19,7 @@ from e2c.files import runs
 from e2c.files.meanwhile import cores
 from e2c.files.own_modules import OwnParts, import_asked
 from e2c.files.tracking import WandbMode
-from e2c.files.untrusted import one_line
+from e2c.files.untrusted import one_line, shown
 from e2c.learning.collect import find_task, without_environment
 from e2c.options import check_ranges, flag, option
 from e2c.report.sweep import write_sweep_report
@@ -27,6 +27,11 @@ from e2c.sweep.cell import Asked
 from e2c.sweep.engines import Engine, Processes, Ray, Slurm
 from e2c.sweep.grid import Point, parse, points
 from e2c.sweep.run import Cell, begin, cells_of, compute, scores
+
+DISTANCES = (
+    "Scores below 0 are minus the distance to the goal at the end, since no success is told: 0 is "
+    "there, -1 is as far as the data spread."
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def sweep_command() -> NoReturn:
 
 def _sweep() -> None:
     """Parse the command line, compute, tell and report."""
+    _check_imports(sys.argv[1:])
     import_asked(sys.argv[1:])
     options: tuple[Sweep, list[str]] = tyro.cli(
         Sweep, config=(tyro.conf.FlagConversionOff,), return_unknown_args=True
@@ -85,6 +91,16 @@ def _sweep() -> None:
             f"{len(failed)} of {len(cells)} cells failed, told above and in "
             f"{sweep.out / runs.REPORT}; the same command tries them again."
         )
+
+
+def _check_imports(words: Sequence[str]) -> None:
+    """Refuse several values of --import, which are no values of an axis."""
+    for word, name, more in zip(words, words[1:], words[2:], strict=False):
+        if word == "--import" and not more.startswith("--"):
+            raise E2CError(
+                f"--import takes one module, and {shown(repr(more))} follows it; repeat it: "
+                f"--import {shown(name)} --import {shown(more)}."
+            )
 
 
 def _engine(sweep: Sweep) -> Engine:
@@ -124,6 +140,8 @@ def _tell(report: Path, cells: Sequence[Cell], failed: Mapping[str, str]) -> Non
         middle = f"{interquartile_mean(every):.3g} [{low:.3g}, {high:.3g}]"
         line = f"{method}: interquartile mean {middle} of {len(every)} runs, "
         print(one_line(f"{line}worst {every.min():.3g}, best {every.max():.3g}"))
+    if any(min(own) < 0 for tasks in found.values() for own in tasks.values()):
+        print(DISTANCES)
     ended = [(cell.point.method, cell.folder) for cell in cells if runs.finished(cell.folder)]
     write_sweep_report(report, ended, found, failed, len(cells))
     print(one_line(f"written: {report}"))

@@ -20,7 +20,7 @@ from e2c.sweep.grid import ALWAYS_TOLD, SEED, Axis, Point
 GRID = "grid.json"
 """File of a sweep's folder that says what it is made of."""
 SHAPE: Shape = {str: [str]}
-SCORES: Shape = {"time_in_goal?": float, "return_mean?": float}
+SCORES: Shape = {"time_in_goal?": float, "distance_at_end?": float}
 """What is read of a run's evaluation."""
 MAX_BYTES = 20_000_000
 """No file that is read here is larger."""
@@ -46,7 +46,11 @@ class Cell:
         return self.point.folder
 
     def score(self) -> float | None:
-        """Return the time in the goal of its evaluation, or else the mean return, once it ended.
+        """Return how good its evaluation is, once it ended; more is better.
+
+        It is the share of the time in the goal. Where no success is told, it is minus the distance
+        to the goal at the end, in the unit of `Agent.distance_to_goal`. No reward is looked at,
+        since none is learned from.
 
         Raises:
             E2CError: when the file of its evaluation is damaged.
@@ -61,7 +65,8 @@ class Cell:
                 f"{path} is damaged ({shown(error)}); write it again: python evaluate.py "
                 f"{self.folder} --json {path}"
             ) from None
-        score: float | None = found.get("time_in_goal", found.get("return_mean"))
+        distance: float | None = found.get("distance_at_end")
+        score: float | None = found.get("time_in_goal", None if distance is None else -distance)
         return score
 
 
