@@ -4,9 +4,10 @@ A *world* is a `gymnasium.vector.VectorEnv` whose observations are uint8 images 
 are numbers within limits (``Box`` spaces). That is enough to collect, train, act, film and report.
 A world may do more:
 
-* It is *scored* where its infos hold ``is_goal``, a truth value for each episode: whether the
-  system is in the goal region. An info of a reset may also hold ``goal``, the observation that the
-  episode is to reach, and every info ``state``, the true state; both are optional.
+* It is *scored* where the infos of its steps hold ``is_goal``, a truth value for each episode:
+  whether the system is in the goal region. An info of a reset may also hold ``goal``, the
+  observation that the episode is to reach, and every info ``state``, the true state; both are
+  optional.
 * It is *simulated* where it inherits `Simulated`: its states can be read and set. The
   oracle, random restarts and disturbances need that, and nothing else does.
 
@@ -78,10 +79,10 @@ def check_world(world: World) -> None:
             "images: add Gymnasium's AddRenderObservation."
         )
     layout_of(world)
-    if not isinstance(acted, Box) or len(acted.shape) != 1:
+    if not isinstance(acted, Box) or len(acted.shape) != 1 or acted.dtype.kind != "f":
         raise ValueError(
-            f"{name_of(world)} takes actions of {acted}, and a world takes a vector of numbers "
-            "within limits (Box): wrap it so that its actions are continuous."
+            f"{name_of(world)} takes actions of {acted}, and a world takes a vector of real "
+            "numbers within limits (Box of float32): wrap it so that its actions are continuous."
         )
     if world.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP:
         raise ValueError(

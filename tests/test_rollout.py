@@ -20,6 +20,7 @@ from e2c.control.base import make_world, rollout
 from e2c.control.simple import Zero
 from e2c.data.episodes import load
 from e2c.errors import E2CError
+from e2c.evaluation.scores import score
 from envs.world import World, layout_of
 
 
@@ -181,6 +182,7 @@ def telling(infos: Sequence[dict[str, Any]]) -> World:
         ([{"state": "north"}] * 3, r"<U5 of \[2\] of its 2 episodes as 'state'"),
         ([{"is_goal": np.zeros(2, bool)}] * 3, r"bool of \[2, 2\] .* as 'is_goal'"),
         ([{"is_goal": 0.5}] * 3, r"float64 of \[2\] of its 2 episodes as 'is_goal'"),
+        ([{}, {}, {"is_goal": True}], "nothing of its 2 episodes as 'is_goal'"),
     ],
 )
 def test_what_a_world_tells_in_another_form_is_one_sentence(
@@ -188,6 +190,15 @@ def test_what_a_world_tells_in_another_form_is_one_sentence(
 ) -> None:
     with pytest.raises(E2CError, match=f"^SyncVectorEnv tells {told}: let the info of its reset"):
         rollout(telling(infos), Clock(), 2, np.random.default_rng(0))
+
+
+def test_the_goal_region_need_not_be_told_at_a_reset() -> None:
+    """No start is scored; an environment often tells its success in its steps alone."""
+    infos = [{}, {"is_goal": True}, {"is_goal": False}]
+    found = rollout(telling(infos), Clock(), 2, np.random.default_rng(0))
+    assert found.in_goal is not None
+    assert found.in_goal.tolist() == [False, True, False] * 2
+    assert score(found, 1).time_in_goal == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])

@@ -235,6 +235,11 @@ class _Record:
         self.actions[:, t], self.rewards[:, t] = actions, rewards
         self.frames[:, self.layout.frames + t] = self.layout.split(observations)[:, -1]
         self.terminated |= self.alive & terminated
+        if "is_goal" in infos and "is_goal" not in self.moments:
+            if t > 0:
+                raise _not_told(self.world, "is_goal", np.array(None, object))
+            B, T = self.rewards.shape  # a reset need not tell it: no start is scored
+            self.moments["is_goal"] = np.zeros((B, T + 1), np.bool_)
         self._add_moment(t + 1, infos)
 
     def _add_moment(self, t: int, infos: dict[str, Any]) -> None:
