@@ -1,4 +1,4 @@
-"""What goes wrong in an environment that is not ours, told in one sentence."""
+"""What goes wrong in code that is not ours, and where: an environment's faults in one sentence."""
 
 from __future__ import annotations
 
@@ -35,12 +35,21 @@ def failure(name: str, error: Exception) -> str:
     ):
         return f"{said}."
     told = type(error).__name__ + (f": {said}" if said else "")
-    theirs = [f for f in frames if not f.filename.startswith((*OURS, *LIBRARIES))]
+    last = own_frame(error)
     if isinstance(error, SyntaxError):  # its message names the file and the line
         return f"{name} fails with {told}; correct the environment."
-    if not theirs:
+    if last is None:
         return f"{name} fails with {told}; {CONTRACT}."
-    last = theirs[-1]
     where = f"{Path(last.filename).name}, line {last.lineno}"
     place = where if last.name == "<module>" else f"{last.name}() of {where}"
     return f"{name} fails in {place}, with {told}; correct the environment."
+
+
+def own_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """Return the last place of the user's own code that an error came through, if any.
+
+    What is in this project, in an installed package or in Python's library is nobody's own.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if not f.filename.startswith((*OURS, *LIBRARIES))]
+    return theirs[-1] if theirs else None

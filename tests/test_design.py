@@ -41,7 +41,7 @@ BESIDES = {
     "e2c/models/read_kernels.py": {"numba", "planners"},
     "e2c/data/camera_kernels.py": {"numba", "planners"},
     "e2c/learning/drawings.py": {"matplotlib"},
-    "e2c/files/own_modules.py": {"tyro"},
+    "e2c/files/own_modules.py": {"tyro", "envs"},
     "e2c/files/tensors.py": {"safetensors"},
     "e2c/files/runs.py": {"yaml"},
     "e2c/files/wandb_process.py": {"wandb"},

@@ -131,6 +131,11 @@ def test_a_cell_of_a_sweep_knows_them(own: str) -> None:
         ),
         (
             "broken",
+            "import numpy\n\nnumpy.nowhere",
+            "(AttributeError: module 'numpy' has no attribute 'nowhere'; broken.py, line 3); corr",
+        ),
+        (
+            "broken",
             "\n\nx = (",
             "cannot be imported (SyntaxError: '(' was never closed; broken.py, "
             "line 3); correct it.",

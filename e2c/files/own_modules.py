@@ -20,6 +20,7 @@ import tyro
 
 from e2c.errors import E2CError
 from e2c.files.untrusted import shown
+from envs.faults import own_frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def _fault(name: str, error: Exception) -> str:
     if isinstance(error, SyntaxError) and error.filename is not None:
         file, line, reason = error.filename, error.lineno, error.msg
     else:
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        last = own_frame(error) or traceback.extract_tb(error.__traceback__)[-1]
         file, line, reason = last.filename, last.lineno, str(error)
     place = f"{os.path.basename(file)}, line {line}"
     told = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
