@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from planners.base import Dynamics, Planner
+from planners.names import Names
 from planners.receding import RecedingHorizon, RecedingOptions
 from planners.sampling import CEM, MPPI, CEMOptions, MPPIOptions
 
@@ -55,9 +56,12 @@ def _build(
     return planner(dynamics, low, high, replace(options or defaults, horizon=horizon), generator)
 
 
-PLANNERS: dict[str, Builder] = {
-    "ilqg": partial(_build, RecedingHorizon, RecedingOptions()),
-    "cem": partial(_build, CEM, CEMOptions()),
-    "mppi": partial(_build, MPPI, MPPIOptions()),
-}
+PLANNERS: dict[str, Builder] = Names(
+    "planner",
+    {
+        "ilqg": partial(_build, RecedingHorizon, RecedingOptions()),
+        "cem": partial(_build, CEM, CEMOptions()),
+        "mppi": partial(_build, MPPI, MPPIOptions()),
+    },
+)
 """Planners by name; ``PLANNERS["mine"] = MyPlanner`` adds one (see ``examples/own_planner.py``)."""

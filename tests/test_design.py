@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "e2c": SHARED | {"torch", "e2c"},
 }
 """What every module of a package may import."""
-WORDS = {"envs.quantity", "envs.images"}
+WORDS = {"envs.quantity", "envs.images", "planners.names"}
 """Modules that everybody may use: they say what things are, and do nothing."""
 BESIDES = {
     "e2c/control/": {"envs", "planners", "gymnasium"},

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from unittest.mock import patch
 
 import pytest
@@ -16,7 +16,9 @@ from e2c.config import Recipe, with_method
 from e2c.errors import E2CError
 from e2c.files import runs
 from e2c.files.own_modules import import_all, import_asked
+from e2c.models.decoders import DECODERS
 from e2c.models.encoders import ENCODERS
+from e2c.models.likelihoods import LIKELIHOODS
 from e2c.models.methods import METHODS
 from e2c.sweep import cell
 from planners import PLANNERS
@@ -182,3 +184,32 @@ def test_a_command_looks_in_the_current_folder_only_when_its_words_name_a_module
     import_asked(words)
     assert sys.path.count(str(tmp_path)) == found
     sys.modules.pop("own_parts", None)
+
+
+@pytest.mark.parametrize("names", [METHODS, ENCODERS, DECODERS, LIKELIHOODS, PLANNERS])
+def test_the_name_of_a_built_in_part_is_given_to_no_other(names: dict[str, Any]) -> None:
+    """A run folder keeps names alone: it would be loaded with the built-in part."""
+    name, part = next(iter(names.items()))
+    with patch.dict(names):
+        for mine in (type("Mine", (), {}), type("Mine", (), {})):  # as a cell that is run again
+            names["mine"] = mine
+            assert names["mine"] is mine
+            with pytest.raises(ValueError, match=f"There is a built-in .* '{name}' already; choo"):
+                names[name] = mine
+        names[name] = part
+        del names[name]
+        with pytest.raises(ValueError, match="choose another name for yours"):
+            names[name] = mine
+    assert names[name] is part
+    assert "mine" not in names
+
+
+def test_a_module_that_takes_a_built_in_name_is_told_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = 'from e2c.models.encoders import ENCODERS\nENCODERS["mlp"] = int\n'
+    (tmp_path / "own_mlp.py").write_text(text)
+    told = r"ValueError: There is a built-in encoder 'mlp' .* for yours; own_mlp.py, line 2\)"
+    with pytest.raises(E2CError, match=told):
+        import_all(["own_mlp"])

@@ -87,7 +87,7 @@ def _fault(name: str, error: Exception) -> str:
         file, line, reason = error.filename, error.lineno, error.msg
     else:
         last = own_frame(error) or traceback.extract_tb(error.__traceback__)[-1]
-        file, line, reason = last.filename, last.lineno, str(error)
+        file, line, reason = last.filename, last.lineno, str(error).rstrip(".")
     place = f"{os.path.basename(file)}, line {line}"
     told = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     return f"{name} (--import) cannot be imported ({shown(told)}; {place}); correct it."

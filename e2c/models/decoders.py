@@ -20,6 +20,7 @@ from e2c.models.likelihoods import LIKELIHOODS, Likelihood
 from e2c.models.options import ModelConfig
 from e2c.models.parts import build, check_learns, check_tensor
 from e2c.options import look_up
+from planners.names import Names
 
 ROUNDING = 1e-3
 """A negative logarithm may be so much below 0 [nats]."""
@@ -246,5 +247,5 @@ class ConvDecoder(Decoder):
         self.bias.copy_(self.likelihood.inverse(mean_observation))
 
 
-DECODERS: dict[str, type[Decoder]] = {"mlp": MLPDecoder, "conv": ConvDecoder}
+DECODERS: dict[str, type[Decoder]] = Names("decoder", {"mlp": MLPDecoder, "conv": ConvDecoder})
 """What ``model.decoder`` may be."""

@@ -19,6 +19,7 @@ from e2c.models.gaussians import LOG_VARIANCE_RANGE, DiagonalGaussian
 from e2c.models.layers import ACTIVATIONS, check_divides, mlp, orthogonal
 from e2c.models.options import ModelConfig
 from e2c.models.parts import check_learns, check_tensor
+from planners.names import Names
 
 
 class Encoder(nn.Module, ABC):
@@ -157,9 +158,7 @@ class ConvEncoder(Encoder):
         return y
 
 
-ENCODERS: dict[str, type[Encoder]] = {
-    "mlp": MLPEncoder,
-    "siamese": SiameseEncoder,
-    "conv": ConvEncoder,
-}
+ENCODERS: dict[str, type[Encoder]] = Names(
+    "encoder", {"mlp": MLPEncoder, "siamese": SiameseEncoder, "conv": ConvEncoder}
+)
 """What ``model.encoder`` may be."""

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
+from planners.names import Names
+
 
 class Likelihood(nn.Module, ABC):
     """The distribution of a pixel's brightness x in [0, 1].
@@ -139,5 +141,7 @@ class Gaussian(Likelihood):
         return mean
 
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+LIKELIHOODS: dict[str, type[Likelihood]] = Names(
+    "likelihood", {"bernoulli": Bernoulli, "gaussian": Gaussian}
+)
 """What ``model.likelihood`` may be."""

@@ -16,20 +16,24 @@ from e2c.models.options import ModelConfig
 from e2c.models.parts import build, check_kind
 from e2c.models.successors import PC3, PCC, RCE, AmortisedPCC
 from e2c.options import check_declared, look_up
+from planners.names import Names
 
-METHODS: dict[str, type[LatentModel[Any]]] = {
-    "e2c": E2C,
-    "ae": baselines.AE,
-    "vae": baselines.VAE,
-    "slow_vae": baselines.SlowVAE,
-    "no_latent_kl": baselines.E2CWithoutLatentKL,
-    "nonlinear": baselines.NonLinearE2C,
-    "global": baselines.GlobalE2C,
-    "rce": RCE,
-    "pcc": PCC,
-    "pcc_amortised": AmortisedPCC,
-    "pc3": PC3,
-}
+METHODS: dict[str, type[LatentModel[Any]]] = Names(
+    "method",
+    {
+        "e2c": E2C,
+        "ae": baselines.AE,
+        "vae": baselines.VAE,
+        "slow_vae": baselines.SlowVAE,
+        "no_latent_kl": baselines.E2CWithoutLatentKL,
+        "nonlinear": baselines.NonLinearE2C,
+        "global": baselines.GlobalE2C,
+        "rce": RCE,
+        "pcc": PCC,
+        "pcc_amortised": AmortisedPCC,
+        "pc3": PC3,
+    },
+)
 """What ``model.method`` may be."""
 
 
