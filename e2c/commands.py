@@ -227,7 +227,8 @@ class Evaluate(OwnParts):
     seed: int = option(1000, *SEEDS)
     """Of the starts."""
     planner: str | None = None
-    """Plan with another planner than the agent was trained with: ilqg, cem or mppi."""
+    """Plan with another planner than the agent was trained with: ilqg, cem, mppi, or one that a
+    module of yours registers (--import)."""
     belief: bool | None = None
     """Whether to plan from a belief; None for as trained."""
     goal: str = ""

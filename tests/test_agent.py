@@ -164,6 +164,15 @@ class Broken:
         ),
         (lambda plan: plan.controls, "Tensor"),
         (lambda plan: None, "NoneType"),
+        (lambda plan: replace(plan, controls=plan.controls.numpy()), "controls of type ndarray"),
+        (lambda plan: replace(plan, states=None), "states of type NoneType"),
+        (lambda plan: replace(plan, states=plan.states[:, 1:]), r"states of shape \[3, 7, 4\]"),
+        (lambda plan: replace(plan, states=plan.states + torch.nan), "states that are not finite"),
+        (lambda plan: replace(plan, cost=0.0), "costs of type float"),
+        (lambda plan: replace(plan, status=None), "statuses of type NoneType"),
+        (lambda plan: replace(plan, status=plan.status[0]), r"statuses of shape \[\]"),
+        (lambda plan: replace(plan, status=plan.status + 99), r"the statuses \[99, 99, 99\]"),
+        (lambda plan: replace(plan, status=plan.status.float()), r"the statuses \[0.0, 0.0, 0.0"),
     ],
 )
 def test_a_plan_that_cannot_be_given_is_told_with_its_planner(
@@ -173,6 +182,40 @@ def test_a_plan_that_cannot_be_given_is_told_with_its_planner(
     np.testing.assert_array_equal(make_agent().with_planner("broken").act(images(3)), 0)
     monkeypatch.setitem(PLANNERS, "broken", partial(Broken, change))
     with pytest.raises(E2CError, match=f"planner 'broken' gave .*{told}.*; let its plan"):
+        make_agent().with_planner("broken").act(images(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "told"),
+    [
+        ("reset", None, r"to reset \('NoneType'|to reset \(None is not a callable"),
+        ("plan", lambda self, x0: None, r"plan \(too many positional arguments\); .* plan\(x0, c"),
+        ("plan", lambda self, x0, cost, t: None, r"to plan \(missing a required argument: 't'\)"),
+    ],
+)
+def test_a_planner_with_other_methods_is_told(
+    name: str, method: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = type("Mine", (Broken,), {name: method})
+    monkeypatch.setitem(PLANNERS, "broken", partial(kind, lambda plan: plan))
+    with pytest.raises(E2CError, match=f"The planner 'broken' cannot be asked .*{told}"):
+        make_agent().with_planner("broken")
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [(None, "counts of type NoneType"), (torch.zeros(0), r"counts of shape \[0\]")],
+)
+def test_a_planner_without_counts_is_told(
+    lost: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*asked: Any, **named: Any) -> Broken:
+        built = Broken(lambda plan: plan, *asked, **named)
+        built.lost = lost
+        return built
+
+    monkeypatch.setitem(PLANNERS, "broken", build)
+    with pytest.raises(E2CError, match=f"'broken' has {told} as its lost; let it hold a count"):
         make_agent().with_planner("broken").act(images(3))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from e2c.control.belief import Belief, Figures
 from e2c.control.goals import as_observations
 from e2c.control.latent import LatentDynamics
+from e2c.control.own_planner import Sizes, check_first_plan, check_plan, check_planner
 from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.parts import call
@@ -52,7 +53,7 @@ class PlannerConfig:
     """The planner over the latent dynamics, in a receding horizon."""
 
     name: Annotated[str, tyro.conf.arg(name="planner", prefix_name=False)] = "ilqg"
-    """Which planner: ilqg, cem or mppi (see planners.PLANNERS)."""
+    """Which planner: ilqg, cem, mppi, or one that a module of yours registers (--import)."""
     horizon: int = option(60, 1, 1000)
     """Steps planned ahead."""
     iterations: int = option(2, 1, 1000)
@@ -82,7 +83,7 @@ def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig)
     """Build the planner that the options name; its random numbers are the same every time.
 
     Raises:
-        E2CError: when there is no such planner, or it is built otherwise.
+        E2CError: when there is no such planner, it is built otherwise, or lacks a method.
     """
     own = RecedingOptions(
         first_iterations=options.first_iterations,
@@ -91,7 +92,7 @@ def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig)
         tries=options.tries,
         catch=options.catch,
     )
-    return call(
+    planner = call(
         find_planner(options.name),
         "planners.Builder",
         dynamics,
@@ -101,6 +102,8 @@ def build_planner(dynamics: Dynamics, spec: ProblemSpec, options: PlannerConfig)
         options=own if options.name == "ilqg" else None,
         generator=torch.Generator().manual_seed(0),
     )
+    check_planner(planner, options.name)
+    return planner
 
 
 def find_planner(name: str) -> Builder:
@@ -293,30 +296,19 @@ class Agent:
 
         Raises:
             E2CError: when the observation has another shape or type, there are not as many as
-                goals, or an own planner does not return a plan of finite controls.
+                goals, or an own planner does not return a plan as `planners.Plan` is.
         """
         images = self._images("An observation", observation)
         single = images.ndim == 3
         z = self._latent_states(images[None] if single else images)
-        self.plan = self._checked(self.planner.plan(z, self.cost), len(z))
+        sizes = Sizes(len(z), self.options.horizon, len(self._low), z.shape[1])
+        plan = check_plan(self.planner.plan(z, self.cost), self.options.name, sizes)
+        if self.plan is None:
+            check_first_plan(self.planner, plan, self.options.name, sizes)
+        self.plan = plan
         self._ended[np.arange(len(z)), self.plan.status.cpu().numpy()] += 1
         action = self._control(self.plan).astype(np.float32)
         return action[0] if single else action
-
-    def _checked(self, plan: Plan, batch: int) -> Plan:
-        """Return what the planner returned, if it is a plan whose controls can be given."""
-        told = type(plan).__name__
-        if isinstance(plan, Plan):
-            controls, wanted = plan.controls, (batch, self.options.horizon, len(self._low))
-            if controls.shape == wanted and controls.isfinite().all():
-                return plan
-            told = "controls that are not finite"
-            if controls.shape != wanted:
-                told = f"controls of shape {list(controls.shape)}"
-        raise E2CError(
-            f"The planner {self.options.name!r} gave {told}; let its plan() return a planners.Plan "
-            f"with finite controls of shape [{batch}, {self.options.horizon}, {len(self._low)}]."
-        )
 
     def _control(self, plan: Plan) -> NDArray[np.float64]:
         """Return the controls ``[B, m]`` to give now: the plan's, and the integral.
