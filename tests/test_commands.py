@@ -244,6 +244,9 @@ def test_help_explains_every_option(command: Callable[..., Outcome], name: str) 
     assert "Example: " in outcome.out
     options = re.findall(r"^│ (--[a-z.0-9-]+)", outcome.out, re.MULTILINE)
     assert options
+    if "--planner" in options:
+        told = " ".join(re.sub("[│\n]", " ", outcome.out).split())
+        assert "mppi, or one that a module of yours registers (--import)" in told
     assert "Traceback" not in outcome.out + outcome.err
 
 
