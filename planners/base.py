@@ -140,7 +140,8 @@ class Plan:
     gains: Tensor
     """``K [B, T, m, n]``: feedback ``u = U + K (x - X)``.
 
-    Rows of clamped controls are zero; so is everything from a planner without feedback.
+    Rows of controls that the last backward pass clamped are zero; so is everything from a planner
+    without feedback.
     """
     cost: Tensor
     """``[B]``: total cost of the trajectory; infinite where none was finite."""

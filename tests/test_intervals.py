@@ -16,6 +16,7 @@ def test_the_interquartile_mean_leaves_out_a_quarter_at_either_end() -> None:
     assert interquartile_mean([1.0, 2.0, 6.0]) == 3.0, "3 // 4 = 0 of three are left out"
     assert interquartile_mean(np.arange(10.0).reshape(2, 5)) == np.arange(2, 8).mean()
     assert interquartile_mean([0.7]) == 0.7
+    assert np.isnan(interquartile_mean([0.1, 0.2, 0.3, np.nan])), "NaN is not the best of all"
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
@@ -32,6 +33,10 @@ def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
 
 def test_runs_are_drawn_within_their_task() -> None:
     assert interval({"a": [1.0, 1.0], "b": [5.0]}, np.mean) == (7 / 3, 7 / 3)
+
+
+def test_one_run_of_each_task_tells_no_interval() -> None:
+    assert np.isnan(interval({"a": [0.7], "b": [0.2]}, interquartile_mean)).all()
 
 
 def test_a_profile_counts_the_runs_above_and_every_task_the_same() -> None:

@@ -111,5 +111,8 @@ def test_the_last_layer_of_a_transition_learns_what_its_weights_lack(kind: str) 
     learned = (after - f.moved(layer.mean).step(z, u)).square().mean(0)
     assert (learned < 0.2 * before).all()
     torch.testing.assert_close(layer.noise, before)
+    exact = last_layer_of(f, z, u, f.step(z, u))
+    assert exact.mean.abs().max() < 1e-6
+    assert exact.gain(f.features(z, u)).isfinite().all()
     W = torch.cat(f.last_weights(), -1).detach()
     assert layer.prior == pytest.approx(1 / float(W.square().mean()))

@@ -166,6 +166,25 @@ def test_noise_is_standard_normal_at_the_knots_and_linear_in_between() -> None:
     torch.testing.assert_close(noise[:, 2], (noise[:, 0] + noise[:, 4]) / 2)
 
 
+@BOTH
+def test_samples_are_normal_between_the_knots_too(make: Make) -> None:
+    drawn = planner(make, samples=3000, knots=3)._noise(2, torch.Generator().manual_seed(0))
+    assert drawn.shape == (2, 3000, 7, 2)
+    assert bool(drawn[:, 0].eq(0).all()), "the mean is one of them"
+    ones = torch.ones(2, 7, 2, dtype=F64)
+    torch.testing.assert_close(drawn.std(1), ones, atol=0.06, rtol=0)
+
+
+def test_a_fit_to_all_samples_keeps_their_distribution() -> None:
+    """Without a choice there is nothing to learn: cross-entropy may not shrink by itself."""
+    control = planner(CEM, samples=2000, knots=3, elites=1.0)
+    U, std = torch.zeros(1, 7, 2, dtype=F64), torch.ones(1, 7, 2, dtype=F64)
+    for noise in control._noise(10, torch.Generator().manual_seed(0)):
+        drawn = Samples((U[:, None] + std[:, None] * noise), torch.zeros(1, 2000, dtype=F64))
+        U, std = control._fit(drawn, std, 10)
+    torch.testing.assert_close(std, torch.ones_like(std), atol=0.15, rtol=0)
+
+
 def test_the_scale_of_noise_is_half_the_range_and_one_without_limits() -> None:
     low, high = torch.tensor([-1.0, 0.5, -torch.inf]), torch.tensor([3.0, 0.7, 4.0])
     expected = torch.tensor([1.0, 0.05, 0.5], dtype=F64)

@@ -131,7 +131,7 @@ assert errors[8][20] < errors[1][20]
 #
 # ## What it means for the pendulum
 #
-# The agent plans 50 steps ahead, and trusts its plans no further than its predictions hold. The
+# The agent plans 60 steps ahead, and trusts its plans no further than its predictions hold. The
 # shipped model was trained on windows of 8 steps, and on its own episodes:
 
 # %%

@@ -90,7 +90,9 @@ torch.testing.assert_close(latent_kl, torch_kl, rtol=1e-3, atol=1e-3)
 # The goal image is encoded, and so is the picture of the hanging pendulum. A plan is 50 torques.
 # Its cost is
 #
-# $$\sum_t (z_t - z^*)^\top Q (z_t - z^*) + u_t^\top R\, u_t .$$
+# $$\sum_t (z_t - z^*)^\top Q (z_t - z^*) + (u_t - u^*)^\top R\, (u_t - u^*) .$$
+#
+# $u^*$ holds the goal in the model; here it is nearly 0.
 #
 # Each iteration linearises along the present plan, solves the linear-quadratic problem backward in
 # time, and rolls the new control law out forward. It finds the next local minimum, so it starts

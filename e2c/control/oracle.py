@@ -133,7 +133,8 @@ class Oracle:
         """Return the cost ``[E]`` of episodes that anyone played: what the oracle minimises.
 
         It adds, over the steps, the squared distance to the goal in whitened coordinates (their
-        mean) and ``control_weight`` times the squared controls in units of their limits.
+        mean) and ``control_weight`` times the squared controls, beyond those that hold the goal, in
+        units of their limits.
         """
         assert episodes.states is not None
         starts = [episodes.moment_rows(e).start for e in range(len(episodes))]

@@ -27,8 +27,11 @@ def interquartile_mean(scores: ArrayLike) -> float:
     """Return the mean of the middle half: a quarter of the runs is left out at either end.
 
     Args:
-        scores: of all runs, at least one, in any shape; n // 4 of n are left out at each end.
+        scores: of all runs, at least one, in any shape; n // 4 of n are left out at each end. NaN
+            where one is.
     """
+    if np.isnan(scores).any():
+        return float("nan")
     ordered = np.sort(np.asarray(scores, np.float64), axis=None)
     cut = len(ordered) // 4
     return float(ordered[cut : len(ordered) - cut].mean())
@@ -38,7 +41,7 @@ def interval(scores: Scores, statistic: Callable[[Floats], float]) -> tuple[floa
     """Return the ends of the percentile interval of a statistic, by stratified bootstrap.
 
     The runs of each task are drawn again with replacement, as many as there are; draws are the same
-    at each call.
+    at each call. Where each task has one run, nothing is known, and both ends are NaN.
 
     Args:
         scores: of one method.
@@ -46,6 +49,8 @@ def interval(scores: Scores, statistic: Callable[[Floats], float]) -> tuple[floa
     """
     rng = np.random.default_rng(0)
     tasks = [np.asarray(runs, np.float64) for runs in scores.values()]
+    if max(map(len, tasks)) == 1:
+        return float("nan"), float("nan")
     drawn = [
         statistic(np.concatenate([rng.choice(runs, len(runs)) for runs in tasks]))
         for _ in range(RESAMPLED)

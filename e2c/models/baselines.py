@@ -1,4 +1,4 @@
-"""What Watter et al. 2015 compare Embed to Control with (section 4.1 and supplement 2.6).
+"""What Watter et al. 2015 compare Embed to Control with (experiments and supplement 2.6).
 
 In the first three the dynamics do not shape the embedding. They are fitted to the encodings, and no
 gradient passes from them into the encoder. Watter et al. fit them after the embedding. Here both
@@ -96,7 +96,11 @@ class VAE(LatentModel[ObjectiveConfig]):
 
 
 class SlowVAE(VAE):
-    """The VAE with slowness: ``slowness``, ``KL(q(z_{t+1}|x_{t+1}) || q(z_t|x_t))``."""
+    """The VAE with slowness: ``slowness``, ``KL(q(z_{t+1}|x_{t+1}) || q(z_t|x_t))``.
+
+    t counts the times of a window at which predictions are compared. These are steps where the
+    horizon is 1, as in the preset.
+    """
 
     term_titles: ClassVar[Mapping[str, str]] = {
         **VAE.term_titles,

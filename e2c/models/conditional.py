@@ -48,7 +48,10 @@ class ConditionalVAE(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(outputs))
         none = torch.zeros(1, latent_dim)
         self.codes = DiagonalGaussian(none, none)
-        """The ``q(z|x, y)`` of what was learned from, over ``[N, n]``; the prior before that."""
+        """The ``q(z|x, y)`` of what was learned from, over ``[N, n]``; the prior before that.
+
+        They belong to the data, and are no part of the state dict.
+        """
 
     def posterior(self, x: Tensor, y: Tensor) -> DiagonalGaussian:
         """``q(z|x, y)`` over ``[..., n]`` of ``x [..., inputs]`` and ``y [..., outputs]``."""

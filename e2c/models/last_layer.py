@@ -31,6 +31,9 @@ from torch import Tensor
 
 from e2c.models.transitions import Transition
 
+LEAST_NOISE = 1e-12
+"""Variance of the noise on an output at least [latent units squared]."""
+
 
 class LastLayer:
     """A Gaussian posterior over the weights w of n outputs that are linear in d features.
@@ -89,7 +92,7 @@ def last_layer_of(transition: Transition, z: Tensor, u: Tensor, after: Tensor) -
     """Return what N transitions tell about the last layer of latent dynamics.
 
     The prior says that a weight is as uncertain as it is large, in the mean over all. The noise is
-    the error that the dynamics make.
+    the error that the dynamics make; where they make none, a little.
 
     Args:
         transition: trained.
@@ -99,6 +102,7 @@ def last_layer_of(transition: Transition, z: Tensor, u: Tensor, after: Tensor) -
     """
     phi, y = transition.features(z, u), after - transition.step(z, u)
     W = torch.cat(transition.last_weights(), -1)
-    layer = LastLayer(1 / float(W.square().mean()), y.square().mean(0), phi.shape[-1])
+    noise = y.square().mean(0).clamp(min=LEAST_NOISE)
+    layer = LastLayer(1 / float(W.square().mean()), noise, phi.shape[-1])
     layer.observe(phi, y)
     return layer

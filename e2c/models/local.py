@@ -12,9 +12,9 @@ a global model's linearisation at the same step. In coordinates around the mean 
 ``Psi_0 = s Sigma_0``: it counts as s transitions that the global model predicts, at points that
 spread around the mean.
 
-Sources: Levine & Abbeel 2014, section 4 (local models with a prior along the controller's own
-trajectories); Zhang et al. 2019 (SOLAR; in a learned latent space); Gelman et al. 2013, section
-14.8, and Minka 2001 for the posterior.
+Sources: Levine & Abbeel 2014 (their background dynamics distribution: local models with a prior
+along the controller's own trajectories); Zhang et al. 2019 (SOLAR; in a learned latent space);
+Gelman et al. 2013, section 14.8, and Minka 2001 for the posterior.
 """
 
 from __future__ import annotations

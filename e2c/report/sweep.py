@@ -48,8 +48,8 @@ class Method:
     runs: int
     mean: float
     middle: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     worst: float
     best: float
     tasks: Sequence[float | None]
@@ -101,7 +101,7 @@ def _method(name: str, scores: Mapping[str, Scores], tasks: Sequence[str]) -> Me
     """Summarise the runs of a method."""
     own = scores[name]
     every = np.concatenate([np.asarray(runs, np.float64) for runs in own.values()])
-    low, high = interval(own, interquartile_mean)
+    low, high = (None if np.isnan(end) else end for end in interval(own, interquartile_mean))
     others = [None if other == name else scores[other] for other in scores]
     return Method(
         name=name,

@@ -137,7 +137,8 @@ def _tell(report: Path, cells: Sequence[Cell], failed: Mapping[str, str]) -> Non
     for method, tasks in found.items():
         every = np.concatenate([*map(np.asarray, tasks.values())])
         low, high = interval(tasks, interquartile_mean)
-        middle = f"{interquartile_mean(every):.3g} [{low:.3g}, {high:.3g}]"
+        known = "" if np.isnan(low) else f" [{low:.3g}, {high:.3g}]"
+        middle = f"{interquartile_mean(every):.3g}{known}"
         line = f"{method}: interquartile mean {middle} of {len(every)} runs, "
         print(one_line(f"{line}worst {every.min():.3g}, best {every.max():.3g}"))
     if any(min(own) < 0 for tasks in found.values() for own in tasks.values()):
