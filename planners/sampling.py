@@ -36,7 +36,7 @@ class SamplingOptions:
     """Iterations of a start from scratch; at least 1."""
     iterations: int = 3
     """Iterations of every later call; at least 1."""
-    noise: float = 0.5
+    noise: float = 0.7
     """Standard deviation of the first samples, as a share of half the range of the limits."""
     knots: int = 8
     """Noise is drawn at this many points in time, at least 1; it is linear in between."""
@@ -204,6 +204,8 @@ class CEM(SamplingPlanner):
 class MPPIOptions(SamplingOptions):
     """How MPPI samples."""
 
+    noise: float = 0.35
+    """Less than CEM's, since MPPI averages the samples and CEM chooses among them."""
     temperature: float = 0.1
     """``lambda``, as a share of the median minus the least of the sampled costs; above 0."""
     last_noise: float = 0.25
