@@ -138,10 +138,11 @@ def test_an_encoder_that_tells_nothing_apart_is_named_after_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every try; the files are those of a run that can go on."""
-    monkeypatch.setitem(ENCODERS, "mlp", Dead)
+    monkeypatch.setitem(ENCODERS, "dead", Dead)
+    blind = dataclasses.replace(STILL, model=dataclasses.replace(STILL.model, encoder="dead"))
     for _ in range(2):
         with pytest.raises(E2CError, match=r"^Dead encodes all 9 observations alike, so nothing"):
-            train(Recipe(STILL, seed=3), tmp_path / "run")
+            train(Recipe(blind, seed=3), tmp_path / "run")
     assert load_state(tmp_path / "run") is not None
     assert (tmp_path / "run" / runs.CONFIG).exists()
 

@@ -31,7 +31,7 @@ def _short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pair(
-    seed: int, method: str = "e2c", length: int = 7, **options: Any
+    seed: int, method: str = "e2c", length: int = 7, encoder: str = "mlp", **options: Any
 ) -> tuple[Trainer, Windows]:
     """A trainer, and data whose amount depends on the seed."""
     one_step = find_method(method).one_step
@@ -39,7 +39,8 @@ def pair(
     if one_step:
         config = dataclasses.replace(config, objective=ObjectiveConfig(horizon=1, targets=1))
     config = with_method(config, method)
-    model = tiny_model(dataclasses.replace(tiny_config(), method=method), seed=seed)
+    networks = dataclasses.replace(tiny_config(), method=method, encoder=encoder)
+    model = tiny_model(networks, seed=seed)
     trainer = Trainer(model, config.objective, OptimiserConfig(batch_size=5, **options), seed)
     data = noise_data((length, 9 + seed), seed=seed)
     return trainer, Windows([data], config.objective.horizon, 0.0, torch.device("cpu"))
@@ -152,8 +153,8 @@ class Dropping(MLPEncoder):
 
 def own_pair(seed: int, encoder: type[Encoder], patch: pytest.MonkeyPatch) -> Any:
     """The same with an own encoder."""
-    patch.setitem(ENCODERS, "mlp", encoder)
-    trainer, windows = pair(seed)
+    patch.setitem(ENCODERS, "own", encoder)
+    trainer, windows = pair(seed, encoder="own")
     trainer.model.train()
     return trainer, windows
 
