@@ -16,15 +16,15 @@ deviations and w white. So the belief is a Gaussian of the state *and* of the la
 augmented state of the Kalman filter with coloured measurement noise (Bryson & Henrikson 1968).
 
 A frame is a *surprise* when its innovation r is too large for the predicted covariance (by its
-normalised square, the NIS, against chi-square of as many degrees of freedom as the sight tells
-components). The world is then not what the model takes it for:
-after a kick, with another mass. Then ``r r^T`` is added to the predicted covariance, so that the
-camera is believed in the direction of the surprise.
+normalised square, the NIS, against chi-square of k degrees of freedom, where the sight tells k
+components of the state). The world is then not what the model takes it for: after a kick, with
+another mass. Then ``r r^T`` is added to the predicted covariance, so that the camera is believed in
+the direction of the surprise.
 
 Cameras and worlds differ in how far they stray from what training has seen. So all covariances are
-known but for one factor, the *scale*, which follows the NIS over that number with a memory of seven
-steps (variance discounting, West & Harrison 1997, chapter 10). Gains do not depend on it, but
-surprises and the covariance that is told do.
+known but for one factor, the *scale*, which follows the NIS over k with a memory of seven steps
+(variance discounting, West & Harrison 1997, chapter 10). Gains do not depend on it, but surprises
+and the covariance that is told do.
 
 The arithmetic is compiled: `e2c.control.belief_kernels`.
 """
