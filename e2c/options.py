@@ -16,7 +16,7 @@ import numbers
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
@@ -153,7 +153,7 @@ def from_dict(values: Any, kind: type[T], prefix: str = "") -> T:
     if not isinstance(values, dict):
         name = prefix.removesuffix(".") or "The configuration"
         raise E2CError(f"{name} must be a mapping; got {brief(values)}.")
-    hints = typing.get_type_hints(kind)
+    hints = _types(typing.cast(Hashable, kind))
     for key in values:
         if key not in hints:
             known = suggestion(shown(key), hints, prefix)
@@ -184,7 +184,7 @@ def check_declared(kind: Any, base: type, owner: str) -> None:
             f"The options of {owner} are {brief(kind)}; let them be a subclass of {base.__name__} "
             "with @dataclass(frozen=True)."
         )
-    hints = typing.get_type_hints(kind)
+    hints = _types(typing.cast(Hashable, kind))
     said = {key for key, hint in hints.items() if typing.get_origin(hint) is not typing.ClassVar}
     if lost := sorted(said - {field.name for field in dataclasses.fields(typing.cast(Any, kind))}):
         raise E2CError(
@@ -273,6 +273,12 @@ def _is(value: Any, kind: Any) -> bool:
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """Return what is said of each argument; only now, when all that a signature names is there."""
     return typing.get_type_hints(function, include_extras=True)
+
+
+@functools.cache
+def _types(kind: Hashable) -> dict[str, Any]:
+    """Return the type of each field of a class."""
+    return typing.get_type_hints(kind)
 
 
 def _argument(value: Any, hint: Any, name: str) -> Any:
