@@ -62,6 +62,7 @@ def trees() -> dict[str, ast.Module]:
     return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
 
 
+@cache
 def imports(tree: ast.AST) -> set[str]:
     """Full names of the modules that a file imports, wherever in it; ``from a import b`` as a.b."""
     found: set[str] = set()
