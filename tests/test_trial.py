@@ -185,6 +185,7 @@ def dynamics(**changed: Any) -> type[E2C]:
     return method(dynamics=type("Moving", (LocallyLinear,), changed))
 
 
+slopes = LocallyLinear.jacobian
 ONE = {"reconstruction": "R"}
 
 
@@ -233,6 +234,22 @@ class Untitled(LatentModel[Any]):
         (
             dynamics(features=lambda self, z, u: z),
             r"Moving.features\(\) returned a float32 tensor of shape \[3\]",
+        ),
+        (
+            dynamics(features=lambda self, z, u: LocallyLinear.features(self, z, u).flip(-1)),
+            r"Moving.features\(\) gives .*, where what step\(\) gains with last_weights\(\) \+ dW",
+        ),
+        (
+            dynamics(jacobian=lambda self, z, u: (slopes(self, z, u)[0].mT, slopes(self, z, u)[1])),
+            r"Moving.jacobian\(\)\[0\] gives .* at \[\d, \d\], where the derivative of step",
+        ),
+        (
+            dynamics(jacobian=lambda self, z, u: (slopes(self, z, u)[0], -slopes(self, z, u)[1])),
+            r"Moving.jacobian\(\)\[1\] gives .*, where the derivative of step\(\) by u is",
+        ),
+        (
+            dynamics(step=lambda self, z, u: LocallyLinear.step(self, z, u) + 0.1),
+            r"Moving.forward\(\) gives .* at \[\d\], where step\(\) is .*; let all methods be",
         ),
     ],
 )

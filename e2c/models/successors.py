@@ -251,6 +251,8 @@ class AmortisedJacobian(NonLinear):
     uses them in place of the derivatives.
     """
 
+    exact: ClassVar[bool] = False
+
     def __init__(self, config: ModelConfig, control_scale: Tensor) -> None:
         super().__init__(config, control_scale)
         inputs = self.n + self.m

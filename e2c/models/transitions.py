@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class Transition(nn.Module, ABC):
     Attributes:
         n: latent dimension.
         m: control dimension.
+        exact: whether `jacobian` is the derivative of `step`; False where it is learned.
 
     Args:
         config: the networks' options.
@@ -58,6 +59,7 @@ class Transition(nn.Module, ABC):
     control_scale: Tensor
     identity: Tensor
     is_point: Tensor
+    exact: ClassVar[bool] = True
 
     def __init__(self, config: ModelConfig, control_scale: Tensor) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ def try_out(model: LatentModel[Any], config: Config, spec: ProblemSpec) -> None:
     place, tried = model.goal.device, _copied(model)
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         with torch.enable_grad():
-            check_transition(tried.transition)
+            check_transition(tried.eval().transition)
             _check_start(tried, spec)
             check_objective(tried.train(), _batch(tried, config, spec), config)
         _check_loading(tried.eval(), config, spec)
@@ -57,7 +57,7 @@ def _copied(model: LatentModel[Any]) -> LatentModel[Any]:
 
 
 def check_transition(f: Transition) -> None:
-    """Raise an E2CError unless the methods of a transition return what they must."""
+    """Raise an E2CError unless the methods of a transition return what they must, of one f."""
     n, m, scale = f.n, f.m, f.control_scale
     for lead in ((), (B,), (1, B)):
         z, u = scale.new_full((*lead, n), 0.1), 0.5 * scale.expand(*lead, m)
@@ -79,6 +79,33 @@ def check_transition(f: Transition) -> None:
             check_tensor(f, method, found, (*lead, *shape))
         width = _width(f)
         check_tensor(f, "features()", phi, (*lead, width))
+    if not torch.is_inference_mode_enabled():  # nothing has a derivative there
+        _check_agreement(f)
+
+
+def _check_agreement(f: Transition) -> None:
+    """Raise an E2CError unless what is derived from ``f(z, u)`` is what it gives itself."""
+    z, u = torch.linspace(-0.2, 0.3, f.n).to(f.control_scale), 0.5 * f.control_scale
+    after, slopes, phi = f.step(z, u), f.jacobian(z, u), f.features(z, u)
+    dW = torch.linspace(-0.1, 0.1, f.n * len(phi)).to(phi).view(f.n, -1)
+    gained = f.moved(dW).step(z, u) - after
+    claims = [
+        ("forward()", f(z, u).step(z, u), "step()", after),
+        ("features()", dW @ phi, "what step() gains with last_weights() + dW", gained),
+    ]
+    if f.exact:
+        by_z, by_u = torch.autograd.functional.jacobian(f.step, (z, u))
+        claims.append(("jacobian()[0]", slopes[0], "the derivative of step() by z", by_z))
+        claims.append(("jacobian()[1]", slopes[1], "the derivative of step() by u", by_u))
+    for method, found, said, right in claims:
+        off = (found - right).abs()
+        if bool((off > 1e-2 * right.abs() + 1e-3).any()):
+            at = [int(i) for i in torch.unravel_index(off.argmax(), off.shape)]
+            raise E2CError(
+                f"{type(f).__name__}.{method} gives {found[*at]:.3g} at {at}, where {said} is "
+                f"{right[*at]:.3g}; let all methods be of one function f(z, u), as its base class "
+                "says."
+            )
 
 
 def _width(f: Transition) -> int:
