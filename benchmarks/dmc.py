@@ -224,11 +224,22 @@ def table(task: str, cells: Mapping[str, Mapping[str, Any]], published: bool = T
             found += [r2, f"{cell['open_loop_error']:.3f}"]
         returns = [f"{np.mean(cell['returns']):.0f}", f"{min(cell['returns']):.0f}"]
         rows.append([f"seed {name}" if "seed" in cell else name, *found, *returns])
+    seeds = [cell for cell in cells.values() if "seed" in cell]
+    rows += [_mean_row(seeds, columns)] if seeds else []
     for (agent, frames), mean in DM_CONTROL_RETURN[task].items() if published else ():
         unknown = ["-"] * (3 if told else 1)
         rows.append([f"{agent}, published", f"{frames:,}", *unknown, f"{mean:.0f}", "-"])
     header, *lines = (f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
     return "\n".join([f"{task}:\n", header, "|" + "---|" * len(columns), *lines])
+
+
+def _mean_row(seeds: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Return the row of the mean over seeds; the worst return is that of all their episodes."""
+    returns = np.concatenate([cell["returns"] for cell in seeds])
+    frames = np.mean([cell["simulator_frames"] for cell in seeds])
+    unknown = ["-"] * (len(columns) - 4)
+    scores = [f"{returns.mean():.0f}", f"{returns.min():.0f}"]
+    return [f"mean of {len(seeds)} seeds", f"{frames:,.0f}", *unknown, *scores]
 
 
 if __name__ == "__main__":
