@@ -75,7 +75,7 @@ def test_the_table_of_reliability_is_what_its_results_say() -> None:
     "name",
     [
         *("swing_up", "exploration", "any_pixels", "mujoco_camera", "films", "dmc"),
-        *("gym_mujoco", "robustness", "growth", "peers", "sweeps"),
+        *("gym_mujoco", "robustness", "growth", "peers", "sweeps", "goals"),
     ],
 )
 def test_the_tables_of_the_documentation_are_those_of_the_results(
@@ -88,6 +88,25 @@ def test_the_tables_of_the_documentation_are_those_of_the_results(
     assert not [line for line in printed.splitlines() if line[:1] == "|" and line not in DOCS]
     kept = COMMITTED / name / "table.md"
     assert not kept.exists() or kept.read_text("utf-8") == printed
+
+
+def test_the_table_of_speed_is_what_its_results_say() -> None:
+    found, demo = (store.read(COMMITTED / f"{name}.json") for name in ("speed", "demo"))
+    together, step, once = (found[key] for key in ("evaluate", "control_step", "control_step_once"))
+    oracle = together["seconds_with_oracle"] - together["seconds"]
+    told = (
+        f"{demo['seconds']:.0f} s on two cores, {demo['peak_memory_GiB']:.2f} GiB |",
+        f"{together['seconds']:.1f} s on one core, and the oracle's {oracle:.1f} s;",
+        f"{within(step)}; all of its arithmetic would take {step['floor_ms']:.2f} ms at",
+        f"{within(once)}; arithmetic {once['floor_ms']:.2f} ms |",
+        f"| {round(found['collect']['frames_per_second'], -3):,.0f} a second |",
+        f"The belief takes {found['belief_share']:.0%} of a control step",
+    )
+    assert not [cell for cell in told if cell not in DOCS]
+
+
+def within(step: Mapping[str, float]) -> str:
+    return f"| median {step['median_ms']:.2f} ms, 99% within {step['p99_ms']:.2f} ms"
 
 
 def test_every_committed_result_tells_its_commit_versions_and_machine() -> None:
