@@ -81,8 +81,8 @@ def rows(results: Path = COMMITTED) -> Iterator[str]:
     )
     broken = read(results / "mutations.json")
     yield (
-        f"| {broken['count']:,} broken files and command lines, each to be accepted or refused in "
-        f"one sentence | {broken['count'] - len(broken['faults']):,} were "
+        f"| {broken['count']:,} broken files and command lines, each to be accepted or refused "
+        f"without a traceback | {broken['count'] - len(broken['faults']):,} were "
         "| `python -m benchmarks.mutations` |"
     )
 
