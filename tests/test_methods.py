@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pickle
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from e2c.learning.schedule import OptimiserConfig, Phase
 from e2c.learning.trainer import Trainer
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
-from e2c.models.draws import Generators
+from e2c.models.draws import Generators, seeded
 from e2c.models.methods import METHODS
 from e2c.models.objectives import ObjectiveConfig
 from e2c.presets import PRESETS, preset
@@ -151,3 +152,33 @@ def test_a_preset_trains_its_method(name: str) -> None:
 def test_a_wrong_name_is_told_with_the_nearest() -> None:
     with pytest.raises(E2CError, match=r"no method 'slowvae' \(model.method\); did you mean slow_"):
         model_of("slowvae")
+
+
+def test_only_one_thread_at_a_time_has_the_global_generator() -> None:
+    before, drawn = torch.random.get_rng_state(), list[float]()
+
+    def draw() -> None:
+        with seeded(1):
+            drawn.append(float(torch.rand(())))
+
+    other = threading.Thread(target=draw)
+    with seeded(0):
+        other.start()
+        other.join(0.05)
+        assert not drawn
+        assert float(torch.rand(())) == float(torch.rand((), generator=generator(0)))
+    other.join()
+    assert drawn == [float(torch.rand((), generator=generator(1)))]
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_model_reads_what_a_world_shows_and_nothing_else() -> None:
+    model, seen = tiny_model(), images(3)
+    right = model.encode(seen).mean
+    locked = seen.copy()
+    locked.flags.writeable = False
+    for same in (torch.from_numpy(seen), locked, seen[::-1].copy()[::-1]):
+        torch.testing.assert_close(model.encode(same).mean, right)
+    for wrong in (seen / 255, torch.from_numpy(seen) / 255, seen > 0, seen[..., :-1], 3, [None]):
+        with pytest.raises(E2CError, match=r"^A model reads uint8 observations of shape \[..., 3"):
+            model.encode(wrong)  # type: ignore[arg-type]

@@ -228,7 +228,14 @@ finally:
 def test_another_process_repeats_a_configuration_bit_for_bit(tmp_path: Path) -> None:
     here, repeated = tmp_path / "here", tmp_path / "repeated"
     train(Recipe(STILL, seed=3), here)
-    train(Recipe(STILL, seed=4), tmp_path / "other")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        with torch.inference_mode():
+            train(Recipe(STILL, seed=4), tmp_path / "other")
+        assert torch.get_num_threads() == threads + 1, "whoever calls it goes on as before"
+    finally:
+        torch.set_num_threads(threads)
     script = tmp_path / "watched.py"
     script.write_text(WATCHED)
     done = Script(str(script), "--config", str(here / runs.CONFIG), "--out", str(repeated)).wait()
@@ -237,6 +244,19 @@ def test_another_process_repeats_a_configuration_bit_for_bit(tmp_path: Path) -> 
         same = (here / name).read_bytes()
         assert (repeated / name).read_bytes() == same
         assert (tmp_path / "other" / name).read_bytes() != same
+
+
+def test_another_default_type_is_refused_before_anything_is_done(run: Path, tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        for use in (lambda: load_agent(run), lambda: train(Recipe(STILL), tmp_path / "run")):
+            with pytest.raises(
+                E2CError, match=r"default type is torch.float64; .* call torch.set_d"
+            ):
+                use()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("no_pictures")

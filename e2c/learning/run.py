@@ -40,7 +40,7 @@ from e2c.learning.sight import find_process, learn_sight
 from e2c.learning.together import optimise
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
-from e2c.models.devices import find_device
+from e2c.models.devices import check_precision, find_device
 from e2c.models.transitions import Transition
 from e2c.options import to_dict
 from e2c.report import write_report
@@ -76,6 +76,8 @@ def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
     return run
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train_side_by_side(
     recipes: Sequence[Recipe], folders: Sequence[Path], wandb_mode: WandbMode = "off"
 ) -> list[Run]:
@@ -92,6 +94,7 @@ def train_side_by_side(
     Raises:
         E2CError: for anything that the user can put right.
     """
+    check_precision()
     recipes = [
         replace(
             check_recipe(without_environment(recipe)),
@@ -106,9 +109,10 @@ def train_side_by_side(
     recipes = [replace(each, config=replace(each.config, camera=camera)) for each in recipes]
     world, spec = find_task(recipes[0])
     place = find_device(recipes[0].device)
-    torch.set_num_threads(recipes[0].threads)
     begun: list[Run] = []
     with contextlib.ExitStack() as claims:
+        claims.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(recipes[0].threads)
         for recipe, folder in zip(recipes, folders, strict=True):
             claims.enter_context(runs.claimed(folder, recipe))
         try:

@@ -211,9 +211,22 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         self, reader: nn.Module, observations: NDArray[np.uint8] | Tensor
     ) -> DiagonalGaussian:
         """Let the encoder or the sight read, in compiled code where there is some."""
-        seen = self.see(torch.as_tensor(observations).to(self.goal.device))
+        seen = self.see(self._planes(observations).to(self.goal.device))
         q: DiagonalGaussian | None = reading.read(reader, seen)
         return reader(seen.float() / 255) if q is None else q
+
+    def _planes(self, observations: NDArray[np.uint8] | Tensor) -> Tensor:
+        """Return observations as a tensor, if they can be some."""
+        given: Any = observations
+        if not isinstance(given, Tensor):  # torch wants arrays that may be written to, and forwards
+            given = np.require(given, requirements=["C_CONTIGUOUS", "WRITEABLE"])
+        wanted, kind = tuple(self.goal.shape), str(given.dtype).removeprefix("torch.")
+        if kind != "uint8" or given.shape[-len(wanted) :] != wanted:
+            raise E2CError(
+                f"A model reads uint8 observations of shape [..., {', '.join(map(str, wanted))}]; "
+                f"got {kind} of {list(given.shape)}; give what the world shows, its channels first."
+            )
+        return torch.as_tensor(given)
 
     def roll_out(self, z: Tensor, u: Tensor) -> Tensor:
         """Predict open loop, without noise.

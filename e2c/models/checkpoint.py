@@ -16,7 +16,7 @@ from e2c.errors import E2CError
 from e2c.files.tensors import MAX_BYTES, compare, kind_of, read_tensors, refused, write_tensors
 from e2c.files.untrusted import shown
 from e2c.models.base import LatentModel, ProblemSpec
-from e2c.models.devices import find_device
+from e2c.models.devices import check_precision, find_device
 from e2c.models.methods import build_model
 from e2c.models.sight import Sight
 from e2c.options import UnknownNameError, from_dict, to_dict
@@ -69,8 +69,9 @@ def load(run: Path, device: str = "cpu") -> tuple[LatentModel, Config, ProblemSp
 
     Raises:
         E2CError: when there is none, it is of another schema, damaged or edited, or it needs an own
-            part that is not registered.
+            part that is not registered; or when torch's default type is not float32.
     """
+    check_precision()
     path = run / NAME
     if not path.is_file():
         raise E2CError(_why_none(run))

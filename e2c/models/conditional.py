@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from e2c.models.draws import Draws, Generators
+from e2c.models.draws import Draws, Generators, seeded
 from e2c.models.gaussians import LOG_VARIANCE_RANGE, DiagonalGaussian, kl_to_standard_normal
 from e2c.models.layers import mlp
 
@@ -41,8 +41,7 @@ class ConditionalVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.encoder = mlp([inputs + outputs, *hidden, max(2 * latent_dim, 1)], "silu")
             self.decoder = mlp([inputs + latent_dim, *hidden, outputs], "silu")
         self.log_variance = nn.Parameter(torch.zeros(outputs))

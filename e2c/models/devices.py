@@ -7,6 +7,15 @@ import torch
 from e2c.errors import E2CError
 
 
+def check_precision() -> None:
+    """Raise an E2CError unless what is made without a type is float32, as models are."""
+    if (kind := torch.get_default_dtype()) != torch.float32:
+        raise E2CError(
+            f"torch's default type is {kind}; models are made and loaded in float32: call "
+            "torch.set_default_dtype(torch.float32) first."
+        )
+
+
 def find_device(name: str) -> torch.device:
     """Return the device called ``name``.
 

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+_ALONE = threading.RLock()
+"""There is one global generator, whatever the number of threads."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torch's global generator, which layers draw from, begin at ``seed`` for a while.
+
+    Afterwards it goes on as before. Other threads that do the same wait.
+    """
+    with _ALONE:
+        before = torch.random.get_rng_state()
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.random.set_rng_state(before)
 
 
 class Draws(Protocol):

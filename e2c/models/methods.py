@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from e2c.models import baselines
 from e2c.models.base import LatentModel, ProblemSpec
+from e2c.models.draws import seeded
 from e2c.models.e2c import E2C
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
@@ -60,8 +61,7 @@ def build_model(
             network cannot be built for the observation's shape.
     """
     method = find_method(config.method)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = build(method, LatentModel, config, spec, torch.from_numpy(goal.copy()))
         if not torch.empty(0).is_meta:  # there, nothing has contents
             model.check(spec.planes)

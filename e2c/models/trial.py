@@ -19,7 +19,7 @@ from e2c.files.untrusted import brief, shown
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.decoders import Decoder
-from e2c.models.draws import Generators
+from e2c.models.draws import Generators, seeded
 from e2c.models.objectives import Batch, draw_times
 from e2c.models.parts import check_learns, check_tensor
 from e2c.models.transitions import LocalLinearisation, Transition
@@ -41,7 +41,7 @@ def try_out(model: LatentModel[Any], config: Config, spec: ProblemSpec) -> None:
             what it must.
     """
     place, tried = model.goal.device, _copied(model)
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+    with seeded(0), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         with torch.enable_grad():
             check_transition(tried.eval().transition)
             _check_start(tried, spec)
