@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import gymnasium
@@ -19,6 +19,7 @@ from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.door import load_agent
 from e2c.errors import E2CError
+from e2c.evaluation.assessment import Outputs, assess_and_film
 from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.evaluate import evaluate
 from e2c.files import runs
@@ -36,6 +37,15 @@ CAMERA = {"size": (6, 8), "colour": True, "frames": 1}
 
 class Wanderer(Dot):
     """A dot whose episodes end after 3 to 11 steps, by chance; after 9 they are cut off."""
+
+    opened: ClassVar[int] = 0
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        Wanderer.opened += 1
+
+    def close(self) -> None:
+        Wanderer.opened -= 1
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         found = super().reset(seed=seed)
@@ -93,6 +103,13 @@ def test_a_run_ends_with_everything(run: Path) -> None:
     film = cv2.VideoCapture(str(run / runs.VIDEO))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) >= 3
     assert (run / runs.REPORT).stat().st_size > 10_000
+
+
+def test_no_world_is_left_open_that_is_asked_for_a_while(run: Path, tmp_path: Path) -> None:
+    agent, before = load_agent(run), Wanderer.opened
+    assess_and_film(agent, 2, 0, Disturbance(), True, Outputs(json=tmp_path / "found.json"))
+    own.scores(recorded.load(run / "data" / "round_1.npz"), CONFIG.data, agent.spec)
+    assert Wanderer.opened == before
 
 
 def test_its_agent_sees_and_imagines_in_colour(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ class Outputs:
 def _check_states(spec: ProblemSpec, flag: str) -> None:
     """Raise an E2CError where ``flag`` asks for states, and the world does not tell them."""
     try:
-        simulated(make_world_of(spec), flag)
+        with closing(make_world_of(spec)) as world:
+            simulated(world, flag)
     except ValueError as error:
         raise E2CError(shown(error) + ".") from None
 
@@ -101,7 +103,7 @@ class Assessment:
     """What an agent does, and what the oracle does from the same starts.
 
     Attributes:
-        world: in which they acted, as it was disturbed.
+        world: in which they acted, as it was disturbed; whoever asked for it closes it.
         agent: of the agent.
         oracle: of the oracle; None where it was not asked for, or the world is not simulated.
         results: all figures, ready for JSON.
@@ -125,11 +127,11 @@ def play_oracle(
         seed: of the starts.
         disturbance: what the world does besides.
     """
-    world = disturbance.world(spec, episodes, seed)
-    oracle = Oracle(world, options)
-    played = evaluate(world, oracle, seed, steps=spec.episode_steps, name="oracle")
+    with closing(disturbance.world(spec, episodes, seed)) as world:
+        oracle = Oracle(world, options)
+        played = evaluate(world, oracle, seed, steps=spec.episode_steps, name="oracle")
+        cost = float(oracle.price(played.episodes).mean())
     states = _by_episode(played.episodes.states, played.episodes)
-    cost = float(oracle.price(played.episodes).mean())
     return Ideal(played.scores, states, cost, played.seconds)
 
 
@@ -185,7 +187,8 @@ def assess(
         E2CError: when there is no such disturbance of the agent's task.
     """
     disturbance = disturbance or Disturbance()
-    check_task(agent.spec, problem_spec(make_world_of(agent.spec), agent.spec.options))
+    with closing(make_world_of(agent.spec)) as undisturbed:
+        check_task(agent.spec, problem_spec(undisturbed, agent.spec.options))
     world = disturbance.world(agent.spec, episodes, seed)
     goals = None if goal is None else np.repeat(goal[None], episodes, 0)
     played = evaluate(world, agent, seed, goals, agent.spec.episode_steps)
@@ -250,10 +253,11 @@ def assess_and_film(
         E2CError: when there is no such disturbance of the agent's task.
     """
     found = assess(agent, episodes, seed, disturbance, oracle, goal, ideal)
-    alone = disturbance.world(agent.spec, 1, seed, render_mode=_render_mode(found.world))
     goals = None if goal is None else goal[None]
-    title = _title(found, goal, goal_state)
-    sighting = watch(agent, alone, seed, title, goals, goal_state)
+    title, mode = _title(found, goal, goal_state), _render_mode(found.world)
+    found.world.close()
+    with closing(disturbance.world(agent.spec, 1, seed, render_mode=mode)) as alone:
+        sighting = watch(agent, alone, seed, title, goals, goal_state)
     results = found.results | {
         "plan_ms_median": float(np.median(sighting.milliseconds)),
         "plan_ms_p99": float(np.percentile(sighting.milliseconds, 99)),

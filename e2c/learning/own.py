@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,8 @@ def scores(episodes: Episodes, options: DataConfig, spec: ProblemSpec) -> dict[s
     They are shown and logged; nothing is learned or chosen from them. Success is a matter of the
     end of an episode, so it is told of those alone that are as long as the world's.
     """
-    found = score(episodes, settle_steps(make_world_of(spec))).summary()
+    with closing(make_world_of(spec)) as world:
+        found = score(episodes, settle_steps(world)).summary()
     whole = own_steps(options, spec) == spec.episode_steps
     told = ("success_rate", "time_in_goal") if whole else ("time_in_goal",)
     return {f"own_{key}": found[key] for key in told if key in found}
