@@ -59,10 +59,10 @@ class Collect(OwnParts):
     transitions: int = option(5000, 1, 1e7)
     """Transitions to record, rounded up to whole episodes."""
     restarts: bool = True
-    """Whether episodes begin at random states, where a world's states can be set."""
+    """Whether episodes begin at random states, where states can be set. train.py's own do not."""
     noise: Noise = "auto"
-    """Random controls: uniform, white, pink, red or telegraph; see DataConfig. auto: uniform from
-    random restarts, else telegraph."""
+    """Random controls, as train.py's --data.noise has them. auto: uniform from random restarts,
+    else telegraph."""
     episode_length: int | None = option(None, 1, 1e5)
     """Steps of each episode; left out, 25 from random restarts, else as long as the world's."""
     seed: int = option(0, *SEEDS)
