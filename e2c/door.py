@@ -68,7 +68,7 @@ def collect(
         transitions: how many to record, rounded up to whole episodes.
         length: steps of an episode; by default 25 from random restarts, else those of the world.
         seed: of starts and controls.
-        agent: acts, with noise; without one, controls are random.
+        agent: acts, with noise, towards the world's own goals; without one, controls are random.
         exploration: standard deviation of the noise on the agent's controls, as a share of the
             limits.
         noise: random controls: uniform, white, pink, red or telegraph. auto: uniform from random
@@ -83,6 +83,11 @@ def collect(
         E2CError: for an argument that is not allowed, or an agent of another task; and as
             `make_world`.
     """
+    if others := sorted(options.keys() & {"env_id", "num_envs", "goal", "most"}):
+        raise E2CError(
+            f"e2c.collect has no argument {others[0]}; it takes options of the world besides its "
+            "own, and goes for the world's goals: e2c.rollout(world, agent, ...) takes others."
+        )
     home = HEADLINE if agent is None else agent.spec.env
     if agent is not None and env in (None, home):
         options = {**agent.spec.options, **options}

@@ -18,6 +18,7 @@ not there.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -173,14 +174,24 @@ def begin(
 
     A world with one generator gets ``rng`` as its own. One that is made of single environments
     gets a seed for each of them.
+
+    Raises:
+        ValueError: for options that the world does not know, or infos that are no mapping.
     """
     told = options or None
     drawing: Any = world.np_random  # Gymnasium's synchronous worlds have a tuple of them
     if isinstance(drawing, np.random.Generator):
         world.np_random = rng
-        return world.reset(options=told)
-    seeds = rng.integers(2**31, size=world.num_envs).tolist()
-    return world.reset(seed=seeds, options=told)
+        found = world.reset(options=told)
+    else:
+        seeds = rng.integers(2**31, size=world.num_envs).tolist()
+        found = world.reset(seed=seeds, options=told)
+    if not isinstance(found[1], Mapping):
+        raise ValueError(
+            f"{name_of(world)} gives infos as a {type(found[1]).__name__}, not as a dictionary of "
+            "arrays: leave out the wrapper that changes them."
+        )
+    return found
 
 
 def _attribute(world: World, name: str) -> Any:

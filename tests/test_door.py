@@ -127,6 +127,8 @@ def test_a_run_is_not_written_where_a_file_is(goal: Any, tmp_path: Path) -> None
         ({"noise": "blue"}, "noise is 'blue'; it must be 'auto' or"),
         ({"seed": -1}, "seed is -1"),
         ({"agent": "runs/a"}, "agent is 'runs/a'; it must be an agent, as e2c.load_agent"),
+        ({"goal": "a.png"}, "e2c.collect has no argument goal; it takes options of the world"),
+        ({"num_envs": 5}, "e2c.collect has no argument num_envs; it takes"),
     ],
 )
 def test_what_a_collection_cannot_be_asked_for_is_one_sentence(arguments: Any, told: str) -> None:

@@ -110,6 +110,7 @@ def test_a_picture_of_another_shape_is_refused() -> None:
         (None, "The camera's picture is nothing; a camera needs a picture, uint8 of"),
         (PICTURES[0] / 255, r"The camera's picture is float64 of shape \[30, 40, 3\]"),
         (PICTURES[0, ..., :2], r"The camera's picture is uint8 of shape \[30, 40, 2\]"),
+        ([[1, 2], [3]], r"The camera's picture is object of shape \[0\]"),
         (PICTURES[0, :9], r"The crop \[2, 26, 10, 22\] .* is not inside the picture of 9x40"),
     ],
 )
@@ -129,6 +130,12 @@ def test_a_goal_is_a_picture_of_the_camera_or_its_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(given.act(PICTURES[0]), read.act(PICTURES[0]))
     with pytest.raises(E2CError, match="A goal"):
         given.reset(images(2)[0])
+    with pytest.raises(E2CError, match="acts in one episode; got 4 goals; give one"):
+        given.reset(np.zeros((4, *given.agent.spec.observation_shape), np.uint8))
+    with pytest.raises(
+        E2CError, match=r"agent is 'runs/a'; it must be an agent, as e2c.load_agent"
+    ):
+        LiveAgent("runs/a")  # type: ignore[arg-type]
 
 
 def test_the_example_acts_on_a_video_and_records_what_is_imported(

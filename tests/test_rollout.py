@@ -12,6 +12,7 @@ import torch
 from dots import Dot, dots
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import AddRenderObservation
+from gymnasium.wrappers.vector import DictInfoToList
 from numpy.typing import NDArray
 from tiny import ENV
 
@@ -244,6 +245,14 @@ def test_the_loop_is_asked_rightly_or_touches_no_world(given: Any, told: str) ->
     with pytest.raises(E2CError, match=told):
         rollout(world, **{**asked, **given})
     assert [dot.unwrapped.episode for dot in world.envs] == [1, 1], "what the camera looked at"
+
+
+def test_options_and_infos_of_another_form_are_one_sentence() -> None:
+    world, rng = make_world("E2C/Planar-v0", 2), np.random.default_rng(0)
+    with pytest.raises(E2CError, match=r"states must be numbers of shape \[N, 4\]; got"):
+        rollout(world, Clock(), 3, rng, states=[[1.0, 2.0]])
+    with pytest.raises(E2CError, match="PendulumSwingUp-v0 gives infos as a list, not as a dict"):
+        rollout(DictInfoToList(make_world("E2C/PendulumSwingUp-v0", 2)), Clock(), 3, rng)
 
 
 def test_what_only_some_episodes_tell_is_refused() -> None:

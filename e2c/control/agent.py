@@ -184,7 +184,7 @@ class Agent:
 
     @checked
     def with_planner(self, name: str | None = None, belief: bool | None = None) -> Agent:
-        """Return an agent with the same model that plans in another way.
+        """Return an agent with the same model that plans in another way, to the world's own goal.
 
         Args:
             name: of the planner, in `PLANNERS`; None for the same.

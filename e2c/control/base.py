@@ -91,14 +91,15 @@ def rollout(
         state or a reward is not finite, none is kept, which is told once.
 
     Raises:
-        E2CError: for an argument of another kind, goals that are not observations, an action of
-            another shape or that is not finite, and states or the goal region told in another form.
+        E2CError: for an argument or an option that is not allowed, goals that are no observations,
+            an action of another shape or that is not finite, and states or the goal region told in
+            another form.
     """
     try:
         check_world(world)
+        observations, infos = begin(world, rng, **options)
     except ValueError as error:
-        raise E2CError(str(error)) from None
-    observations, infos = begin(world, rng, **options)
+        raise E2CError(str(error)) from error
     told = infos.get("goal") if goals is None else goals
     if told is not None:
         _check_goals(told, world)

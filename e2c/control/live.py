@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from e2c.control.agent import Agent
 from e2c.control.goals import as_recorded, camera_of
 from e2c.errors import E2CError
+from e2c.options import checked
 from envs.camera import check_picture
 
 
@@ -30,7 +32,10 @@ class LiveAgent:
         agent: a trained one.
     """
 
-    def __init__(self, agent: Agent) -> None:
+    @checked
+    def __init__(
+        self, agent: Annotated[Agent, "an agent, as e2c.load_agent(FOLDER) returns it"]
+    ) -> None:
         self.agent = agent
         self._camera = camera_of(agent.spec)
         self._frames = deque[NDArray[np.uint8]](maxlen=self._camera.frames)
@@ -47,8 +52,12 @@ class LiveAgent:
             goal: what to reach, as `Agent.reset` takes it: a picture of the camera, say.
 
         Raises:
-            E2CError: as there.
+            E2CError: as there, and for several goals.
         """
+        if np.asarray(goal).ndim > max(3, len(self.agent.spec.observation_shape)):
+            raise E2CError(
+                f"A live agent acts in one episode; got {len(np.asarray(goal))} goals; give one."
+            )
         self.agent.reset(goal)
         self._frames.clear()
 
@@ -65,9 +74,13 @@ class LiveAgent:
             E2CError: when it is no picture, or of another shape than those that were recorded, or
                 the camera's crop is not inside it.
         """
-        grey = isinstance(picture, np.ndarray) and picture.ndim == 2 and picture.dtype == np.uint8
         try:
-            seen = picture if grey else check_picture(picture, "The camera's picture is")
+            seen = np.asarray(picture)
+        except ValueError:  # rows of several lengths
+            seen = np.empty(0, object)
+        try:
+            if seen.ndim != 2 or seen.dtype != np.uint8:  # it is not grey
+                seen = check_picture(None if picture is None else seen, "The camera's picture is")
             frame = self._camera.frame(as_recorded(seen, self.agent.spec))
         except ValueError as error:
             raise E2CError(str(error)) from None
