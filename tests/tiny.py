@@ -95,7 +95,8 @@ TYPED = [
 
 
 def tiny_model(config: ModelConfig = MODEL, spec: ProblemSpec = SPEC, seed: int = 0) -> LatentModel:
-    return build_model(config, spec, images(1, spec, seed=9)[0], seed).eval()
+    goal = spec.layout.to_planes(images(1, spec, seed=9)[0])
+    return build_model(config, spec, goal, seed).eval()
 
 
 def images(count: int, spec: ProblemSpec = SPEC, seed: int = 0) -> NDArray[np.uint8]:
