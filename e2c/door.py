@@ -66,7 +66,8 @@ def collect(
     Args:
         env: id of the world; by default the agent's, or that of the headline task.
         transitions: how many to record, rounded up to whole episodes.
-        length: steps of an episode; by default 25 from random restarts, else those of the world.
+        length: steps of an episode, at most those of the world; by default 25 from random restarts,
+            else those of the world.
         seed: of starts and controls.
         agent: acts, with noise, towards the world's own goals; without one, controls are random.
         exploration: standard deviation of the noise on the agent's controls, as a share of the

@@ -128,6 +128,8 @@ def test_a_run_is_not_written_where_a_file_is(goal: Any, tmp_path: Path) -> None
         ({"seed": -1}, "seed is -1"),
         ({"agent": "runs/a"}, "agent is 'runs/a'; it must be an agent, as e2c.load_agent"),
         ({"goal": "a.png"}, "e2c.collect has no argument goal; it takes options of the world"),
+        ({"camera": 5}, "camera must be a mapping; got 5"),
+        ({"camera": {"sizes": 1}}, "key camera.sizes; did you mean camera.size"),
         ({"num_envs": 5}, "e2c.collect has no argument num_envs; it takes"),
     ],
 )

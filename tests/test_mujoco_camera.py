@@ -136,7 +136,7 @@ def test_what_it_cannot_draw_is_one_sentence() -> None:
         (ENV, Camera(repeat=2, renderer="mujoco"), "leave the camera's repeat out"),
         (ENV, Camera(size=(0, 3), renderer="mujoco"), "camera's size"),
         (ENV, Camera(crop=(0, 900, 0, 9), renderer="mujoco"), "is not inside the picture"),
-        (ENV, Camera(renderer="pen"), "renderer is 'pen'; it is one of: own, mujoco"),  # type: ignore[arg-type]
+        (ENV, Camera(renderer="pen"), "renderer is 'pen'; it must be 'own' or 'mujoco'"),  # type: ignore[arg-type]
         (ENV, Camera(size=(9, 9)), "leave the camera's options out, or let MuJoCo draw it"),
     ):
         with pytest.raises(E2CError, match=told):

@@ -18,7 +18,7 @@ from e2c.files.provenance import versions
 from e2c.files.tracking import tell
 from e2c.files.untrusted import shown
 from e2c.models.base import ProblemSpec
-from e2c.options import Range, checked
+from e2c.options import Range, checked, from_dict
 from envs.faults import failure
 from envs.world import (
     Simulated,
@@ -339,9 +339,9 @@ def make_world(env_id: str, num_envs: int = 1, **options: Any) -> World:
             "from Python (e2c.LiveAgent), or collect and train in an environment (--env)."
         )
     given = {name: value for name, value in options.items() if value is not None}
+    if "camera" in given:
+        given["camera"] = from_dict(given["camera"], envs.Camera, "camera.")
     try:
-        if "camera" in given:
-            given["camera"] = envs.Camera(**given["camera"])
         world = envs.make(env_id, num_envs, **given)
     except MemoryError:
         raise
