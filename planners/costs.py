@@ -24,6 +24,9 @@ class GoalCost:
         Qf: Weight of the terminal state error, as ``Q``; left out, it is ``Q``.
         reference: ``r [m]`` or ``[B, m]``: the control without cost; left out, it is zero. Give
             the control that holds the goal here, if it is known.
+
+    Raises:
+        ValueError: for a tensor of another shape.
     """
 
     def __init__(
@@ -34,11 +37,37 @@ class GoalCost:
         Qf: Tensor | None = None,
         reference: Tensor | None = None,
     ) -> None:
+        n, m = goal.shape[-1] if goal.dim() else 0, len(R) if R.dim() else 0
+        _check("goal", goal, ("[n]", (n,)), ("[B, n]", (*goal.shape[:1], n)))
+        for name, weight, size in (("Q", Q, n), ("Qf", Qf, n), ("R", R, m)):
+            _check(name, weight, (f"[{size}]", (size,)), (f"[{size}, {size}]", (size, size)))
+        if reference is not None:
+            rows = reference.shape[:1]
+            _check("reference", reference, (f"[{m}]", (m,)), (f"[B, {m}]", (*rows, m)))
         self.goal = goal
         self.Q = _matrix(Q, goal)
         self.R = _matrix(R, goal)
         self.Qf = self.Q if Qf is None else _matrix(Qf, goal)
-        self.reference = goal.new_zeros(len(self.R)) if reference is None else reference.to(goal)
+        self.reference = goal.new_zeros(m) if reference is None else reference.to(goal)
+
+    def check(self, x0: Tensor, m: int) -> None:
+        """Raise a ValueError unless it is a cost of ``m`` controls and of states ``x0 [B, n]``."""
+        (B, n), targets = x0.shape, (self.goal, self.reference)
+        if self.goal.shape[-1] != n or len(self.R) != m:
+            raise ValueError(
+                f"The cost is of {self.goal.shape[-1]} states and {len(self.R)} controls; the "
+                f"system has {n} and {m}."
+            )
+        if any(target.dim() == 2 and len(target) not in (1, B) for target in targets):
+            raise ValueError(
+                f"The cost has goals {list(self.goal.shape)} and references "
+                f"{list(self.reference.shape)} for {B} problems; give one for all, or one for each."
+            )
+        if self.goal.dtype != x0.dtype:
+            raise ValueError(
+                f"The cost's goal is {self.goal.dtype}, and the states are {x0.dtype}; make both "
+                "alike."
+            )
 
     def total(self, X: Tensor, U: Tensor) -> Tensor:
         """Return the cost ``[B, ...]`` of ``X [B, ..., T+1, n]`` under ``U [B, ..., T, m]``."""
@@ -73,7 +102,8 @@ class GoalCost:
     def select(self, rows: Tensor) -> GoalCost:
         """Return the cost of the problems ``rows [R] int64`` alone."""
         goal, reference = (
-            target if target.dim() == 1 else target[rows] for target in (self.goal, self.reference)
+            target if target.dim() == 1 or len(target) == 1 else target[rows]
+            for target in (self.goal, self.reference)
         )
         return GoalCost(goal, self.Q, self.R, self.Qf, reference)
 
@@ -85,6 +115,13 @@ class GoalCost:
 def has_numbers(cost: Cost, x: Tensor) -> TypeGuard[GoalCost]:
     """Tell whether compiled code can compute a cost of states like ``x``."""
     return type(cost) is GoalCost and cost.goal.dtype == x.dtype
+
+
+def _check(name: str, given: Tensor | None, *allowed: tuple[str, tuple[int, ...]]) -> None:
+    """Raise a ValueError unless a tensor has one of the shapes that are allowed."""
+    if given is not None and tuple(given.shape) not in [shape for _, shape in allowed]:
+        told = " or ".join(words for words, _ in allowed)
+        raise ValueError(f"{name} is of shape {told}; got {list(given.shape)}.")
 
 
 def _matrix(weight: Tensor, like: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from planners.base import Cost, Plan, System, choose
 from planners.compiled import code_of
+from planners.costs import GoalCost
 
 
 class WarmStarted(ABC):
@@ -69,7 +70,7 @@ class WarmStarted(ABC):
         Another number of problems than in the last call begins anew, as after `reset`.
 
         Raises:
-            ValueError: when ``x0`` has another shape.
+            ValueError: when ``x0`` has another shape, or ``cost`` is not of this system.
         """
         n = self.dynamics.state_dim
         if x0.dim() != 2 or x0.shape[1] != n:
@@ -77,6 +78,8 @@ class WarmStarted(ABC):
                 f"plan takes states of shape [B, {n}], a row for each problem; "
                 f"got shape {list(x0.shape)}."
             )
+        if isinstance(cost, GoalCost):
+            cost.check(x0, self.dynamics.control_dim)
         if self._plan is not None and len(self._plan.states) != len(x0):
             self.reset()
         last = self._plan

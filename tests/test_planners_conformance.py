@@ -291,3 +291,60 @@ def test_states_of_another_shape_are_refused(name: str) -> None:
     for x in (torch.zeros(3), torch.zeros(5, 2), torch.zeros(1, 5, 3)):
         with pytest.raises(ValueError, match=r"shape \[B, 3\].* got shape"):
             planner.plan(x.double(), cost)
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"goal": torch.zeros(3).double(), "Q": torch.ones(3)},
+            "is of 3 states and 1 controls; the system",
+        ),
+        ({"R": torch.ones(2)}, "is of 2 states and 2 controls; the system has 2 and 1"),
+        (
+            {"goal": torch.zeros(2, 2).double()},
+            r"has goals \[2, 2\] and references \[1\] for 3 problems",
+        ),
+        (
+            {"goal": torch.zeros(2).double()},
+            "goal is torch.float64, and the states are torch.float",
+        ),
+    ],
+)
+def test_a_cost_of_another_system_is_refused(
+    name: str, given: dict[str, Tensor], told: str
+) -> None:
+    goal = torch.zeros(2).double()
+    cost = GoalCost(**{"goal": goal, "Q": torch.ones(2), "R": torch.ones(1), **given})
+    planner = build(name, random_linear(2, 1), *limits(1), 7)
+    with pytest.raises(ValueError, match=told):
+        planner.plan(torch.zeros(3, 2).double(), cost)
+
+
+@EVERY
+def test_one_goal_may_be_given_as_a_row(name: str) -> None:
+    plans = []
+    x0 = torch.tensor([[3.0, 0.0], [torch.inf, 0.0], [1.0, 0.0]]).double()
+    for goal in (torch.zeros(2).double(), torch.zeros(1, 2).double()):
+        planner = build(name, random_linear(2, 1), *limits(1), 7)
+        cost = GoalCost(goal, torch.ones(2), torch.ones(1))
+        plans.append(planner.plan(x0, cost))
+    torch.testing.assert_close(plans[0].controls, plans[1].controls)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"goal": torch.tensor(0.0)}, r"^goal is of shape \[n\] or \[B, n\]; got \[\]\.$"),
+        ({"Q": torch.ones(3)}, r"^Q is of shape \[2\] or \[2, 2\]; got \[3\]\.$"),
+        ({"Qf": torch.ones(2, 3)}, r"^Qf is of shape \[2\] or \[2, 2\]; got \[2, 3\]\.$"),
+        ({"R": torch.ones(2, 1)}, r"^R is of shape \[2\] or \[2, 2\]; got \[2, 1\]\.$"),
+        ({"reference": torch.ones(2)}, r"^reference is of shape \[1\] or \[B, 1\]; got \[2\]\.$"),
+    ],
+)
+def test_weights_that_do_not_fit_their_goal_are_refused(
+    given: dict[str, Tensor], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        GoalCost(**{"goal": torch.zeros(2), "Q": torch.ones(2), "R": torch.ones(1), **given})
