@@ -307,8 +307,8 @@ def test_states_of_another_shape_are_refused(name: str) -> None:
             r"has goals \[2, 2\] and references \[1\] for 3 problems",
         ),
         (
-            {"goal": torch.zeros(2).double()},
-            "goal is torch.float64, and the states are torch.float",
+            {"goal": torch.zeros(2)},
+            "goal is torch.float32, and the states are torch.float64",
         ),
     ],
 )

@@ -33,6 +33,7 @@ Options = TypeVar("Options", bound=ObjectiveConfig)
 Weight = float | Tensor
 """Of a term in the loss."""
 
+_BYTES = (torch.uint8, np.dtype(np.uint8))
 SAME = 1e-6
 """Encodings whose spread is no more than this share of their size differ by rounding alone."""
 
@@ -218,13 +219,16 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
     def _planes(self, observations: NDArray[np.uint8] | Tensor) -> Tensor:
         """Return observations as a tensor, if they can be some."""
         given: Any = observations
-        if not isinstance(given, Tensor):  # torch wants arrays that may be written to, and forwards
-            given = np.require(given, requirements=["C_CONTIGUOUS", "WRITEABLE"])
-        wanted, kind = tuple(self.goal.shape), str(given.dtype).removeprefix("torch.")
-        if kind != "uint8" or given.shape[-len(wanted) :] != wanted:
+        if not isinstance(given, Tensor):
+            given = np.asarray(given)
+            if not (given.flags.c_contiguous and given.flags.writeable):  # as torch wants arrays
+                given = given.copy()
+        wanted = tuple(self.goal.shape)
+        if given.dtype not in _BYTES or given.shape[-len(wanted) :] != wanted:
             raise E2CError(
                 f"A model reads uint8 observations of shape [..., {', '.join(map(str, wanted))}]; "
-                f"got {kind} of {list(given.shape)}; give what the world shows, its channels first."
+                f"got {given.dtype} of {list(given.shape)}; give what the world shows, channels "
+                "first."
             )
         return torch.as_tensor(given)
 
