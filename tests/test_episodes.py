@@ -2,10 +2,12 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -211,7 +213,7 @@ def rewrite(path: Path, **changes: Any) -> None:
     """Write a dataset file again with other arrays, provenance or header, and the hash of those."""
     data = dataset.load(path)
     arrays = {name: getattr(data, name) for name in ("frames", "actions", "states", "lengths")}
-    arrays |= {name: value for name, value in changes.items() if name in arrays}
+    arrays |= {name: value for name, value in changes.items() if name in ARRAYS}
     changed = Episodes(**arrays, provenance=changes.get("provenance", data.provenance))
     header: dict[str, Any] = {"schema": dataset.SCHEMA, "sha256": changed.content_hash}
     header |= {"provenance": changed.provenance, **changes.get("header", {})}
@@ -246,7 +248,7 @@ def test_what_a_world_tells_besides_is_kept(path: Path) -> None:
     ],
 )
 def test_optional_arrays_that_do_not_fit_are_refused(path: Path, name: str, wrong: Any) -> None:
-    dataclasses.replace(noise_data((4, 7)), **{name: wrong}).save(path)
+    rewrite(path, **{name: wrong})
     assert name in refusal(path)
 
 
@@ -283,6 +285,56 @@ def test_an_older_file_that_is_saved_again_is_one_of_today(path: Path) -> None:
 def test_the_hash_of_what_older_files_hold_never_changes() -> None:
     """The numbers of a file of today; were they others, finished runs would not know their data."""
     assert noise_data((4, 7)).content_hash[:16] == "017451c492d9dfbb"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"provenance": {}}, "its provenance is {}, which needs the id of an environment: 'env'"),
+        ({"provenance": None}, "its provenance is None"),
+        ({"provenance": {"env": "a", "seed": np.int64(3)}}, "int64 is not JSON serializable"),
+        ({"provenance": {"env": "a", "dt": np.nan}}, "(NaN is not a finite number)"),
+        ({"provenance": {"env": "a", "x": {2: 0, 10: 0}}}, "(a key is no text)"),
+        ({"provenance": {"env": "a", 2: 0}}, "is not plain JSON whose keys are texts"),
+        ({"actions": np.zeros((11, 2))}, "float64 with 2 dimensions, and must be float32 with 2"),
+        ({"lengths": np.array([4, 7], np.int32)}, "lengths is int32 with 1 dimensions"),
+        ({"frames": np.zeros(17, np.uint8)}, "must be uint8 with 3 or 4"),
+        ({"lengths": np.array([4, 8])}, "rows where the lengths"),
+        ({"actions": np.full((11, 2), np.nan, np.float32)}, "actions holds 22 numbers that are"),
+        ({"states": np.full((13, 2), np.inf)}, "states holds 26 numbers that are not finite"),
+        ({"rewards": np.zeros(10)}, "rewards has 10 rows"),
+        ({"lengths": [4, 7]}, "lengths is [4, 7], which is no NumPy array"),
+        ({"actions": None}, "actions is None, which is no NumPy array"),
+    ],
+)
+def test_what_would_be_refused_is_not_written(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    path = tmp_path / "new" / "data.npz"
+    with pytest.raises(E2CError) as caught:
+        dataclasses.replace(noise_data((4, 7)), **changes).save(path)
+    message = str(caught.value)
+    assert reason in message
+    assert message.startswith(f"{path} was not written")
+    assert "\n" not in message
+    assert not path.parent.exists()
+
+
+def test_arrays_that_were_changed_in_place_are_saved_with_their_own_hash(path: Path) -> None:
+    data = noise_data((4, 7))
+    before = data.content_hash
+    data.actions[:] = 0
+    data.save(path)
+    assert dataset.load(path).content_hash == data.content_hash != before
+
+
+def test_a_save_hashes_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the hash is known afterwards: the arrays may be larger than memory."""
+    data, hashing = noise_data((4, 7)), mock.Mock(wraps=hashlib.sha256)
+    monkeypatch.setattr(hashlib, "sha256", hashing)
+    data.save(path)
+    assert data.content_hash
+    assert hashing.call_count == 1
 
 
 def test_saving_makes_folders_and_replaces(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from e2c.errors import E2CError
 from e2c.files import arrays
-from e2c.files.untrusted import brief
+from e2c.files.untrusted import brief, parse_json, shown
 from envs.images import CHANNELS, ImageLayout
 
 T = TypeVar("T", bound=np.generic)
@@ -161,7 +161,10 @@ class Episodes:
 
     @functools.cached_property
     def content_hash(self) -> str:
-        """SHA-256 over the shapes, the contents and the provenance; episodes do not change."""
+        """SHA-256 over the shapes, the contents and the provenance, as they are at first or saved.
+
+        Whoever changes the arrays in place gets the hash of the changed ones from the next `save`.
+        """
         digest = hashlib.sha256(json.dumps(self.provenance, sort_keys=True).encode())
         for name, array in self._arrays().items():
             digest.update(f"{name}{array.shape}{array.dtype}".encode())
@@ -172,12 +175,20 @@ class Episodes:
         """Write the episodes to ``path``, whole or not at all; its folder is made if need be.
 
         Raises:
-            E2CError: when its name does not end in .npz.
+            E2CError: when its name does not end in .npz, or `load` would refuse the file: an array
+                is of another type or shape than it is to be, holds numbers that are not finite or
+                contradicts the lengths, or the provenance names no ``env`` or is not plain JSON.
             OSError: when it cannot be written.
         """
         path = Path(path)
         if path.suffix != ".npz":
             raise E2CError(f"Episodes cannot be saved as {path}; its name must end in .npz.")
+        if fault := _provenance_fault(self.provenance) or _contradiction(self):
+            raise E2CError(
+                f"{path} was not written, since it would be refused when it is read: {fault}; "
+                "correct this first (help(e2c.Episodes) says what episodes hold)."
+            )
+        vars(self).pop("content_hash", None)  # since the arrays may have been changed in place
         header = {"schema": SCHEMA, "sha256": self.content_hash, "provenance": self.provenance}
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays.write(path, self._arrays(), header)
@@ -248,14 +259,46 @@ def _provenance(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
     if header.get("schema") not in (SCHEMA, OLDER):
         schema = brief(header.get("schema"))
         raise _refused(path, f"its schema is {schema} and this version reads {SCHEMA!r}")
-    provenance = header.get("provenance")
+    provenance: Any = header.get("provenance")
+    if fault := _provenance_fault(provenance):
+        raise _refused(path, fault)
+    return dict(provenance)
+
+
+def _provenance_fault(provenance: Any) -> str | None:
+    """Say why a file cannot keep a provenance as it is, or None."""
     if not isinstance(provenance, dict) or not isinstance(provenance.get("env"), str):
-        raise _refused(path, f"its provenance is {brief(provenance)}")
-    return provenance
+        return f"its provenance is {brief(provenance)}, which needs the id of an environment: 'env'"
+    try:
+        text = json.dumps(provenance, sort_keys=True)
+        kept = json.dumps(parse_json(text), sort_keys=True) == text
+        reason = "a key is no text"
+    except (TypeError, ValueError, RecursionError) as error:
+        kept, reason = False, shown(error)
+    return None if kept else f"its provenance is not plain JSON whose keys are texts ({reason})"
+
+
+def _array_fault(episodes: Episodes) -> str | None:
+    """Say which array is not what a file of episodes holds, or None."""
+    for name, (kind, dimensions) in (_ALWAYS | _OPTIONAL).items():
+        array: Any = getattr(episodes, name)
+        if array is None and name in _OPTIONAL:
+            continue
+        if not isinstance(array, np.ndarray):
+            return f"{name} is {brief(array)}, which is no NumPy array"
+        allowed = (dimensions,) if isinstance(dimensions, int) else dimensions
+        if array.dtype != kind or array.ndim not in allowed:
+            wanted = f"{kind} with {' or '.join(map(str, allowed))}"
+            return f"{name} is {array.dtype} with {array.ndim} dimensions, and must be {wanted}"
+        if array.dtype.kind == "f" and (wrong := int((~np.isfinite(array)).sum())):
+            return f"{name} holds {wrong} numbers that are not finite"
+    return None
 
 
 def _contradiction(episodes: Episodes) -> str | None:
-    """Say how the arrays of episodes contradict one another, or None."""
+    """Say which array is of a wrong kind, or how the arrays contradict one another, or None."""
+    if fault := _array_fault(episodes):
+        return fault
     lengths, E = episodes.lengths, len(episodes)
     if E == 0 or lengths.min() < 1 or lengths.max() > len(episodes.actions):
         return "it has no episodes, or their lengths are not possible"
