@@ -435,9 +435,17 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "lengths": ({"lengths": np.array([9, 6])}, r"do not add up: it has 14 frames, .* \[9, 6\]"),
     "an empty one": ({"lengths": np.array([14, 0])}, "do not add up"),
     "short": ({"lengths": np.array([11, 3])}, "Episode 1 .* has 3 frames; an observation has 3"),
-    "words": ({"lengths": None, "ends": np.array(["a"])}, "do not add up: .* tell of .'a'"),
-    "one number": ({"lengths": np.array(14)}, "do not add up"),
-    "fraction": ({"lengths": np.array([9.0, 5.0])}, "do not add up"),
+    "words": (
+        {"lengths": None, "ends": np.array(["a"])},
+        r"<U1 of shape \[1\]; .* \[E\].*, or bool \[N\]",
+    ),
+    "one number": ({"lengths": np.array(14)}, r"int64 of shape \[\]; they must be whole numbers"),
+    "fraction": (
+        {"lengths": np.array([9.0, 5.0])},
+        "lengths in .* are float64 of .* whole numbers",
+    ),
+    "flags": ({"lengths": np.ones(14, bool)}, r"are bool of .* for each episode\.$"),
+    "no ends": ({"lengths": None, "ends": np.zeros(14, bool)}, r"do not add up: .* tell of \[\]"),
 }
 
 
@@ -464,6 +472,20 @@ def test_arrays_that_do_not_fit(tmp_path: Path, case: str) -> None:
 def test_options_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     with pytest.raises(E2CError, match=told):
         import_recording(saved(tmp_path), dataclasses.replace(OPTIONS, **changes))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((5,), "source is 5; it must be the path of a recording, or minari:NAME"),
+        ((None,), "source is None; it must be the path"),
+        (("own.npz", "small"), "options is 'small'; it must be ImportOptions"),
+        (("own.npz", {"dt": 0.1}), "options is {'dt': 0.1}; it must be ImportOptions"),
+    ],
+)
+def test_arguments_of_another_type(arguments: Any, told: str) -> None:
+    with pytest.raises(E2CError, match=told):
+        import_recording(*arguments)
 
 
 def cut(folder: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from e2c.data.tables import Floats
 from e2c.data.takes import Take, takes_of
 from e2c.errors import E2CError
 from e2c.files.untrusted import shown
-from e2c.options import check_ranges, option, to_dict
+from e2c.options import check_ranges, checked, option, to_dict
 from envs import Camera
 from envs.camera import resized
 from envs.images import PICTURE_SIZE
@@ -58,7 +58,11 @@ class ImportOptions:
     """Control step [s], whatever videos tell; left out, that of their frames, or 1/30 s."""
 
 
-def import_recording(source: str | Path, options: ImportOptions | None = None) -> Episodes:
+@checked
+def import_recording(
+    source: Annotated[str | Path, "the path of a recording, or minari:NAME"],
+    options: ImportOptions | None = None,
+) -> Episodes:
     """Make episodes of a recording, which may be larger than memory: its frames stay on disk.
 
     Args:

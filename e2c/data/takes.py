@@ -208,12 +208,18 @@ def _arrays(source: Path) -> dict[str, NDArray[Any]]:
 
 def _lengths(found: dict[str, NDArray[Any]], N: int, source: Path) -> list[int]:
     """Return how many frames each episode has."""
-    told = found.get("lengths", found.get("ends", np.array([N])))
+    name = "lengths" if "lengths" in found else "ends"
+    told = found.get(name, np.array([N]))
+    kinds, wanted = ("iu", "") if name == "lengths" else ("iub", ", or bool [N]")
+    if told.ndim != 1 or told.dtype.kind not in kinds:
+        raise E2CError(
+            f"The {name} in {source} are {told.dtype} of shape {list(told.shape)}; they must be "
+            f"whole numbers [E], one for each episode{wanted}."
+        )
     lengths = told
-    if "lengths" not in found and told.dtype.kind in "iub":
+    if name == "ends":
         lengths = np.diff(np.flatnonzero(told) + 1 if told.dtype == bool else told, prepend=0)
-    possible = lengths.ndim == 1 and lengths.dtype.kind in "iu" and lengths.size > 0
-    if not possible or lengths.min() < 1 or lengths.sum() != N:
+    if lengths.size == 0 or lengths.min() < 1 or lengths.sum() != N:
         raise E2CError(
             f"The episodes of {source} do not add up: it has {N} frames, and its lengths or ends "
             f"tell of {shown(lengths.tolist())}."
