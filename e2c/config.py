@@ -135,15 +135,17 @@ def world_options(env_args: str, camera: Camera) -> dict[str, Any]:
         camera: what is made of the environment's pictures.
 
     Raises:
-        E2CError: when ``env_args`` is not a JSON mapping.
+        E2CError: when ``env_args`` is not a text that holds a JSON mapping.
     """
     try:
+        if not isinstance(env_args, str):
+            raise ValueError(f"json.dumps makes one of a {type(env_args).__name__}")
         found = parse_json(env_args)
         if not isinstance(found, dict):
             raise ValueError("it is no mapping")
     except ValueError as error:
         raise E2CError(
-            f"env_args is {shown(env_args)}; it must be a JSON mapping such as "
+            f"env_args is {shown(env_args)}; it must be a text, a JSON mapping such as "
             f"'{{\"mass\": 2}}' ({shown(error)})."
         ) from None
     return found if camera == Camera() else {**found, "camera": to_dict(camera)}

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from e2c.config import Config, DataConfig, Recipe, check_recipe, with_method
+from e2c.config import Config, DataConfig, Recipe, check_recipe, with_method, world_options
 from e2c.control.agent import Agent
 from e2c.control.goals import content_hash, from_array
 from e2c.control.simple import Noise
@@ -103,7 +104,7 @@ def train(
     env: str = HEADLINE,
     preset: str = "default",
     seed: int = 0,
-    goal: str | Path | NDArray[np.uint8] = "",
+    goal: str | Path | NDArray[np.uint8] | Tensor = "",
     recordings: Recordings = (),
     device: str = "cpu",
     threads: int = 1,
@@ -118,7 +119,7 @@ def train(
         preset: named configuration to start from, as it is for the task.
         seed: of data, weights, batches and exploration.
         goal: what to reach, in place of the world's own goals: a file, as `e2c.control.goals` reads
-            them, or an array: a picture, or an observation.
+            them, or an array or a tensor: a picture, or an observation.
         recordings: files of episodes to start from, in place of random transitions.
         device: cpu or cuda.
         threads: threads that torch uses.
@@ -140,7 +141,7 @@ def train(
     return run.train(dataclasses.replace(recipe, goal=goal), Path(out), wandb).agent
 
 
-def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8], recipe: Recipe) -> str:
+def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8] | Tensor, recipe: Recipe) -> str:
     """Return the file of a goal; an array is kept in the run's folder, by its content.
 
     Raises:
@@ -148,6 +149,8 @@ def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8], recipe: Recip
     """
     if isinstance(goal, str | Path):
         return str(goal)
+    if isinstance(goal, Tensor):
+        goal = goal.numpy(force=True)
     if not isinstance(goal, np.ndarray):
         raise E2CError(f"goal is {brief(goal)}; give the path of a file, or an array.")
     from_array(goal, find_task(without_environment(recipe))[1])
@@ -181,6 +184,8 @@ def changed(config: Config, changes: Mapping[str, Any]) -> Config:
     model = changes.get("model")
     if isinstance(model, Mapping) and "method" in model:
         config = with_method(config, model["method"])
+    if "env_args" in changes:
+        world_options(changes["env_args"], config.camera)
     values = to_dict(config)
     for name, change in changes.items():
         whole = isinstance(change, Mapping) and isinstance(values.get(name), dict)

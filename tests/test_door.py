@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny import CONFIG, ENV, noise_data, tiny_model
 
 import e2c
@@ -41,7 +42,8 @@ def test_another_method_brings_its_objective() -> None:
         ({"optimiser": 3}, "optimiser"),
         ({"optimizer": {"steps": 3}}, "optimizer"),
         ({"optimiser": {"step": 3}}, "step"),
-        ({"env_args": {"mass": 2}}, "env_args"),
+        ({"env_args": {"mass": 2}}, r"env_args is {'mass': 2}; .* JSON .* \(json.dumps makes one"),
+        ({"env_args": "mass=2"}, "env_args is mass=2; it must be a text, a JSON mapping such as"),
     ],
 )
 def test_changes_that_do_not_fit_are_one_sentence(changes: Any, told: str, tmp_path: Path) -> None:
@@ -59,6 +61,7 @@ def test_every_goal_that_is_given_has_its_own_file(tmp_path: Path) -> None:
     for path, goal in zip(paths, goals, strict=True):
         np.testing.assert_array_equal(np.load(path), goal)
     assert door._goal_file(tmp_path, goals[0], recipe) == paths[0] != paths[1]
+    assert door._goal_file(tmp_path, torch.from_numpy(goals[1]), recipe) == paths[1]
     assert door._goal_file(tmp_path, Path("goal.png"), recipe) == "goal.png"
 
 
@@ -82,6 +85,7 @@ def test_a_goal_that_is_an_array_is_like_the_frames_of_a_recording(tmp_path: Pat
         ({"goal": None}, "goal is None; give the path"),
         ({"goal": np.array([None])}, "got object of"),
         ({"goal": np.zeros((2, 48, 48))}, "got float64 of"),
+        ({"goal": torch.zeros(2, 48, 48)}, "got float32 of"),
         ({"goal": np.zeros((4, 48, 48), np.uint8)}, "got uint8 of"),
         ({"goal": np.zeros((2, 48, 48), np.uint8), "seed": -1}, "seed is -1"),
         ({"recordings": "a.npz"}, "recordings is 'a.npz'; it must be a list of files"),

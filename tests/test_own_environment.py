@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from dots import Dot
 
 from e2c.control.agent import Agent, PlannerConfig
@@ -185,7 +186,8 @@ def test_a_goal_may_be_given_to_an_agent_as_a_picture_or_a_file(tmp_path: Path) 
     np.save(tmp_path / "goal.npy", picture)
     frame = cv2.resize(picture[..., 0], (48, 48), interpolation=cv2.INTER_AREA)
     wanted = goal_of(agent, np.stack([frame, frame]))
-    for given in (picture, frame, picture[..., 0], tmp_path / "goal.png", tmp_path / "goal.npy"):
+    arrays = (picture, frame, picture[..., 0], torch.from_numpy(picture))
+    for given in (*arrays, tmp_path / "goal.png", tmp_path / "goal.npy"):
         np.testing.assert_allclose(goal_of(agent, given), wanted, atol=1e-5)
     with pytest.raises(E2CError, match=r"there is no such file.*give the path of a picture"):
         agent.reset(goal=tmp_path / "none.png")

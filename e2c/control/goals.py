@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from e2c.control.base import Frames, make_world_of
 from e2c.data import episodes as recorded
@@ -112,7 +113,8 @@ def as_observations(goal: Any, spec: ProblemSpec) -> Any:
     """
     if isinstance(goal, str | Path):
         return read_goal(str(goal), spec)
-    wanted, found = spec.layout.shape, np.asarray(goal) if isinstance(goal, np.ndarray) else None
+    is_array = isinstance(goal, np.ndarray | Tensor)
+    wanted, found = spec.layout.shape, np.asarray(goal) if is_array else None
     if found is None or wanted in (found.shape, found.shape[1:]) or found.dtype != np.uint8:
         return goal
     is_picture = found.ndim == 2 or (found.ndim == 3 and found.shape[2] == 3)
