@@ -382,6 +382,18 @@ def test_a_reset_forgets() -> None:
     np.testing.assert_array_equal(agent.act(x[0]), first)
 
 
+def test_a_reset_takes_the_weights_that_the_model_has_now() -> None:
+    agent, x = make_agent(), images(1)[0]
+    first = agent.act(x)
+    with torch.no_grad():
+        for weight in agent.model.transition.parameters():
+            weight.mul_(0.5)
+    agent.reset()
+    changed = agent.act(x)
+    assert not np.array_equal(changed, first)
+    np.testing.assert_array_equal(changed, agent.with_planner().act(x))
+
+
 def test_the_first_action_is_that_of_the_plan_from_the_encoding() -> None:
     agent, x = make_agent(), images(5)
     action = agent.act(x)

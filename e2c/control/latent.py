@@ -23,13 +23,13 @@ class LatentDynamics:
     """
 
     def __init__(self, transition: Transition, jacobian: str = "true") -> None:
-        self.learned, self.jacobian = copy.deepcopy(transition), jacobian
+        self.learned, self.jacobian = transition, jacobian
         self.state_dim, self.control_dim = transition.n, transition.m
         self.forget()
 
     def forget(self) -> None:
         """Let every step lead where was learned."""
-        self.transition = self.learned
+        self.transition = copy.deepcopy(self.learned)
         self._compiled: Compiled | None = None
 
     def correct(self, dW: Tensor) -> None:
