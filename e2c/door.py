@@ -87,8 +87,8 @@ def collect(
     """
     if others := sorted(options.keys() & {"env_id", "num_envs", "goal", "most"}):
         raise E2CError(
-            f"e2c.collect has no argument {others[0]}; it takes options of the world besides its "
-            "own, and goes for the world's goals: e2c.rollout(world, agent, ...) takes others."
+            f"e2c.collect has no argument {others[0]}; it takes options of the world, beside its "
+            "own arguments (e2c.rollout lets an agent go for other goals than the world's)."
         )
     home = HEADLINE if agent is None else agent.spec.env
     if agent is not None and env in (None, home):

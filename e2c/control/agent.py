@@ -184,7 +184,9 @@ class Agent:
 
     @checked
     def with_planner(self, name: str | None = None, belief: bool | None = None) -> Agent:
-        """Return an agent with the same model that plans in another way, to the world's own goal.
+        """Return an agent with the same model that plans in another way.
+
+        A goal that was set is not kept; give it to the new agent's `reset`.
 
         Args:
             name: of the planner, in `PLANNERS`; None for the same.

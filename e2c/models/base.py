@@ -34,6 +34,7 @@ Weight = float | Tensor
 """Of a term in the loss."""
 
 _BYTES = (torch.uint8, np.dtype(np.uint8))
+"""The type of observations, in torch and in NumPy."""
 SAME = 1e-6
 """Encodings whose spread is no more than this share of their size differ by rounding alone."""
 
@@ -194,7 +195,11 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         return seen
 
     def encode(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
-        """Encode uint8 observations ``[..., C, H, W]`` to ``q(z|x)`` over ``[..., n]``."""
+        """Encode uint8 observations ``[..., C, H, W]`` to ``q(z|x)`` over ``[..., n]``.
+
+        Raises:
+            E2CError: for another type or shape.
+        """
         return self._read_by(self.encoder, observations)
 
     def read(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
@@ -203,6 +208,9 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         Returns:
             What the sight tells of the clean encoding, over ``[..., n]``; the encoding itself where
             there is no sight.
+
+        Raises:
+            E2CError: for another type or shape.
         """
         if self.sight is None:
             return self.encode(observations)

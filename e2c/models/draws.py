@@ -11,22 +11,18 @@ import torch
 from torch import Tensor
 
 _ALONE = threading.RLock()
-"""There is one global generator, whatever the number of threads."""
+"""Held by the thread that has the global generator: all threads share that one."""
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let torch's global generator, which layers draw from, begin at ``seed`` for a while.
+    """Seed torch's global generator on the CPU, which layers draw their weights from.
 
-    Afterwards it goes on as before. Other threads that do the same wait.
+    At the end it goes on as if nothing had been drawn. Other threads that call this wait meanwhile.
     """
-    with _ALONE:
-        before = torch.random.get_rng_state()
+    with _ALONE, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        try:
-            yield
-        finally:
-            torch.random.set_rng_state(before)
+        yield
 
 
 class Draws(Protocol):

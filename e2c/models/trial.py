@@ -57,7 +57,7 @@ def _copied(model: LatentModel[Any]) -> LatentModel[Any]:
 
 
 def check_transition(f: Transition) -> None:
-    """Raise an E2CError unless the methods of a transition return what they must, of one f."""
+    """Raise an E2CError unless a transition's methods return what they must, and agree."""
     n, m, scale = f.n, f.m, f.control_scale
     for lead in ((), (B,), (1, B)):
         z, u = scale.new_full((*lead, n), 0.1), 0.5 * scale.expand(*lead, m)
@@ -84,7 +84,7 @@ def check_transition(f: Transition) -> None:
 
 
 def _check_agreement(f: Transition) -> None:
-    """Raise an E2CError unless what is derived from ``f(z, u)`` is what it gives itself."""
+    """Raise an E2CError unless linearisation, Jacobian and features are those of `step`."""
     z, u = torch.linspace(-0.2, 0.3, f.n).to(f.control_scale), 0.5 * f.control_scale
     after, slopes, phi = f.step(z, u), f.jacobian(z, u), f.features(z, u)
     dW = torch.linspace(-0.1, 0.1, f.n * len(phi)).to(phi).view(f.n, -1)
