@@ -15,6 +15,8 @@ from planners.base import Status, choose
 
 _STEPS = tuple(0.5**i for i in range(8))
 """Fractions of the Newton step that are tried in parallel; the best one is taken."""
+_MOST_STEPS = 20
+"""Newton steps; each finds one active set, so a handful is enough for a few controls."""
 
 
 class BoxQPSolution(NamedTuple):
@@ -28,15 +30,10 @@ class BoxQPSolution(NamedTuple):
     """``[...] int64``: CONVERGED, ITERATION_LIMIT or NOT_POSITIVE_DEFINITE."""
 
 
-def box_qp(
-    H: Tensor,
-    g: Tensor,
-    low: Tensor,
-    high: Tensor,
-    start: Tensor | None = None,
-    max_iterations: int = 20,
-) -> BoxQPSolution:
+def box_qp(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> BoxQPSolution:
     """Minimise ``1/2 uᵀ H u + gᵀ u`` subject to ``low <= u <= high``.
+
+    The search starts at the unlimited minimiser, clamped.
 
     Args:
         H: ``[..., m, m]``, symmetric and positive definite; where it is not, the status says so
@@ -44,15 +41,11 @@ def box_qp(
         g: ``[..., m]``.
         low: ``[..., m]``, may be minus infinity; ``high`` likewise.
         high: See ``low``.
-        start: ``[..., m]``: a warm start; left out, the clamped unlimited minimiser.
-        max_iterations: Newton steps; each finds one active set, a handful is enough.
     """
-    if start is None:
-        start = newton_solve(H, -g[..., None])[..., 0]
-    u = start.clamp(low, high)
+    u = newton_solve(H, -g[..., None])[..., 0].clamp(low, high)
     free, solved = _active_set(H, g, u, low, high)
     definite = positive_definite(H)
-    for _ in range(max_iterations):
+    for _ in range(_MOST_STEPS):
         done = solved | ~definite
         if bool(done.all()):
             break

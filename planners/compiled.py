@@ -71,14 +71,10 @@ class Options(NamedTuple):
     """The numbers of `planners.ilqg.ILQGOptions` that an optimisation needs."""
 
     max_iterations: int
-    acceptance: float
-    full_step: float
     tolerance: float
     real_time: bool
     regularisation: float
-    regularisation_min: float
     regularisation_max: float
-    regularisation_factor: float
     reuse: float
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from planners.base import Cost, Dynamics, Plan, Status, choose
 from planners.compiled import Memory, Options, code_of
+from planners.constants import ACCEPTANCE, FULL_STEP, GROWTH, LEAST_LAMBDA, SMALLEST_STEP
 from planners.costs import has_numbers
 from planners.riccati import ControlLaw, LocalModel, backward_pass, local_model
 from planners.rollouts import finite_cost, roll_out
@@ -28,7 +29,7 @@ from planners.rollouts import finite_cost, roll_out
 
 @dataclass(frozen=True)
 class ILQGOptions:
-    """How to optimise.
+    """How to optimise; `planners.constants` has the numbers that no problem changes.
 
     The defaults are Tassa's, except for the starting regularisation and the step sizes. Tassa's
     eleven step sizes down to 1e-3 lead to the same plans in twice the time.
@@ -37,14 +38,8 @@ class ILQGOptions:
     max_iterations: int = 100
     """Iterations per call; one or two are enough when each call continues the one before."""
     step_sizes: int = 6
-    """Number ``S`` of step sizes tried in parallel, spaced evenly in logarithm from 1 down."""
-    smallest_step: float = 1e-2
-    """The last of the step sizes."""
-    acceptance: float = 1e-4
-    """A step is taken if the cost falls by more than this share of the expected reduction."""
-    full_step: float = 0.5
-    """The full step is taken at once if the cost falls by at least this share of the expected
-    reduction; else the cheapest of all is taken."""
+    """Number ``S`` of step sizes tried in parallel, spaced evenly in logarithm from 1 down to
+    `planners.constants.SMALLEST_STEP`."""
     tolerance: float = 1e-7
     """Converged when the (expected or actual) reduction falls below this times ``1 + |cost|``."""
     real_time: bool = False
@@ -52,12 +47,8 @@ class ILQGOptions:
     which began elsewhere: in a control loop the next call comes soon."""
     regularisation: float = 0.0
     """Starting value of lambda, added to the diagonal of Quu; 0 is the full Newton step."""
-    regularisation_min: float = 1e-6
-    """Below this lambda is zero; it is also the first value tried when lambda must grow."""
     regularisation_max: float = 1e10
     """Above this the optimisation of a candidate is given up, with a status."""
-    regularisation_factor: float = 1.6
-    """Growth of lambda's own rate of change, so that lambda moves faster and faster."""
     reuse: float = 0.0
     """Compiled code uses a derivative again where no entry of state and control differs by more
     than this times ``1 + |entry|`` from where it was taken."""
@@ -114,7 +105,7 @@ class ILQG:
     def __init__(self, options: ILQGOptions | None = None) -> None:
         self.options = o = options or ILQGOptions()
         exponents = torch.linspace(0, 1, o.step_sizes, dtype=torch.float64)
-        steps = o.smallest_step**exponents
+        steps = SMALLEST_STEP**exponents
         self._alpha = torch.cat((steps.new_zeros(1), steps))
         self._numbers = Options(*(getattr(o, name) for name in Options._fields))
 
@@ -210,12 +201,10 @@ class ILQG:
         may_end = search.cost.isfinite() | self.options.real_time
         alpha, J = self._alpha.to(Js), Js[..., 0]
         expected = -alpha * (law.slope[..., None] + alpha * law.curvature[..., None])
-        accepted = (expected > 0) & (J[..., None] - Js > self.options.acceptance * expected)
+        accepted = (expected > 0) & (J[..., None] - Js > ACCEPTANCE * expected)
         tolerance = self._tolerance(J)
-        stationary = (expected[..., 1] <= tolerance) & (
-            search.lam <= self.options.regularisation_min
-        )
-        good = (expected > 0) & (J[..., None] - Js >= self.options.full_step * expected)
+        stationary = (expected[..., 1] <= tolerance) & (search.lam <= LEAST_LAMBDA)
+        good = (expected > 0) & (J[..., None] - Js >= FULL_STEP * expected)
         alone = good[..., 1] | stationary
         accepted[..., 2:] &= ~alone[..., None]
         lowest, best = Js.where(accepted, torch.inf).min(-1)
@@ -237,21 +226,19 @@ class ILQG:
 
     def _raise(self, search: _Search, mask: Tensor, exhausted: Status) -> _Search:
         """Raise lambda where ``mask`` holds; what exceeds the maximum ends with ``exhausted``."""
-        o = self.options
-        faster = (search.rate * o.regularisation_factor).clamp(min=o.regularisation_factor)
-        raised = (search.lam * faster).clamp(min=o.regularisation_min)
+        faster = (search.rate * GROWTH).clamp(min=GROWTH)
+        raised = (search.lam * faster).clamp(min=LEAST_LAMBDA)
         search = search._replace(
             lam=torch.where(mask, raised, search.lam),
             rate=torch.where(mask, faster, search.rate),
         )
-        return search.end(mask & (search.lam > o.regularisation_max), exhausted)
+        return search.end(mask & (search.lam > self.options.regularisation_max), exhausted)
 
     def _lower(self, search: _Search, mask: Tensor) -> _Search:
         """Lower lambda where ``mask`` holds; below the minimum it becomes zero."""
-        o = self.options
-        slower = (search.rate / o.regularisation_factor).clamp(max=1 / o.regularisation_factor)
+        slower = (search.rate / GROWTH).clamp(max=1 / GROWTH)
         lowered = search.lam * slower
-        lowered = lowered * (lowered >= o.regularisation_min)
+        lowered = lowered * (lowered >= LEAST_LAMBDA)
         return search._replace(
             lam=torch.where(mask, lowered, search.lam),
             rate=torch.where(mask, slower, search.rate),

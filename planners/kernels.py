@@ -19,14 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from planners import kernels_backward, kernels_lines, kernels_system
+from planners import constants, kernels_backward, kernels_lines, kernels_system
 from planners.base import Status
 from planners.compiled import HOW, INNER, LANES, WITHIN, cached
+from planners.constants import GROWTH, LEAST_LAMBDA
 from planners.kernels_backward import backward_pass, clamp, local_of, padded
 from planners.kernels_lines import is_small, search_lines, stationary
 from planners.kernels_system import derivatives, system_of, weights
 
-PARTS = (kernels_backward, kernels_lines, kernels_system)
+PARTS = (constants, kernels_backward, kernels_lines, kernels_system)
 SLOTS = LANES
 """So many that a trial of each fills the lanes."""
 CONVERGED, ITERATION_LIMIT, NO_IMPROVEMENT, NOT_FINITE, NOT_POSITIVE_DEFINITE = map(int, Status)
@@ -271,11 +272,11 @@ def _iterate(r: Array, p: Array, active: Array, plans: Array) -> None:
 def _regularise(o: Array, search: Array) -> None:
     """Lower lambda of a candidate that moved, or raise it if stuck."""
     if search.stuck:
-        _raise(o, search)
+        _raise(search)
     elif search.moved:
-        search.rate = min(search.rate, 1.0) / o.regularisation_factor
+        search.rate = min(search.rate, 1.0) / GROWTH
         search.lam *= search.rate
-        search.lam *= search.lam >= o.regularisation_min
+        search.lam *= search.lam >= LEAST_LAMBDA
     if search.lam > o.regularisation_max:
         _end(search, NO_IMPROVEMENT)
     else:
@@ -283,10 +284,10 @@ def _regularise(o: Array, search: Array) -> None:
 
 
 @compiled
-def _raise(o: Array, search: Array) -> None:
+def _raise(search: Array) -> None:
     """Raise lambda, faster every time."""
-    search.rate = max(search.rate, 1.0) * o.regularisation_factor
-    search.lam = max(search.lam * search.rate, o.regularisation_min)
+    search.rate = max(search.rate, 1.0) * GROWTH
+    search.lam = max(search.lam * search.rate, LEAST_LAMBDA)
 
 
 @compiled
@@ -348,7 +349,7 @@ def _find_law(r: Array, p: Array, g: int) -> None:
         )
         if definite:
             break
-        _raise(p.options, search)
+        _raise(search)
         if search.lam > p.options.regularisation_max:
             _end(search, NOT_POSITIVE_DEFINITE)
 

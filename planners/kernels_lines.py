@@ -11,6 +11,7 @@ from typing import Any
 from numba import njit
 
 from planners.compiled import INNER, LANES, WITHIN
+from planners.constants import ACCEPTANCE, FULL_STEP, LEAST_LAMBDA
 from planners.kernels_backward import clamp
 from planners.kernels_system import add_cost, step
 
@@ -97,7 +98,7 @@ def _control(r: Array, p: Array, t: int, w: Array) -> None:
 @compiled
 def _consider(r: Array, p: Array, lane: int) -> None:
     """Keep the trial in a lane if it is the best; decide whether others are worth a look."""
-    g, trial, o = r.slot[lane], r.trial[lane], p.options
+    g, trial = r.slot[lane], r.trial[lane]
     search, alpha = r.search[g], p.alpha[trial]
     if search.decided:
         return
@@ -106,14 +107,14 @@ def _consider(r: Array, p: Array, lane: int) -> None:
     expected = -alpha * (search.slope + alpha * search.curvature)
     if trial == 0:
         search.cost_before, search.decided = cost, not search.begun
-    elif expected > 0 and reduction > o.acceptance * expected and cost < search.lowest:
+    elif expected > 0 and reduction > ACCEPTANCE * expected and cost < search.lowest:
         search.best, search.lowest = trial, cost
     if trial == search.best:
         for t in range(len(r.trials)):
             for i in range(r.trials.shape[1]):
                 r.better[g, t, i] = r.trials[t, i, lane]
     if trial == 1:
-        good = expected > 0 and reduction >= o.full_step * expected
+        good = expected > 0 and reduction >= FULL_STEP * expected
         search.decided = good or stationary(p, search)
 
 
@@ -121,7 +122,7 @@ def _consider(r: Array, p: Array, lane: int) -> None:
 def stationary(p: Array, search: Array) -> bool:
     """Tell whether the expected reduction is small."""
     small = is_small(p, search, -(search.slope + search.curvature))
-    return small and search.lam <= p.options.regularisation_min
+    return small and search.lam <= LEAST_LAMBDA
 
 
 @compiled
