@@ -18,6 +18,7 @@ _SKY, _GROUND = (250, 251, 253), (219, 227, 238)  # the background, top and bott
 _RING = 1.25  # radius of the dial [m]
 _HALF_VIEW = 1.45  # from the pivot to the picture's edge [m]
 _SUPERSAMPLING = 4
+_SIZE = 480  # height and width of a picture [px], about as large as a film shows it
 _FALL, _LIGHT = (
     np.array([0.02, -0.05]),
     np.array([-0.012, 0.016]),
@@ -35,7 +36,6 @@ def pendulum(
     goal: float | None,
     goal_half_width: float,
     length: float = 1.0,
-    size: int = 480,
 ) -> NDArray[np.uint8]:
     """Draw a pendulum for people: dial, goal region, rod, and an arrow for the torque.
 
@@ -46,12 +46,11 @@ def pendulum(
         goal: the rod's angle there [rad], or None where it is not known.
         goal_half_width: of the shaded region about it [rad]; in it the rod's tip turns green.
         length: of the rod [m].
-        size: height and width [px].
 
     Returns:
-        RGB ``uint8 [size, size, 3]``.
+        RGB ``uint8 [480, 480, 3]``.
     """
-    canvas = _dial(goal, goal_half_width, size).copy()
+    canvas = _dial(goal, goal_half_width).copy()
     reached = _within(angle, goal, goal_half_width)
     if goal is not None and reached:
         _paint(canvas, _sector(0.0, _RING, *_about(goal, goal_half_width)), _GREEN, 0.16)
@@ -69,7 +68,6 @@ def arm(
     *,
     goal: NDArray[np.float64] | None,
     goal_half_width: float,
-    size: int = 480,
 ) -> NDArray[np.uint8]:
     """Draw an arm of L equal links for people, with an arrow for the torque in each joint.
 
@@ -79,13 +77,12 @@ def arm(
         goal: the links' angles there ``[L]`` [rad], or None where they are not known.
         goal_half_width: of the region about it [rad] in which all links are to be; the tip turns
             green when they are. It is shaded where the goal is a straight arm; a bent one is drawn.
-        size: height and width [px].
 
     Returns:
-        RGB ``uint8 [size, size, 3]``.
+        RGB ``uint8 [480, 480, 3]``.
     """
     straight = None if goal is None or (goal != goal[0]).any() else float(goal[0])
-    canvas = _dial(straight, goal_half_width, size).copy()
+    canvas = _dial(straight, goal_half_width).copy()
     if goal is not None and straight is None:
         for start, end in itertools.pairwise(_joints(goal)):
             _paint(canvas, _capsule(start, end, 0.055), _GREEN, 0.3)
@@ -107,7 +104,6 @@ def cart_pole(
     track: float,
     goal: float | None,
     goal_half_width: float,
-    size: int = 480,
 ) -> NDArray[np.uint8]:
     """Draw a pole on a cart for people, with an arrow for the force; the pole is not to scale.
 
@@ -118,12 +114,11 @@ def cart_pole(
         track: how far it runs to either side [m].
         goal: the pole's angle there [rad], or None where it is not known.
         goal_half_width: of the shaded region about it [rad]; in it the pole's tip turns green.
-        size: height and width [px].
 
     Returns:
-        RGB ``uint8 [size, size, 3]``.
+        RGB ``uint8 [480, 480, 3]``.
     """
-    canvas = _sky(size)
+    canvas = _sky()
     height, reach = -0.72, 1.25
     _paint(canvas, _capsule(np.array([-reach, height]), np.array([reach, height]), 0.02), _STEEL)
     hinge = np.array([position / track * reach, height + 0.1])
@@ -149,7 +144,6 @@ def plane(
     obstacles: NDArray[np.float64],
     radii: tuple[float, float, float],
     side: float,
-    size: int = 480,
 ) -> NDArray[np.uint8]:
     """Draw a square agent among round obstacles for people, its goal, and its last move.
 
@@ -160,14 +154,13 @@ def plane(
         obstacles: their centres ``[K, 2]``, as ``agent``.
         radii: the agent's half width, the obstacles' radius and the goal region's [px].
         side: of the square world [px].
-        size: height and width of the picture [px].
 
     Returns:
-        RGB ``uint8 [size, size, 3]``.
+        RGB ``uint8 [480, 480, 3]``.
     """
     half, obstacle, region = (2 * 1.3 / side * np.array(radii)).tolist()
     here = _on_plane(agent, side)
-    canvas = _sky(size)
+    canvas = _sky()
     _paint(canvas, _box(1.3, 1.3), _SLATE, 0.22, blur=0.05)
     _paint(canvas, _box(1.3, 1.3), _WHITE)
     for centre in _on_plane(obstacles, side):
@@ -186,17 +179,17 @@ def _on_plane(position: NDArray[np.float64], side: float) -> Polygon:
     return (position[..., ::-1] / side - 0.5) * [2 * 1.3, -2 * 1.3]
 
 
-def _sky(size: int) -> NDArray[np.float32]:
-    """Paint the background, ``float32 [size, size, 3]``."""
-    shade = np.linspace(0.0, 1.0, size, dtype=np.float32)[:, None, None]
+def _sky() -> NDArray[np.float32]:
+    """Paint the background, ``float32 [480, 480, 3]``."""
+    shade = np.linspace(0.0, 1.0, _SIZE, dtype=np.float32)[:, None, None]
     sky, ground = np.array(_SKY, np.float32), np.array(_GROUND, np.float32)
-    return np.repeat(sky * (1 - shade) + ground * shade, size, axis=1)
+    return np.repeat(sky * (1 - shade) + ground * shade, _SIZE, axis=1)
 
 
 @functools.lru_cache(maxsize=8)
-def _dial(goal: float | None, half_width: float, size: int) -> NDArray[np.float32]:
-    """Paint what never moves about a pivot, ``float32 [size, size, 3]``."""
-    canvas = _sky(size)
+def _dial(goal: float | None, half_width: float) -> NDArray[np.float32]:
+    """Paint what never moves about a pivot, ``float32 [480, 480, 3]``."""
+    canvas = _sky()
     _paint(canvas, _disc((0.0, -0.05), _RING), _SLATE, 0.22, blur=0.05)
     _paint(canvas, _disc((0.0, 0.0), _RING), _WHITE, 0.92)
     _paint(canvas, _sector(_RING - 0.012, _RING, 0.0, 2 * math.pi), _MIST)
@@ -291,13 +284,12 @@ def _paint(
     opacity: float = 1.0,
     blur: float = 0.0,
 ) -> None:
-    """Lay ``polygon`` in one colour over ``canvas [S, S, 3]``, its edge blurred by ``blur`` [m]."""
-    size = len(canvas)
-    scale = size / (2 * _HALF_VIEW)
-    corners = polygon * [scale, -scale] + size / 2
+    """Lay ``polygon`` in one colour over ``canvas [480, 480, 3]``, its edge blurred [m]."""
+    scale = _SIZE / (2 * _HALF_VIEW)
+    corners = polygon * [scale, -scale] + _SIZE / 2
     spread = 3 * blur * scale + 2
-    left, top = np.clip(np.floor(corners.min(axis=0) - spread), 0, size).astype(int)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0) + spread), 0, size).astype(int)
+    left, top = np.clip(np.floor(corners.min(axis=0) - spread), 0, _SIZE).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0) + spread), 0, _SIZE).astype(int)
     if left == right or top == bottom:  # outside the picture
         return
     cover = _coverage(corners - [left, top], bottom - top, right - left)

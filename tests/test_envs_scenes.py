@@ -6,10 +6,8 @@ from numpy.typing import NDArray
 from envs import scenes
 
 
-def rod(
-    angle: float, effort: float = 0.0, goal: float | None = 0.0, size: int = 480
-) -> NDArray[np.uint8]:
-    return scenes.pendulum(angle, effort, goal=goal, goal_half_width=0.2, size=size)
+def rod(angle: float, effort: float = 0.0, goal: float | None = 0.0) -> NDArray[np.uint8]:
+    return scenes.pendulum(angle, effort, goal=goal, goal_half_width=0.2)
 
 
 def test_the_pendulum_points_where_the_rod_and_the_torque_do() -> None:
@@ -22,12 +20,12 @@ def test_the_pendulum_points_where_the_rod_and_the_torque_do() -> None:
     assert changed(1.0).sum() > 2 * changed(0.4).sum() > 0
 
 
-def test_the_pendulum_is_pure_and_of_the_size_asked_for() -> None:
-    first = rod(1.0, 0.3, size=200)
+def test_the_pendulum_is_pure_and_large() -> None:
+    first = rod(1.0, 0.3)
     first_copy = first.copy()
-    rod(2.0, -0.3, size=200)
-    np.testing.assert_array_equal(rod(1.0, 0.3, size=200), first_copy)
-    assert first.shape == (200, 200, 3)
+    rod(2.0, -0.3)
+    np.testing.assert_array_equal(rod(1.0, 0.3), first_copy)
+    assert first.shape == (480, 480, 3)
 
 
 def marked(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -38,15 +36,13 @@ AMBER, GREEN = (245, 158, 11), (16, 185, 129)
 
 
 def cart(position: float, angle: float, effort: float) -> NDArray[np.uint8]:
-    return scenes.cart_pole(
-        position, angle, effort, track=2.4, goal=0.0, goal_half_width=0.3, size=200
-    )
+    return scenes.cart_pole(position, angle, effort, track=2.4, goal=0.0, goal_half_width=0.3)
 
 
 def test_the_carts_arrow_points_where_it_is_pushed() -> None:
     right, left = (marked(cart(0.0, 0.0, effort), AMBER) for effort in (1.0, -1.0))
-    assert right[:, 110:].sum() > 20 > right[:, :90].sum()
-    assert left[:, :90].sum() > 20 > left[:, 110:].sum()
+    assert right[:, 264:].sum() > 115 > right[:, :216].sum()
+    assert left[:, :216].sum() > 115 > left[:, 264:].sum()
     assert not marked(cart(0.0, 0.0, 0.0), AMBER).any()
 
 
@@ -56,13 +52,11 @@ def test_a_cart_far_off_its_track_is_out_of_the_picture() -> None:
 
 def test_the_tip_is_green_where_the_goal_is_reached() -> None:
     def arm(angles: list[float]) -> int:
-        picture = scenes.arm(
-            np.array(angles), np.zeros(3), goal=np.zeros(3), goal_half_width=0.5, size=200
-        )
+        picture = scenes.arm(np.array(angles), np.zeros(3), goal=np.zeros(3), goal_half_width=0.5)
         return int(marked(picture, GREEN).sum())
 
-    assert arm([0.4, -0.4, 0.4]) > arm([0.4, -0.6, 0.4]) + 10
-    assert marked(cart(0.0, 0.2, 0.0), GREEN).sum() > marked(cart(0.0, 0.4, 0.0), GREEN).sum() + 10
+    assert arm([0.4, -0.4, 0.4]) > arm([0.4, -0.6, 0.4]) + 58
+    assert marked(cart(0.0, 0.2, 0.0), GREEN).sum() > marked(cart(0.0, 0.4, 0.0), GREEN).sum() + 58
 
 
 def test_rows_run_down_and_columns_to_the_right_on_the_plane() -> None:
@@ -74,9 +68,8 @@ def test_rows_run_down_and_columns_to_the_right_on_the_plane() -> None:
         obstacles=np.array([[20.0, 20.0]]),
         radii=(1.5, 2.5, 2.0),
         side=40.0,
-        size=200,
     )
     rows, columns = np.nonzero(marked(picture, AMBER))
-    assert 45 < rows.min() < rows.max() < 100
-    assert 130 < columns.min() < columns.max() < 160
-    assert (picture[175:190, 20:35] != 255).any(), "the goal region"
+    assert 108 < rows.min() < rows.max() < 240
+    assert 312 < columns.min() < columns.max() < 384
+    assert (picture[420:456, 48:84] != 255).any(), "the goal region"

@@ -38,6 +38,9 @@ from e2c.report.pens import (
 from e2c.report.style import BLUE, GREEN, INK, MUTED, PAGE, VIOLET, rgb
 from envs.quantity import Quantity
 
+HOLD = 1.0
+"""How long the last picture of a film stays [s], so that it can be looked at."""
+
 
 @dataclass(frozen=True)
 class Film:
@@ -108,12 +111,8 @@ class Film:
         return self.scenes(t) if callable(self.scenes) else self.scenes[t]
 
 
-def film_frames(film: Film, hold: float = 1.0) -> Iterator[Picture]:
+def film_frames(film: Film) -> Iterator[Picture]:
     """Compose one picture per control step, to be played at ``1 / film.dt`` per second.
-
-    Args:
-        film: the episode.
-        hold: how long the last picture stays [s].
 
     Yields:
         T pictures and the last one's repetitions, RGB ``uint8 [720, 1280, 3]``, each its own array.
@@ -133,7 +132,7 @@ def film_frames(film: Film, hold: float = 1.0) -> Iterator[Picture]:
         for chart in charts:
             chart.show_moment(picture, t)
         yield picture
-    for _ in range(round(hold / film.dt)):
+    for _ in range(round(HOLD / film.dt)):
         yield picture.copy()
 
 
