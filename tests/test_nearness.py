@@ -36,7 +36,7 @@ def played(goals: bool) -> Episodes:
 @pytest.mark.parametrize("goals", [False, True])
 def test_it_is_that_of_brute_force(goals: bool) -> None:
     agent, episodes = make_agent(), played(goals)
-    found = nearness(agent, episodes, 2)
+    found, all_away = nearness(agent, episodes, 2), list[float]()
     for e, T in enumerate((5, 3)):
         seen = episodes.planes()[episodes.moment_rows(e)]
         assert len(seen) == T + 1
@@ -44,6 +44,9 @@ def test_it_is_that_of_brute_force(goals: bool) -> None:
         away = [distance(agent, x, goal) for x in seen]
         np.testing.assert_allclose(found.start[e], away[0], rtol=1e-4)
         np.testing.assert_allclose(found.end[e], np.mean(away[-2:]), rtol=1e-4)
+        all_away += away
+    mean = own.distance_to_goal(agent.model, episodes)
+    np.testing.assert_allclose(mean, np.mean(all_away), rtol=1e-4)
     told = found.summary()
     np.testing.assert_allclose(told["distance_at_end"], found.end.mean())
     assert [row["distance_at_start"] for row in found.rows()] == found.start.tolist()

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from e2c.control.agent import Agent
 from e2c.data.episodes import Episodes, pieces
+from e2c.models.base import LatentModel
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,6 @@ class Nearness:
         return [{"distance_at_start": start, "distance_at_end": end} for start, end in both]
 
 
-@torch.inference_mode()
 def nearness(agent: Agent, episodes: Episodes, last: int) -> Nearness:
     """Encode what was seen and compare it with the goals.
 
@@ -46,14 +47,26 @@ def nearness(agent: Agent, episodes: Episodes, last: int) -> Nearness:
         episodes: that it played.
         last: over how many of its last steps an episode's end is averaged.
     """
-    model, goals = agent.model, episodes.goal_planes()
-    if goals is None:
-        goals = np.repeat(model.goal.cpu().numpy()[None], len(episodes), 0)
-    z = torch.cat([model.read(piece).mean for piece in pieces(episodes.planes())])
-    each = torch.from_numpy(np.repeat(np.arange(len(episodes)), episodes.lengths + 1)).to(z.device)
-    away = (z - model.read(goals).mean[each]).square().sum(-1) / model.latent_variance
+    away = squared_distances(agent.model, episodes) / agent.model.latent_variance
     found = away.cpu().numpy().astype(np.float64)
     rows = [found[episodes.moment_rows(e)] for e in range(len(episodes))]
     return Nearness(
         np.array([row[0] for row in rows]), np.array([row[-last:].mean() for row in rows])
     )
+
+
+@torch.inference_mode()
+def squared_distances(model: LatentModel, episodes: Episodes) -> Tensor:
+    """Return how far each observation was from its episode's goal, squared: ``[M]`` latent units.
+
+    Args:
+        model: reads what was seen, and the goals: its own goal, where the episodes were told none.
+        episodes: of M moments in all, one more than steps in each.
+    """
+    goals = episodes.goal_planes()
+    if goals is None:
+        goals = np.repeat(model.goal.cpu().numpy()[None], len(episodes), 0)
+    z = torch.cat([model.read(piece).mean for piece in pieces(episodes.planes())])
+    lengths = torch.from_numpy(episodes.lengths + 1).to(z.device)
+    away = z - model.read(goals).mean.repeat_interleave(lengths, 0)
+    return away.square().sum(-1)

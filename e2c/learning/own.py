@@ -21,6 +21,7 @@ from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.data.looks import SEEN, unlikeness
 from e2c.errors import E2CError
+from e2c.evaluation.nearness import squared_distances
 from e2c.evaluation.scores import score
 from e2c.files import runs
 from e2c.learning.collect import noisy, suited, with_source
@@ -182,21 +183,13 @@ def best_candidate(folder: Path, data: Sequence[Episodes]) -> tuple[Candidate, l
     return Candidate(best, models[best]), distances
 
 
-@torch.inference_mode()
 def distance_to_goal(model: LatentModel, episodes: Episodes) -> float:
-    """Return how far from their goals episodes were, as ``model`` encodes what was seen.
+    """Return how far from their goals episodes were, as ``model`` reads what was seen.
 
-    It is the mean over the steps of the squared latent distance to the encoding of the episode's
-    goal image, over the summed variance of the encodings: what the planner minimises.
+    It is the mean over the steps of the squared latent distance to the episode's goal image, over
+    the summed variance of the encodings: what the planner minimises.
     """
-    goals = episodes.goal_planes()
-    if goals is None:
-        goals = np.repeat(model.goal.cpu().numpy()[None], len(episodes), 0)
-    encoded = model.encode(goals).mean
-    z = model.encode(episodes.planes()).mean
-    lengths = torch.from_numpy(episodes.lengths + 1).to(z.device)
-    away = z - encoded.repeat_interleave(lengths, 0)
-    return float(away.square().sum(-1).mean() / model.latent_variance)
+    return float(squared_distances(model, episodes).mean() / model.latent_variance)
 
 
 def _candidate(folder: Path, number: int) -> Path:
