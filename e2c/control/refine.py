@@ -280,8 +280,7 @@ def linearised(dynamics: Dynamics, z: Tensor, u: Tensor) -> LocalLinearisation:
     """Return a global model's linearisations at ``z [T, n]``, ``u [T, m]``, in float64."""
     at = z.float(), u.float()
     A, B = (part.double() for part in dynamics.linearize(*at))
-    Az, Bu = (A @ z[..., None])[..., 0], (B @ u[..., None])[..., 0]
-    return LocalLinearisation(A, B, dynamics.step(*at).double() - Az - Bu)
+    return LocalLinearisation.through(dynamics.step(*at).double(), A, B, z, u)
 
 
 def weighted(cost: GoalCost, terminal_weight: float) -> GoalCost:

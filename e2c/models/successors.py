@@ -262,15 +262,12 @@ class AmortisedJacobian(NonLinear):
     def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
         """Return the learned expansion at ``z [..., n]``, ``u [..., m]``."""
         A, B = self.jacobian(z, u)
-        Az, Bu = (A @ z.unsqueeze(-1)).squeeze(-1), (B @ u.unsqueeze(-1)).squeeze(-1)
-        o = self.step(z, u) - Az - Bu
-        return LocalLinearisation(A, B, o)
+        return LocalLinearisation.through(self.step(z, u), A, B, z, u)
 
     def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """``A [..., n, n]`` and ``B [..., n, m]``, as learned."""
         slopes = self.slopes(self._inputs(z, u)).unflatten(-1, (self.n, self.n + self.m))
-        A, B = slopes.split_with_sizes([self.n, self.m], -1)
-        return self.identity + A, B / self.control_scale
+        return self._derivatives(slopes)
 
 
 class AmortisedPCC(PCC):

@@ -34,6 +34,12 @@ class LocalLinearisation:
     B: Tensor
     o: Tensor
 
+    @classmethod
+    def through(cls, value: Tensor, A: Tensor, B: Tensor, z: Tensor, u: Tensor) -> Self:
+        """Return the one that is ``value [..., n]`` at ``z [..., n]`` and ``u [..., m]``."""
+        Az, Bu = (A @ z.unsqueeze(-1)).squeeze(-1), (B @ u.unsqueeze(-1)).squeeze(-1)
+        return cls(A, B, value - Az - Bu)
+
     def offset(self, u: Tensor) -> Tensor:
         """``B u + o`` for controls ``u [..., m]``, shape ``[..., n]``."""
         return (self.B @ u.unsqueeze(-1)).squeeze(-1) + self.o
@@ -303,9 +309,8 @@ class NonLinear(Transition):
 
     def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
         """Return the first-order Taylor expansion at ``z [..., n]``, ``u [..., m]``."""
-        g, A, B = self._expand(z, u)
-        Az, Bu = (A @ z.unsqueeze(-1)).squeeze(-1), (B @ u.unsqueeze(-1)).squeeze(-1)
-        return LocalLinearisation(A, B, z + g - Az - Bu)
+        g, slopes = value_and_jacobian(self.net, self._inputs(z, u))
+        return LocalLinearisation.through(z + g, *self._derivatives(slopes.mT), z, u)
 
     def step(self, z: Tensor, u: Tensor) -> Tensor:
         """``f(z, u)``, shape ``[..., n]``."""
@@ -314,7 +319,7 @@ class NonLinear(Transition):
 
     def jacobian(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """``df/dz [..., n, n]`` and ``df/du [..., n, m]``."""
-        return self._expand(z, u)[1:]
+        return self._derivatives(value_and_jacobian(self.net, self._inputs(z, u))[1].mT)
 
     def features(self, z: Tensor, u: Tensor) -> Tensor:
         """See `Transition.features`: the last hidden layer and 1."""
@@ -325,11 +330,10 @@ class NonLinear(Transition):
         last = _last(self.net)
         return [last.weight, last.bias[:, None]]
 
-    def _expand(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``g [..., n]``, ``df/dz`` and ``df/du``."""
-        g, transposed = value_and_jacobian(self.net, self._inputs(z, u))
-        by_z, by_u = transposed.mT.split_with_sizes([self.n, self.m], -1)
-        return g, self.identity + by_z, by_u / self.control_scale
+    def _derivatives(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
+        """``df/dz`` and ``df/du`` from those of g by the network's inputs, ``[..., n, n + m]``."""
+        by_z, by_u = slopes.split_with_sizes([self.n, self.m], -1)
+        return self.identity + by_z, by_u / self.control_scale
 
     def _inputs(self, z: Tensor, u: Tensor) -> Tensor:
         return torch.cat((z, u / self.control_scale), -1)
