@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,39 +187,56 @@ def assess(
         E2CError: when there is no such disturbance of the agent's task.
     """
     disturbance = disturbance or Disturbance()
-    with closing(make_world_of(agent.spec)) as undisturbed:
-        check_task(agent.spec, problem_spec(undisturbed, agent.spec.options))
+    _check_task(agent.spec)
     world = disturbance.world(agent.spec, episodes, seed)
-    goals = None if goal is None else np.repeat(goal[None], episodes, 0)
+    played = _play(agent, world, seed, goal)
+    results = _agent_results(agent, played)
+    if played.scores.success is None:
+        results |= _nearness_results(agent, played, settle_steps(world), results["episodes"])
+    best = None
+    if goal is None and isinstance(world.unwrapped, Simulated):
+        results["cost_mean"] = float(Oracle(world, agent.options).price(played.episodes).mean())
+        if oracle:
+            asked = (agent.spec, agent.options, episodes, seed, disturbance)
+            best = play_oracle(*asked) if ideal is None else ideal()
+            results |= _oracle_results(best)
+    return Assessment(world, played, best, results)
+
+
+def _check_task(spec: ProblemSpec) -> None:
+    """Raise an E2CError where the world, undisturbed, is no longer the one of ``spec``."""
+    with closing(make_world_of(spec)) as undisturbed:
+        check_task(spec, problem_spec(undisturbed, spec.options))
+
+
+def _play(agent: Agent, world: World, seed: int, goal: Frames | None) -> Evaluation:
+    """Let the agent act; a simulated world's scores are left out where it has another goal."""
+    goals = None if goal is None else np.repeat(goal[None], world.num_envs, 0)
     played = evaluate(world, agent, seed, goals, agent.spec.episode_steps)
-    is_simulated = isinstance(world.unwrapped, Simulated)
-    if goal is not None and is_simulated:  # the world scores by its own goals
-        unscored = replace(played.scores, success=None, time_in_goal=None, steps_to_goal=None)
-        played = replace(played, scores=unscored)
-    results = {
+    if goal is None or not isinstance(world.unwrapped, Simulated):
+        return played
+    unscored = replace(played.scores, success=None, time_in_goal=None, steps_to_goal=None)
+    return replace(played, scores=unscored)
+
+
+def _agent_results(agent: Agent, played: Evaluation) -> dict[str, Any]:
+    """Return the figures of what the agent just played."""
+    return {
         **played.scores.summary(),
         **({} if agent.belief is None else agent.belief.summary()),
         "faults": {kind: int(counts.sum()) for kind, counts in agent.faults.items()},
         "episodes": played.scores.rows(**agent.faults),
         "seconds": played.seconds,
     }
-    if played.scores.success is None:
-        near = nearness(agent, played.episodes, settle_steps(world))
-        results |= near.summary()
-        results["episodes"] = [
-            told | row for told, row in zip(near.rows(), results["episodes"], strict=True)
-        ]
-    best = None
-    if goal is None and is_simulated:
-        results["cost_mean"] = float(Oracle(world, agent.options).price(played.episodes).mean())
-        if oracle:
-            best = (
-                play_oracle(agent.spec, agent.options, episodes, seed, disturbance)
-                if ideal is None
-                else ideal()
-            )
-            results |= _oracle_results(best)
-    return Assessment(world, played, best, results)
+
+
+def _nearness_results(
+    agent: Agent, played: Evaluation, last: int, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return how near unscored episodes came, also beside what the ``rows`` tell of each."""
+    near = nearness(agent, played.episodes, last)
+    told = [{**mine, **row} for mine, row in zip(near.rows(), rows, strict=True)]
+    return {**near.summary(), "episodes": told}
 
 
 def _oracle_results(best: Ideal) -> dict[str, float | None]:
