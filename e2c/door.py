@@ -22,7 +22,7 @@ from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import brief
 from e2c.files.whole import write_whole
 from e2c.learning import run
-from e2c.learning.collect import collect_transitions, find_task, without_environment
+from e2c.learning.collect import collect_transitions, spec_of, without_environment
 from e2c.models import checkpoint
 from e2c.options import checked, from_dict, range_of, to_dict
 from e2c.presets import HEADLINE, PRESETS
@@ -153,7 +153,7 @@ def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8] | Tensor, reci
         goal = goal.numpy(force=True)
     if not isinstance(goal, np.ndarray):
         raise E2CError(f"goal is {brief(goal)}; give the path of a file, or an array.")
-    from_array(goal, find_task(without_environment(recipe))[1])
+    from_array(goal, spec_of(without_environment(recipe)))
     runs.make_folder(folder)
     path = folder / f"goal_{content_hash(goal)[:16]}.npy"
     write_whole(path, lambda aside: np.save(aside, goal, allow_pickle=False))

@@ -142,7 +142,10 @@ def _native(spec: EnvSpec, num_envs: int, options: dict[str, Any]) -> World | No
     if spec.vector_entry_point is None:
         return None
     world = gymnasium.make_vec(spec, num_envs, **options)
-    return world if shows_images(world) else None
+    if shows_images(world):
+        return world
+    world.close()
+    return None
 
 
 def _spec_of(env_id: str) -> EnvSpec:

@@ -334,3 +334,12 @@ def test_environments_need_no_torch_no_graphics_and_print_nothing() -> None:
     done = python("-c", program, **ascii_only)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+
+
+def test_a_batch_that_shows_no_images_is_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gymnasium's own batch of CartPole tells states."""
+    batch, closed = gymnasium.make_vec("CartPole-v1", 2, "vector_entry_point"), list[str]()
+    monkeypatch.setattr(batch, "close", lambda: closed.append("CartPole-v1"))
+    monkeypatch.setattr(gymnasium, "make_vec", lambda *_: batch)
+    assert envs._native(gymnasium.spec("CartPole-v1"), 2, {}) is None
+    assert closed == ["CartPole-v1"]

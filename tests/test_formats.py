@@ -24,7 +24,7 @@ from e2c.data.formats import ImportOptions, _is_even, import_recording
 from e2c.data.tables import read_actions
 from e2c.data.takes import _step
 from e2c.errors import E2CError
-from e2c.learning.collect import find_task
+from e2c.learning.collect import spec_of
 from e2c.learning.run import train
 from e2c.report.video import write_video
 from envs import Camera
@@ -606,13 +606,13 @@ def test_the_size_of_the_pictures_goes_with_the_model(tmp_path: Path) -> None:
         if size is None:
             del told["picture_size"]
         dataclasses.replace(found, provenance=told).save(tmp_path / "data.npz")
-        _, spec = find_task(Recipe(RECORDED, data=(str(tmp_path / "data.npz"),)))
+        spec = spec_of(Recipe(RECORDED, data=(str(tmp_path / "data.npz"),)))
         assert spec.picture_size == (size and (24, 18))
     for wrong in ([24], [24, 0], [24.0, 18], "24", [1, 10**9], None):
         told = {**found.provenance, "picture_size": wrong}
         dataclasses.replace(found, provenance=told).save(tmp_path / "data.npz")
         with pytest.raises(E2CError, match="import it again with e2c-import"):
-            find_task(Recipe(RECORDED, data=(str(tmp_path / "data.npz"),)))
+            spec_of(Recipe(RECORDED, data=(str(tmp_path / "data.npz"),)))
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import gymnasium
 import numpy as np
 import pytest
 from test_envs_camera import Slider
-from tiny import CONFIG
+from tiny import CONFIG, still_open, worlds_made
 
 from e2c.config import Config, Recipe
 from e2c.control.goals import from_picture
 from e2c.errors import E2CError
 from e2c.files import runs
 from e2c.learning import probe
-from e2c.learning.collect import find_task
+from e2c.learning.collect import spec_of
 from e2c.learning.probe import aimed
 from envs import Camera
 
@@ -114,12 +114,19 @@ def test_what_is_said_or_was_chosen_stays(tmp_path: Path) -> None:
     assert crop_of(given, tmp_path / "other") is None
 
 
+def test_a_probe_leaves_no_world_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = worlds_made(monkeypatch)
+    assert crop_of(recipe(drawn(0.0), tmp_path), tmp_path)
+    assert len(made) == 3
+    assert still_open(made) == 0
+
+
 def test_our_own_tasks_have_no_camera_to_be_aimed(tmp_path: Path) -> None:
     assert crop_of(Recipe(CONFIG), tmp_path) is None
 
 
 def test_a_goal_of_another_resolution_is_cropped_at_the_same_place(tmp_path: Path) -> None:
-    _, spec = find_task(recipe(drawn(0.0), tmp_path, crop=(5, 35, 30, 75)))
+    spec = spec_of(recipe(drawn(0.0), tmp_path, crop=(5, 35, 30, 75)))
     goal = from_picture(drawn(0.4), spec)
     np.testing.assert_array_equal(from_picture(drawn(0.4).repeat(2, 0).repeat(2, 1), spec), goal)
     with pytest.raises(E2CError, match=r"of 90x60 pixels .* has another shape than .* 60x90"):

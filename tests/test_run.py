@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from processes import STEPS, Script
-from tiny import CONFIG, ENV, ROOT, shorten_runs
+from tiny import CONFIG, ENV, ROOT, leave_undrawn, shorten_runs, still_open, worlds_made
 
 from e2c.commands import evaluate_command
 from e2c.config import Config, EvaluationConfig, Recipe
@@ -85,6 +85,18 @@ def test_the_run_folder_holds_all_that_made_it(run: Path) -> None:
     assert sorted(path.name for path in (run / "data").iterdir()) == [p.name for p in files]
     assert {path.stem for path in (run / "pictures").glob("*.png")} >= PICTURES
     assert not list(run.rglob("*.tmp*"))
+
+
+@pytest.mark.parametrize("goal_state", [(), (0.3, 0.0)])
+def test_every_world_is_closed_where_its_use_ends(
+    goal_state: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten_runs(monkeypatch, STEPS)
+    leave_undrawn(monkeypatch)
+    made = worlds_made(monkeypatch)
+    train(Recipe(CONFIG, seed=3, goal_state=goal_state), tmp_path / "run")
+    assert len(made) > 8
+    assert still_open(made) == 0
 
 
 def test_metrics_tell_of_every_phase(run: Path) -> None:

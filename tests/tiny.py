@@ -31,7 +31,7 @@ from e2c.models.options import ModelConfig
 from e2c.report import plots
 from e2c.report.pens import Picture
 from envs.task import Task
-from envs.world import simulated
+from envs.world import World, simulated
 
 ROOT = Path(__file__).parents[1]
 ENV = "E2C/PendulumSwingUp-v0"
@@ -185,6 +185,22 @@ def _tell(update: Callable[[bytes], None], shown: Any) -> None:
             _tell(update, part)
     else:
         update(repr(shown).encode())
+
+
+def worlds_made(patch: pytest.MonkeyPatch) -> list[World]:
+    """The worlds that are made from now on, as long as ``patch`` lasts."""
+    made, make = list[World](), envs.make
+
+    def kept(*given: Any, **options: Any) -> World:
+        made.append(make(*given, **options))
+        return made[-1]
+
+    patch.setattr(envs, "make", kept)
+    return made
+
+
+def still_open(made: Sequence[World]) -> int:
+    return sum(not world.unwrapped.closed for world in made)
 
 
 def task_of(env_id: str, **options: Any) -> Task:

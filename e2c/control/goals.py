@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -187,19 +188,21 @@ def from_state(state: Sequence[float], spec: ProblemSpec) -> Frames:
     Raises:
         E2CError: when the world is not simulated, or its states have another number of components.
     """
-    try:
-        task = simulated(make_world_of(spec), "A goal that is given as a state").task
-    except ValueError as error:
-        raise E2CError(shown(error) + ", and give a picture: --goal goal.png.") from None
-    if len(state) != task.state_dim:
-        parts = ", ".join(component.label for component in task.components)
-        raise E2CError(
-            f"A goal state of {spec.env} has {task.state_dim} numbers: {parts}; got {len(state)}."
-        )
-    try:
-        return task.observe(np.asarray([state], np.float64))[0]
-    except ValueError as error:
-        raise E2CError(shown(error) + ".") from None
+    with closing(make_world_of(spec)) as world:
+        try:
+            task = simulated(world, "A goal that is given as a state").task
+        except ValueError as error:
+            raise E2CError(shown(error) + ", and give a picture: --goal goal.png.") from None
+        if len(state) != task.state_dim:
+            parts = ", ".join(component.label for component in task.components)
+            raise E2CError(
+                f"A goal state of {spec.env} has {task.state_dim} numbers: {parts}; "
+                f"got {len(state)}."
+            )
+        try:
+            return task.observe(np.asarray([state], np.float64))[0]
+        except ValueError as error:
+            raise E2CError(shown(error) + ".") from None
 
 
 def _moment(path: Path, episode: int, step: int, spec: ProblemSpec) -> Frames:

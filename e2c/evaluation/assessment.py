@@ -103,7 +103,7 @@ class Assessment:
     """What an agent does, and what the oracle does from the same starts.
 
     Attributes:
-        world: in which they acted, as it was disturbed; whoever asked for it closes it.
+        world: in which they acted, as it was disturbed; it is closed, and still tells its task.
         agent: of the agent.
         oracle: of the oracle; None where it was not asked for, or the world is not simulated.
         results: all figures, ready for JSON.
@@ -188,18 +188,18 @@ def assess(
     """
     disturbance = disturbance or Disturbance()
     _check_task(agent.spec)
-    world = disturbance.world(agent.spec, episodes, seed)
-    played = _play(agent, world, seed, goal)
-    results = _agent_results(agent, played)
-    if played.scores.success is None:
-        results |= _nearness_results(agent, played, settle_steps(world), results["episodes"])
     best = None
-    if goal is None and isinstance(world.unwrapped, Simulated):
-        results["cost_mean"] = float(Oracle(world, agent.options).price(played.episodes).mean())
-        if oracle:
-            asked = (agent.spec, agent.options, episodes, seed, disturbance)
-            best = play_oracle(*asked) if ideal is None else ideal()
-            results |= _oracle_results(best)
+    with closing(disturbance.world(agent.spec, episodes, seed)) as world:
+        played = _play(agent, world, seed, goal)
+        results = _agent_results(agent, played)
+        if played.scores.success is None:
+            results |= _nearness_results(agent, played, settle_steps(world), results["episodes"])
+        if goal is None and isinstance(world.unwrapped, Simulated):
+            results["cost_mean"] = float(Oracle(world, agent.options).price(played.episodes).mean())
+            if oracle:
+                asked = (agent.spec, agent.options, episodes, seed, disturbance)
+                best = play_oracle(*asked) if ideal is None else ideal()
+                results |= _oracle_results(best)
     return Assessment(world, played, best, results)
 
 
@@ -272,7 +272,6 @@ def assess_and_film(
     found = assess(agent, episodes, seed, disturbance, oracle, goal, ideal)
     goals = None if goal is None else goal[None]
     title, mode = _title(found, goal, goal_state), _render_mode(found.world)
-    found.world.close()
     with closing(disturbance.world(agent.spec, 1, seed, render_mode=mode)) as alone:
         sighting = watch(agent, alone, seed, title, goals, goal_state)
     results = found.results | {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,19 +132,18 @@ def collect_transitions(
         options: of the world, see `make_world`.
     """
     rng, parts = np.random.default_rng(seed), list[Episodes]()
-    alone = make_world(env_id, 1, **options)
-    spec = problem_spec(alone, options)
-    if agent is not None:
-        check_task(agent.spec, spec)
-    wanted = chosen(DataConfig(episode_length=length, noise=noise, restarts=restarts), alone)
+    with closing(make_world(env_id, 1, **options)) as alone:
+        spec = problem_spec(alone, options)
+        if agent is not None:
+            check_task(agent.spec, spec)
+        wanted = chosen(DataConfig(episode_length=length, noise=noise, restarts=restarts), alone)
     assert wanted.episode_length is not None
     steps, side_by_side = min(wanted.episode_length, spec.episode_steps), most_side_by_side(env_id)
     while _wanting(parts, transitions, goal, most):
         missing = max(1, transitions - sum(part.transitions for part in parts))
-        world = make_world(env_id, min(-(-missing // steps), side_by_side), **options)
-        source = {"seed": seed}
-        parts.append(collect(world, steps, rng, agent, exploration, noise, restarts, source))
-        world.close()
+        count, source = min(-(-missing // steps), side_by_side), {"seed": seed}
+        with closing(make_world(env_id, count, **options)) as world:
+            parts.append(collect(world, steps, rng, agent, exploration, noise, restarts, source))
     return recorded.join(parts)
 
 
@@ -187,17 +187,29 @@ def without_environment(recipe: Recipe) -> Recipe:
     return replace(recipe, config=config)
 
 
-def find_task(recipe: Recipe) -> tuple[World | None, ProblemSpec]:
-    """Return the world to act in, None where the data are a recording; and what is known of it.
+@contextmanager
+def opened_task(recipe: Recipe) -> Iterator[tuple[World | None, ProblemSpec]]:
+    """Open the world to act in, None where the data are a recording; tell what is known of it.
 
     Raises:
         E2CError: as `make_world` and `problem_spec`; for a recording that does not tell its task.
     """
     if recipe.config.env == RECORDING and recipe.data:
-        return None, _recorded_spec(Path(recipe.data[0]))
+        yield None, _recorded_spec(Path(recipe.data[0]))
+        return
     options = recipe.config.world_options()
-    world = make_world(recipe.config.env, **options)
-    return world, problem_spec(world, options)
+    with closing(make_world(recipe.config.env, **options)) as world:
+        yield world, problem_spec(world, options)
+
+
+def spec_of(recipe: Recipe) -> ProblemSpec:
+    """Return what is known of the world to act in, or of the recording.
+
+    Raises:
+        E2CError: as `opened_task`.
+    """
+    with opened_task(recipe) as (_, spec):
+        return spec
 
 
 def _recorded_spec(path: Path) -> ProblemSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,12 @@ def look(model: LatentModel, spec: ProblemSpec, rng: np.random.Generator, data: 
     """
     if spec.env == RECORDING:
         return _look(model, spec, whole(data), [])
-    world = make_world_of(spec, min(EPISODES, most_side_by_side(spec.env)))
-    system: Any = world.unwrapped
-    known = isinstance(system, Simulated)
-    options: dict[str, Any] = {"restart": True} if known else {}
-    steps = min(LONGEST, spec.episode_steps)
-    episodes = whole(rollout(world, Random(world, rng), steps, rng, **options))
-    world.close()
+    with closing(make_world_of(spec, min(EPISODES, most_side_by_side(spec.env)))) as world:
+        system: Any = world.unwrapped
+        known = isinstance(system, Simulated)
+        options: dict[str, Any] = {"restart": True} if known else {}
+        steps = min(LONGEST, spec.episode_steps)
+        episodes = whole(rollout(world, Random(world, rng), steps, rng, **options))
     return _look(model, spec, episodes, system.task.components[:2] if known else [])
 
 

@@ -79,19 +79,18 @@ def play(
         goal: an observation to reach, in place of the world's own goals.
         explore: whether noise plays in the agent's place.
     """
-    rng = np.random.default_rng([seed, number])
-    world = make_world_of(agent.spec, options.episodes_per_round)
+    rng, count = np.random.default_rng([seed, number]), options.episodes_per_round
     steps = own_steps(options, agent.spec)
     playing = noisy(player(agent, options), options.exploration, rng)
     if options.keep == "best":
-        playing.scale = np.tile(playing.scale, (options.episodes_per_round, 1))
+        playing.scale = np.tile(playing.scale, (count, 1))
         playing.scale[0] = 0
     controller: Controller = playing
-    if explore:
-        controller = random_controls(world, rng, steps, suited("auto", restarts=False))
-    goals = None if goal is None else np.repeat(goal[None], options.episodes_per_round, 0)
-    episodes = rollout(world, controller, steps, rng, goals)
-    world.close()
+    goals = None if goal is None else np.repeat(goal[None], count, 0)
+    with closing(make_world_of(agent.spec, count)) as world:
+        if explore:
+            controller = random_controls(world, rng, steps, suited("auto", restarts=False))
+        episodes = rollout(world, controller, steps, rng, goals)
     who = "noise" if explore else "agent"
     return with_source(
         episodes, {"seed": seed, "round": number, "controller": who, "restarts": False}

@@ -31,7 +31,7 @@ from e2c.files.whole import write_json
 from e2c.learning import own
 from e2c.learning.begin import Run, begin, begin_anew
 from e2c.learning.collapse import collapse, sentence
-from e2c.learning.collect import find_task, without_environment
+from e2c.learning.collect import opened_task, without_environment
 from e2c.learning.dynamics import learn_dynamics
 from e2c.learning.encodings import Encodings
 from e2c.learning.probe import aimed
@@ -107,14 +107,14 @@ def train_side_by_side(
         return []
     camera = aimed(recipes[0], folders[0]).config.camera
     recipes = [replace(each, config=replace(each.config, camera=camera)) for each in recipes]
-    world, spec = find_task(recipes[0])
-    place = find_device(recipes[0].device)
     begun: list[Run] = []
-    with contextlib.ExitStack() as claims:
-        claims.callback(torch.set_num_threads, torch.get_num_threads())
+    with contextlib.ExitStack() as held:
+        world, spec = held.enter_context(opened_task(recipes[0]))
+        place = find_device(recipes[0].device)
+        held.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(recipes[0].threads)
         for recipe, folder in zip(recipes, folders, strict=True):
-            claims.enter_context(runs.claimed(folder, recipe))
+            held.enter_context(runs.claimed(folder, recipe))
         try:
             for recipe, folder in zip(recipes, folders, strict=True):
                 if begun:  # what is chosen from the first one's data holds for all

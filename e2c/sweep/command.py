@@ -20,7 +20,7 @@ from e2c.files.meanwhile import cores
 from e2c.files.own_modules import OwnParts, import_asked
 from e2c.files.tracking import WandbMode
 from e2c.files.untrusted import one_line, shown
-from e2c.learning.collect import find_task, without_environment
+from e2c.learning.collect import spec_of, without_environment
 from e2c.options import check_ranges, flag, option
 from e2c.report.sweep import write_sweep_report
 from e2c.sweep.cell import Asked
@@ -127,7 +127,7 @@ def _recipe(point: Point) -> Recipe:
         Train, args=words, default=default, config=(tyro.conf.FlagConversionOff,)
     )
     recipe = without_environment(check_recipe(train.recipe()))
-    find_task(recipe)
+    spec_of(recipe)
     return recipe
 
 
