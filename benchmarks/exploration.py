@@ -6,7 +6,7 @@ python -m benchmarks.exploration --committed     # print the table of the reposi
 
 The first 400 transitions on the headline task are played by white noise, which shows little more
 than the hanging rod, or by a telegraph signal. Then 1,200 more are played: by noise of a colour, or
-by the explorer of `e2c.control.exploration`, whose model is trained on what there is so far. All
+by the explorer of `e2c.lecture.exploration`, whose model is trained on what there is so far. All
 begin with the same 400 transitions of their kind, and all episodes are ordinary. Told are the share
 of the states seen, and when an observation first looked like the goal. States are read to score
 only. A seed leaves one JSON file in ``exploration``.
@@ -27,7 +27,6 @@ from benchmarks.cells import Seeds
 from benchmarks.store import Result
 from e2c.config import Config
 from e2c.control.base import make_world, problem_spec, rollout
-from e2c.control.exploration import Explorer, ExplorerOptions, know
 from e2c.control.simple import random_controls
 from e2c.data.episodes import Episodes, join
 from e2c.data.looks import SEEN, look_at, unlikenesses
@@ -37,6 +36,7 @@ from e2c.evaluation.intervals import interval
 from e2c.learning.looks import choose
 from e2c.learning.schedule import Phase
 from e2c.learning.trainer import Trainer
+from e2c.lecture.exploration import Explorer, ExplorerOptions, know
 from e2c.models.methods import build_model
 from e2c.options import to_dict
 from e2c.presets import HEADLINE, preset

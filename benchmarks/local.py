@@ -37,7 +37,6 @@ from benchmarks.store import Result
 from e2c.config import Config, EvaluationConfig, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, make_world, make_world_of
-from e2c.control.refine import Refinement, RefineOptions, demonstrations
 from e2c.data.episodes import Episodes
 from e2c.data.windows import Windows
 from e2c.errors import E2CError, run_command
@@ -49,6 +48,7 @@ from e2c.learning.collect import collect_transitions
 from e2c.learning.dynamics import learn_dynamics
 from e2c.learning.encodings import Encodings
 from e2c.learning.schedule import Phase
+from e2c.lecture.refine import Refinement, RefineOptions, demonstrations
 from e2c.options import to_dict
 from e2c.presets import preset
 

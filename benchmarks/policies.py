@@ -4,8 +4,8 @@ Both are made of the model of the cell's default, which stays as it is, and of e
 played for them. They see images only.
 
 * *local*: for each goal, a time-varying linear policy that follows an episode of the agent, refined
-  along local models of its own episodes (`e2c.control.refine`).
-* *cvae*: a conditional VAE that imitates the agent (`e2c.control.imitation`). It draws several
+  along local models of its own episodes (`e2c.lecture.refine`).
+* *cvae*: a conditional VAE that imitates the agent (`e2c.lecture.imitation`). It draws several
   controls at a time, plays them, and looks again.
 """
 
@@ -18,10 +18,10 @@ import numpy as np
 
 from e2c.control.agent import Agent
 from e2c.control.base import Controller, Frames, make_world_of, rollout
-from e2c.control.imitation import ImitationOptions, imitate
-from e2c.control.refine import Refinement, RefineOptions, demonstrations
 from e2c.control.simple import ByGoal
 from e2c.learning.collect import noisy
+from e2c.lecture.imitation import ImitationOptions, imitate
+from e2c.lecture.refine import Refinement, RefineOptions, demonstrations
 from e2c.options import to_dict
 from envs.world import begin
 

@@ -20,8 +20,8 @@ from benchmarks.exploration import (
     shown_after,
     table,
 )
-from e2c.control.exploration import know
 from e2c.data.episodes import join
+from e2c.lecture.exploration import know
 
 
 def rng(seed: int = 0) -> np.random.Generator:

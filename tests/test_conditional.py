@@ -8,10 +8,10 @@ import torch
 from tiny import SPEC, generator, images, noise_data, tiny_model
 from torch import Tensor
 
-from e2c.control.imitation import ImitationOptions, PlanPolicy, imitate
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
-from e2c.models.conditional import ConditionalVAE
+from e2c.lecture.conditional import ConditionalVAE
+from e2c.lecture.imitation import ImitationOptions, PlanPolicy, imitate
 from e2c.models.draws import Generators
 from e2c.models.gaussians import DiagonalGaussian
 

@@ -16,13 +16,13 @@ from tiny import ENV, MODEL
 
 from e2c.control.agent import Agent, PlannerConfig
 from e2c.control.base import Controller, make_world, rollout
-from e2c.control.exploration import Explorer, ExplorerOptions, know
-from e2c.control.imitation import ImitationOptions, PlanPolicy, imitate
 from e2c.control.oracle import Oracle
 from e2c.control.simple import ByGoal, Coloured, Noisy, Random, Replay, Zero
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
 from e2c.evaluation.evaluate import evaluate
+from e2c.lecture.exploration import Explorer, ExplorerOptions, know
+from e2c.lecture.imitation import ImitationOptions, PlanPolicy, imitate
 from e2c.models.base import ProblemSpec
 from e2c.models.methods import build_model
 from envs.world import World, begin, control_space, layout_of, time_step

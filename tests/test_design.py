@@ -25,6 +25,8 @@ WORDS = {"envs.quantity", "envs.images", "planners.names"}
 BESIDES = {
     "e2c/control/": {"envs", "planners", "gymnasium"},
     "e2c/learning/": {"envs"},
+    "e2c/lecture/": {"planners"},
+    "e2c/lecture/notebook.py": {"matplotlib"},
     "e2c/evaluation/": {"envs", "gymnasium"},
     "e2c/data/formats.py": {"envs"},
     "e2c/data/minari.py": {"gymnasium", "minari"},
@@ -52,6 +54,10 @@ DOORS = ("train.py", "evaluate.py", "e2c/report/__main__.py")
 """What a user runs: nothing but a call of the outermost layer."""
 OUTERMOST = {*DOORS, "e2c/sweep/command.py"}
 """Who may import the command lines: a sweep reads the options of training as training does."""
+ENTRANCES = {"e2c/__init__.py", "e2c/commands.py", "e2c/sweep/command.py", DOORS[-1]}
+"""Where a user comes in, by Python or by a command."""
+LECTURE = "e2c/lecture/"
+"""What only the lecture's pages, and benchmarks, use."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -113,6 +119,24 @@ def test_there_is_no_circle_of_imports() -> None:
     while free := {name for name, others in known.items() if not others & known.keys() - {name}}:
         known = {name: others for name, others in known.items() if name not in free}
     assert not known, f"these import one another: {sorted(known)}"
+
+
+def named(tree: ast.AST) -> Iterator[str]:
+    """The project's modules that a file names in a string, such as ``envs.native:TaskEnv``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            stem = node.value.partition(":")[0].replace(".", "/")
+            yield from {f"{stem}.py", f"{stem}/__init__.py"} & trees().keys()
+
+
+def test_all_but_the_lecture_is_reached_from_the_entrances() -> None:
+    reached, new = set[str](), ENTRANCES
+    while new := new - reached:
+        reached |= new
+        packages = {str(parent / "__init__.py") for name in new for parent in Path(name).parents}
+        found = [modules_of(name) | set(named(trees()[name])) for name in new]
+        new = packages & trees().keys() | set().union(*found)
+    assert trees().keys() - reached == {name for name in trees() if name.startswith(LECTURE)}
 
 
 def test_only_the_doors_import_the_command_lines() -> None:

@@ -8,9 +8,9 @@ import torch
 from tiny import MODEL, SPEC, generator, images, noise_data, tiny_model
 from torch import Tensor
 
-from e2c.control.exploration import Explorer, ExplorerOptions, InformationGain, know
 from e2c.errors import E2CError
-from e2c.models.last_layer import LastLayer
+from e2c.lecture.exploration import Explorer, ExplorerOptions, InformationGain, know
+from e2c.lecture.last_layer import LastLayer
 from planners import PLANNERS
 
 LINEAR = replace(MODEL, method="global")

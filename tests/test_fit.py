@@ -4,9 +4,9 @@ import torch
 from tiny import CONFIG, SPEC, noise_data, tiny_model
 
 from e2c.data.windows import Windows
-from e2c.learning.fit import fit
 from e2c.learning.schedule import Phase
 from e2c.learning.trainer import Trainer
+from e2c.lecture.fit import fit
 
 DATA = noise_data((5, 7, 4))
 

@@ -9,11 +9,8 @@ from tiny import MODEL, SPEC, generator, images, tiny_model
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from e2c.models.closed_form import LinearGaussian, Mixture
-from e2c.models.decoders import Decoder
-from e2c.models.draws import Generators
-from e2c.models.gaussians import DiagonalGaussian
-from e2c.models.inference import (
+from e2c.lecture.closed_form import LinearGaussian, Mixture
+from e2c.lecture.inference import (
     PerDatapoint,
     fit_posteriors,
     importance_weighted_bound,
@@ -21,6 +18,9 @@ from e2c.models.inference import (
     log_weights,
     score_function_elbo,
 )
+from e2c.models.decoders import Decoder
+from e2c.models.draws import Generators
+from e2c.models.gaussians import DiagonalGaussian
 
 B, D, K = 5, 7, 4
 

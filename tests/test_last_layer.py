@@ -8,7 +8,7 @@ from test_transitions import KINDS, another, draw
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from e2c.models.last_layer import LastLayer, last_layer_of
+from e2c.lecture.last_layer import LastLayer, last_layer_of
 
 N, D = 7, 4
 NOISE = torch.tensor([0.25, 2.0, 0.5]).double()

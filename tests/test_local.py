@@ -6,7 +6,7 @@ from tiny import generator
 from torch import Tensor
 
 from e2c.errors import E2CError
-from e2c.models.local import LocalPrior, fit_local
+from e2c.lecture.local_models import LocalPrior, fit_local
 from e2c.models.transitions import LocalLinearisation
 
 R, T, n, m = 11, 4, 3, 2

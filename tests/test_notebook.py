@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from processes import python
 
-from e2c.report import notebook
-from e2c.report.notebook import in_notebook, show_frames, show_lines
+from e2c.lecture import notebook
+from e2c.lecture.notebook import in_notebook, show_frames, show_lines
 
 FRAMES = [np.full((3, 8, 5), 40 * row, np.uint8) for row in range(2)]
 
@@ -45,7 +45,7 @@ def test_a_program_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_program_says_once_at_its_end_where_its_pictures_are() -> None:
     program = (
-        "from e2c.report.notebook import show_lines\n"
+        "from e2c.lecture.notebook import show_lines\n"
         "for title in 'ab':\n"
         "    show_lines(title, 'steps', {'a': ((1, 2), (3.0, 4.0))})\n"
         "print('the page')\n"

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from e2c.control.agent import Agent
 from e2c.control.base import make_world, problem_spec
-from e2c.control.local import Controls, Improvement, LinearPolicy, LocalController, improve
-from e2c.control.refine import Refinement, RefineOptions, demonstrations, following, linearised
 from e2c.data.episodes import Episodes
 from e2c.door import collect
 from e2c.errors import E2CError
-from e2c.models.local import LocalDynamics, LocalPrior, fit_local
+from e2c.lecture.local_models import LocalDynamics, LocalPrior, fit_local
+from e2c.lecture.local_policy import Controls, Improvement, LinearPolicy, LocalController, improve
+from e2c.lecture.refine import Refinement, RefineOptions, demonstrations, following, linearised
 from e2c.models.transitions import LocalLinearisation
 from planners import GoalCost
 

@@ -27,7 +27,6 @@ from benchmarks.tables_text import SCORED, markdown
 from e2c.config import Config, Recipe
 from e2c.control.agent import Agent
 from e2c.control.base import make_world, problem_spec, rollout
-from e2c.control.imitation import ImitationOptions
 from e2c.control.simple import Zero
 from e2c.data.episodes import Episodes
 from e2c.door import load_agent
@@ -36,6 +35,7 @@ from e2c.evaluation.disturbances import Disturbance
 from e2c.evaluation.evaluate import evaluate
 from e2c.files import runs
 from e2c.learning import drawings, run
+from e2c.lecture.imitation import ImitationOptions
 from e2c.models.methods import METHODS
 from e2c.presets import PRESETS
 

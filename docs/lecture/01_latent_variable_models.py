@@ -15,7 +15,7 @@
 # $\log p(x)$ where $q$ is the posterior. This page checks that equation on two models in which
 # everything is known: a mixture, and a linear-Gaussian model. Both describe the pendulum.
 #
-# The models are in `e2c/models/closed_form.py`, the bounds in `e2c/models/inference.py`.
+# The models are in `e2c/lecture/closed_form.py`, the bounds in `e2c/lecture/inference.py`.
 
 # %%
 import itertools
@@ -26,11 +26,11 @@ from torch.distributions import kl_divergence
 import e2c
 from e2c.control.agent import PlannerConfig
 from e2c.control.oracle import Oracle
-from e2c.models.closed_form import LinearGaussian, Mixture
+from e2c.lecture.closed_form import LinearGaussian, Mixture
+from e2c.lecture.inference import importance_weighted_bound, log_weights
+from e2c.lecture.notebook import show_frames, show_lines
 from e2c.models.draws import Generators
 from e2c.models.gaussians import DiagonalGaussian
-from e2c.models.inference import importance_weighted_bound, log_weights
-from e2c.report.notebook import show_frames, show_lines
 
 ENV = "E2C/PendulumSwingUp-v0"
 draws = Generators(0)

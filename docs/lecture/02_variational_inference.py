@@ -9,16 +9,17 @@
 #   - \mathrm{KL}\big(q_i(z)\,\|\,\mathcal{N}(0, I)\big)$$
 #
 # The decoder $p(x \mid z)$ is the shipped one: a few numbers become two frames of 48 x 48 pixels.
-# The gradient is the reparameterised one of page 4. The functions are in `e2c/models/inference.py`.
+# The gradient is the reparameterised one of page 4. The functions are in
+# `e2c/lecture/inference.py`.
 
 # %%
 import torch
 
 import e2c
+from e2c.lecture.inference import PerDatapoint, fit_posteriors, log_joint_of, log_weights
+from e2c.lecture.notebook import show_frames, show_lines
 from e2c.models.draws import Generators
 from e2c.models.gaussians import DiagonalGaussian
-from e2c.models.inference import PerDatapoint, fit_posteriors, log_joint_of, log_weights
-from e2c.report.notebook import show_frames, show_lines
 
 agent = e2c.load_agent(e2c.TRAINED)
 model, n = agent.model.requires_grad_(False), agent.model.transition.n

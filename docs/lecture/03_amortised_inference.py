@@ -12,8 +12,8 @@
 #
 # $q^*$ is the per-datapoint optimum of page 2, started from the encoder's answer. $\log p(x)$ is
 # not known here; an importance-weighted bound with $q^*$ stands for it (page 1). The functions
-# are in `e2c/models/inference.py`; the VAE is in `e2c/models/baselines.py`, and its fit in
-# `e2c/learning/fit.py`.
+# are in `e2c/lecture/inference.py`; the VAE is in `e2c/models/baselines.py`, and its fit in
+# `e2c/lecture/fit.py`.
 
 # %%
 from typing import NamedTuple
@@ -21,20 +21,20 @@ from typing import NamedTuple
 import torch
 
 import e2c
-from e2c.learning.fit import fit
 from e2c.learning.schedule import OptimiserConfig
-from e2c.models.base import LatentModel
-from e2c.models.draws import Generators
-from e2c.models.inference import (
+from e2c.lecture.fit import fit
+from e2c.lecture.inference import (
     fit_posteriors,
     importance_weighted_bound,
     log_joint_of,
     log_weights,
 )
+from e2c.lecture.notebook import show_lines
+from e2c.models.base import LatentModel
+from e2c.models.draws import Generators
 from e2c.models.methods import build_model
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
-from e2c.report.notebook import show_lines
 
 
 class Gaps(NamedTuple):

@@ -15,7 +15,7 @@
 # $$\nabla\, \mathbb{E}_q[f(z)] = \mathbb{E}_{\varepsilon}\big[\nabla f(\mu + \sigma
 # \varepsilon)\big]$$
 #
-# Both are in `e2c/models/inference.py`. The baseline is the mean of $f$ over the *other* samples.
+# Both are in `e2c/lecture/inference.py`. The baseline is the mean of $f$ over the *other* samples.
 
 # %%
 import math
@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 
 import e2c
-from e2c.models.closed_form import LinearGaussian
+from e2c.lecture.closed_form import LinearGaussian
+from e2c.lecture.inference import LogJoint, log_joint_of, log_weights, score_function_elbo
+from e2c.lecture.notebook import show_lines
 from e2c.models.draws import Generators
 from e2c.models.gaussians import DiagonalGaussian
-from e2c.models.inference import LogJoint, log_joint_of, log_weights, score_function_elbo
 from e2c.models.methods import build_model
 from e2c.models.options import ModelConfig
-from e2c.report.notebook import show_lines
 
 REPEATS = 2000
 ESTIMATORS = ("score function", "with baseline", "reparameterised")

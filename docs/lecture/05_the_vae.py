@@ -11,20 +11,20 @@
 #
 # The AE is the same without the KL and without noise in $z$. Both are in `e2c/models/baselines.py`:
 # locally linear dynamics are fitted to the codes, which they do not shape. We train both for a few
-# seconds on the same frames, by `e2c/learning/fit.py`.
+# seconds on the same frames, by `e2c/lecture/fit.py`.
 
 # %%
 import numpy as np
 import torch
 
 import e2c
-from e2c.learning.fit import fit
 from e2c.learning.schedule import OptimiserConfig
+from e2c.lecture.fit import fit
+from e2c.lecture.notebook import show_frames, show_lines
 from e2c.models.draws import Generators
 from e2c.models.methods import build_model
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
-from e2c.report.notebook import show_frames, show_lines
 
 shipped = e2c.load_agent(e2c.TRAINED)
 data, others = e2c.collect(transitions=1000, seed=0), e2c.collect(transitions=400, seed=1)

@@ -11,24 +11,24 @@
 #   \qquad \hat z_{k+1} = f(\hat z_k, u_k)$$
 #
 # It is exact where $q$ is $p(z_0 \mid x_{0:T}, u)$. First we check that on a system in which
-# everything is known (`e2c/models/closed_form.py`), then we train on images with windows of 1
-# and of 8 steps (`e2c/models/e2c.py`, `e2c/learning/fit.py`).
+# everything is known (`e2c/lecture/closed_form.py`), then we train on images with windows of 1
+# and of 8 steps (`e2c/models/e2c.py`, `e2c/lecture/fit.py`).
 
 # %%
 import torch
 from torch.distributions import kl_divergence
 
 import e2c
-from e2c.learning.fit import fit
 from e2c.learning.schedule import OptimiserConfig
-from e2c.models.closed_form import LinearGaussian
+from e2c.lecture.closed_form import LinearGaussian
+from e2c.lecture.fit import fit
+from e2c.lecture.inference import log_joint_of
+from e2c.lecture.notebook import show_frames, show_lines
 from e2c.models.draws import Generators
 from e2c.models.gaussians import DiagonalGaussian, kl_to_standard_normal
-from e2c.models.inference import log_joint_of
 from e2c.models.methods import build_model
 from e2c.models.objectives import ObjectiveConfig
 from e2c.models.options import ModelConfig
-from e2c.report.notebook import show_frames, show_lines
 
 # %% [markdown]
 # ## A state-space model as a latent variable model

@@ -20,8 +20,8 @@ import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
 import e2c
+from e2c.lecture.notebook import show_frames, show_lines
 from e2c.models.gaussians import FactoredGaussian, kl_to_diagonal
-from e2c.report.notebook import show_frames, show_lines
 from planners import ILQG, ILQGOptions
 
 agent = e2c.load_agent(e2c.TRAINED)

@@ -9,7 +9,7 @@
 #   - \mathrm{KL}\big(q(z \mid x, y)\,\|\,\mathcal{N}(0, I)\big)$$
 #
 # Here $x$ is what the camera shows at the start, and $y$ the torques of the first 40 steps (2 s).
-# The model is in `e2c/models/conditional.py`, the controller in `e2c/control/imitation.py`.
+# The model is in `e2c/lecture/conditional.py`, the controller in `e2c/lecture/imitation.py`.
 
 # %%
 from dataclasses import replace
@@ -19,11 +19,11 @@ import torch
 
 import e2c
 from e2c.control.agent import PlannerConfig
-from e2c.control.imitation import PlanPolicy
 from e2c.control.oracle import Oracle
-from e2c.models.conditional import ConditionalVAE
+from e2c.lecture.conditional import ConditionalVAE
+from e2c.lecture.imitation import PlanPolicy
+from e2c.lecture.notebook import show_lines
 from e2c.models.draws import Generators
-from e2c.report.notebook import show_lines
 from planners import ILQG, ILQGOptions, Plan
 
 agent = e2c.load_agent(e2c.TRAINED)

@@ -13,8 +13,8 @@
 # $$\Sigma_t \sim \mathcal{IW}(\Psi_0, \nu_0), \qquad
 #   [A_t\; B_t\; o_t] \mid \Sigma_t \sim \mathcal{MN}(M_0, \Sigma_t, \Lambda_0^{-1})$$
 #
-# The prior is conjugate, so the posterior is a formula. It is in `e2c/models/local.py`, the step of
-# the policy in `e2c/control/local.py`, and both together in `e2c/control/refine.py`.
+# The prior is conjugate, so the posterior is a formula. It is in `e2c/lecture/local_models.py`, the
+# step of the policy in `e2c/lecture/local_policy.py`, and both together in `e2c/lecture/refine.py`.
 
 # %%
 import numpy as np
@@ -22,13 +22,13 @@ import torch
 
 import e2c
 from e2c.control.base import make_world_of, rollout
-from e2c.control.local import LocalController, improve
-from e2c.control.refine import Refinement, linearised
 from e2c.control.simple import Noisy
 from e2c.data.episodes import Episodes
-from e2c.models.local import LocalPrior, fit_local
+from e2c.lecture.local_models import LocalPrior, fit_local
+from e2c.lecture.local_policy import LocalController, improve
+from e2c.lecture.notebook import show_lines
+from e2c.lecture.refine import Refinement, linearised
 from e2c.models.transitions import LocalLinearisation
-from e2c.report.notebook import show_lines
 
 STEPS, HEAVY = 120, 1.6
 agent = e2c.load_agent(e2c.TRAINED)

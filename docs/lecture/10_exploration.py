@@ -13,8 +13,8 @@
 #
 # There $q$ is a factored Gaussian over all weights of a network, found by variational inference.
 # Here the weights of the last layer alone are uncertain. The prediction is linear in these, so the
-# posterior is Gaussian, and nothing has to be approximated. It is in `e2c/models/last_layer.py`,
-# the controller in `e2c/control/exploration.py`.
+# posterior is Gaussian, and nothing has to be approximated. It is in `e2c/lecture/last_layer.py`,
+# the controller in `e2c/lecture/exploration.py`.
 
 # %%
 from dataclasses import replace
@@ -25,16 +25,16 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 import e2c
 from e2c.control.base import problem_spec
-from e2c.control.exploration import Explorer, ExplorerOptions, know
 from e2c.control.simple import random_controls
 from e2c.data.episodes import join
 from e2c.data.looks import look_at
-from e2c.learning.fit import fit
 from e2c.learning.looks import choose
-from e2c.models.last_layer import LastLayer
+from e2c.lecture.exploration import Explorer, ExplorerOptions, know
+from e2c.lecture.fit import fit
+from e2c.lecture.last_layer import LastLayer
+from e2c.lecture.notebook import show_lines
 from e2c.models.methods import build_model
 from e2c.presets import HEADLINE, preset
-from e2c.report.notebook import show_lines
 
 # %% [markdown]
 # ## What a transition tells, in closed form

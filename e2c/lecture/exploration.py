@@ -14,8 +14,8 @@ from e2c.control.base import Frames
 from e2c.control.latent import LatentDynamics
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
+from e2c.lecture.last_layer import LastLayer, last_layer_of
 from e2c.models.base import LatentModel, ProblemSpec
-from e2c.models.last_layer import LastLayer, last_layer_of
 from e2c.models.transitions import Transition
 from e2c.options import SEEDS, check_ranges, option
 from planners import PLANNERS, CEMOptions, QuadraticCost

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from e2c.control.agent import blank
 from e2c.control.base import Frames
+from e2c.lecture.local_models import LocalDynamics
 from e2c.models.base import LatentModel, ProblemSpec
-from e2c.models.local import LocalDynamics
 from planners import Cost
 from planners.riccati import LocalModel, backward_pass, local_model
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from e2c.control.base import Controller, Frames
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
+from e2c.lecture.conditional import ConditionalVAE
 from e2c.models.base import LatentModel, ProblemSpec
-from e2c.models.conditional import ConditionalVAE
 from e2c.models.draws import Generators
 from e2c.options import option
 

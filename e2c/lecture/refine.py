@@ -21,11 +21,11 @@ from torch import Tensor
 
 from e2c.control.agent import Agent
 from e2c.control.base import Frames, make_world_of, rollout
-from e2c.control.local import Controls, Improvement, LinearPolicy, LocalController, improve
 from e2c.control.simple import Noisy
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
-from e2c.models.local import LocalDynamics, LocalPrior, fit_local
+from e2c.lecture.local_models import LocalDynamics, LocalPrior, fit_local
+from e2c.lecture.local_policy import Controls, Improvement, LinearPolicy, LocalController, improve
 from e2c.models.transitions import LocalLinearisation
 from e2c.options import option
 from planners import Dynamics, GoalCost
