@@ -26,7 +26,7 @@ class GoalCost:
             the control that holds the goal here, if it is known.
 
     Raises:
-        ValueError: for a tensor of another shape.
+        ValueError: for what is no tensor, or one of another shape.
     """
 
     def __init__(
@@ -37,6 +37,8 @@ class GoalCost:
         Qf: Tensor | None = None,
         reference: Tensor | None = None,
     ) -> None:
+        _check_tensors(goal=goal, Q=Q, R=R)
+        _check_tensors(**{k: v for k, v in (("Qf", Qf), ("reference", reference)) if v is not None})
         n, m = goal.shape[-1] if goal.dim() else 0, len(R) if R.dim() else 0
         _check("goal", goal, ("[n]", (n,)), ("[B, n]", (*goal.shape[:1], n)))
         for name, weight, size in (("Q", Q, n), ("Qf", Qf, n), ("R", R, m)):
@@ -115,6 +117,13 @@ class GoalCost:
 def has_numbers(cost: Cost, x: Tensor) -> TypeGuard[GoalCost]:
     """Tell whether compiled code can compute a cost of states like ``x``."""
     return type(cost) is GoalCost and cost.goal.dtype == x.dtype
+
+
+def _check_tensors(**given: object) -> None:
+    """Raise a ValueError unless all that is given are tensors."""
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} is a tensor; got type {type(value).__name__}.")
 
 
 def _check(name: str, given: Tensor | None, *allowed: tuple[str, tuple[int, ...]]) -> None:

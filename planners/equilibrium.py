@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from planners import checks
 from planners.base import Dynamics
 from planners.boxqp import box_qp
 
@@ -29,8 +30,13 @@ def holding_control(dynamics: Dynamics, x: Tensor, low: Tensor, high: Tensor) ->
 
     Returns:
         Within the limits; what is nearest to zero there, where nothing finite is found.
+
+    Raises:
+        ValueError: when an argument has another type or shape, or the limits do not fit each other.
     """
-    low, high = low.to(x), high.to(x)
+    checks.system(dynamics, "step", "linearize")
+    checks.states(x, dynamics.state_dim)
+    low, high = (limit.to(x) for limit in checks.limits(low, high, dynamics.control_dim))
     rest = x.new_zeros(len(x), len(low)).clamp(low, high)
     u = rest
     for _ in range(NEWTON_STEPS):

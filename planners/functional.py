@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
+from planners import checks
+
 
 class FunctionDynamics:
     """A `planners.base.Dynamics` whose Jacobians are derived from its function.
@@ -25,12 +27,18 @@ class FunctionDynamics:
             may decide which operations are done.
         state_dim: ``n``.
         control_dim: ``m``.
+
+    Raises:
+        ValueError: when ``f`` is no function, or a dimension no whole number from 1 on.
     """
 
     def __init__(
         self, f: Callable[[Tensor, Tensor], Tensor], state_dim: int, control_dim: int
     ) -> None:
+        if not callable(f):
+            raise ValueError(f"f is a function of x and u; got type {type(f).__name__}.")
         self.f, self.state_dim, self.control_dim = f, state_dim, control_dim
+        checks.whole(self, "state_dim", "control_dim")
 
     def step(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the next state ``[..., n]`` from ``x [..., n]`` and ``u [..., m]``.

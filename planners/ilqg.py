@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from planners import checks
 from planners.base import Cost, Dynamics, Plan, Status, choose
 from planners.compiled import Memory, Options, code_of
 from planners.constants import ACCEPTANCE, FULL_STEP, GROWTH, LEAST_LAMBDA, SMALLEST_STEP
@@ -52,6 +53,13 @@ class ILQGOptions:
     reuse: float = 0.0
     """Compiled code uses a derivative again where no entry of state and control differs by more
     than this times ``1 + |entry|`` from where it was taken."""
+
+    def __post_init__(self) -> None:
+        checks.whole(self, "max_iterations", least=0)
+        checks.whole(self, "step_sizes")
+        checks.finite(self, "regularisation_max", above=0)
+        checks.finite(self, "tolerance", "regularisation", "reuse")
+        checks.truth(self, "real_time")
 
 
 class _Problem(NamedTuple):
@@ -103,13 +111,12 @@ class ILQG:
     """Iterative linear-quadratic control with limits; see the module's docstring."""
 
     def __init__(self, options: ILQGOptions | None = None) -> None:
-        self.options = o = options or ILQGOptions()
+        self.options = o = checks.options(options, ILQGOptions)
         exponents = torch.linspace(0, 1, o.step_sizes, dtype=torch.float64)
         steps = SMALLEST_STEP**exponents
         self._alpha = torch.cat((steps.new_zeros(1), steps))
         self._numbers = Options(*(getattr(o, name) for name in Options._fields))
 
-    @torch.no_grad()
     def solve(
         self,
         dynamics: Dynamics,
@@ -142,11 +149,38 @@ class ILQG:
             cost says that no roll-out from ``x0`` was finite; its states are not a prediction.
 
         Raises:
-            ValueError: when ``memory`` is of another system, batch or horizon.
+            ValueError: when an argument has another type, shape or dtype, the limits do not fit the
+                system or each other, or ``memory`` is of another system, batch or horizon.
         """
+        checks.system(dynamics, "step", "linearize")
+        m = dynamics.control_dim
+        checks.states(x0, dynamics.state_dim)
+        checks.goals(cost, x0, m)
+        checks.starting_controls(U, x0, m)
         U = (U[:, None] if U.dim() == 3 else U).to(x0)
-        low = U.new_full((U.shape[-1],), -torch.inf) if low is None else low.to(U)
-        high = U.new_full((U.shape[-1],), torch.inf) if high is None else high.to(U)
+        if X is not None:
+            checks.predicted(X, U, x0)
+        low = U.new_full((m,), -torch.inf) if low is None else low
+        high = U.new_full((m,), torch.inf) if high is None else high
+        return self.optimise(dynamics, cost, x0, U, *checks.limits(low, high, m), X, memory)
+
+    @torch.no_grad()
+    def optimise(
+        self,
+        dynamics: Dynamics,
+        cost: Cost,
+        x0: Tensor,
+        U: Tensor,
+        low: Tensor,
+        high: Tensor,
+        X: Tensor | None = None,
+        memory: Memory | None = None,
+    ) -> Plan:
+        """Do as `solve`, with arguments that were checked before and ``U [B, K, T, m]`` as x0 is.
+
+        A planner calls it at every step of a control loop.
+        """
+        low, high = low.to(U), high.to(U)
         code = code_of(dynamics, x0)
         if code is not None and has_numbers(cost, x0):
             from planners import fused  # and with it numba, only where it is needed

@@ -29,13 +29,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from planners import checks
 from planners.base import Cost, Dynamics, Plan
 from planners.compiled import Memory, code_of
 from planners.costs import GoalCost
 from planners.draws import noise_scale, rest, smooth_noise, within
 from planners.ilqg import ILQG, ILQGOptions
 from planners.rollouts import price
-from planners.warm import WarmStarted, require_positive
+from planners.warm import WarmStarted
 
 NOWHERE = 0.5
 """A plan leads nowhere whose end is further from the goal, by the cost, than this times its
@@ -56,7 +57,7 @@ class RecedingOptions:
     scout_iterations: int = 10
     """How many of them every starting point gets; the best goes on alone."""
     iterations: int = 1
-    """Iterations of every later call, at most."""
+    """Iterations of every later call, at most; at least 1."""
     tolerance: float = 1e-4
     """A later call of several iterations ends when one lowers the cost by less than this times
     ``1 + |cost|``. Where the system does what was planned, the first does."""
@@ -82,7 +83,12 @@ class RecedingOptions:
     """Options of iLQG; iterations, tolerance and reuse of later calls are set by the planner."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "horizon", "restarts", "tries", "more_tries", "knots")
+        checks.whole(self, "horizon", "iterations", "restarts", "tries", "more_tries", "knots")
+        checks.whole(self, "first_iterations", "scout_iterations", least=0)
+        checks.finite(self, "tolerance", "reuse")
+        checks.pair(self, "noise")
+        checks.truth(self, "catch")
+        checks.held(self, "optimiser", ILQGOptions)
 
 
 class RecedingHorizon(WarmStarted):
@@ -98,7 +104,8 @@ class RecedingHorizon(WarmStarted):
             depend on those solved beside it.
 
     Raises:
-        ValueError: when the limits do not fit the system or each other.
+        ValueError: for an argument of another type, or limits that do not fit the system or each
+            other.
     """
 
     dynamics: Dynamics
@@ -112,7 +119,9 @@ class RecedingHorizon(WarmStarted):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(dynamics, low, high)
-        self.options = options or RecedingOptions()
+        checks.system(dynamics, "step", "linearize")
+        checks.generator(generator)
+        self.options = checks.options(options, RecedingOptions)
         ilqg, first = self.options.optimiser, self.options.first_iterations
         scout = min(self.options.scout_iterations, first)
         self._scout = ILQG(replace(ilqg, max_iterations=scout))
@@ -123,7 +132,8 @@ class RecedingHorizon(WarmStarted):
         self._next = ILQG(later)
         more = replace(self.options, tries=self.options.more_tries)
         self._tries, self._more_tries = (
-            smooth_controls(options, low, high, generator) for options in (self.options, more)
+            smooth_controls(options, self.low, self.high, generator)
+            for options in (self.options, more)
         )
 
     def reset(self) -> None:
@@ -146,11 +156,11 @@ class RecedingHorizon(WarmStarted):
         """Optimise the cheapest tries for a while, and then the best at length."""
         tries = tries.to(x0)
         U = torch.stack([self._cheapest(tries, x0, cost, row) for row in range(len(x0))])
-        best = self._scout.solve(self.dynamics, cost, x0, U, self.low, self.high)
+        best = self._scout.optimise(self.dynamics, cost, x0, U, self.low, self.high)
         if self._polish.options.max_iterations == 0:
             return best
-        U, X = best.controls, best.states[:, None]
-        plan = self._polish.solve(self.dynamics, cost, x0, U, self.low, self.high, X)
+        U, X = best.controls[:, None], best.states[:, None]
+        plan = self._polish.optimise(self.dynamics, cost, x0, U, self.low, self.high, X)
         return replace(plan, iterations=best.iterations + plan.iterations)
 
     def _cheapest(self, tries: Tensor, x0: Tensor, cost: Cost, row: int) -> Tensor:
@@ -184,8 +194,8 @@ class RecedingHorizon(WarmStarted):
         self, x0: Tensor, cost: Cost, U: Tensor, X: Tensor, memory: Memory | None = None
     ) -> Plan:
         """Iterate from a warm start of each problem."""
-        low, high = self.low, self.high
-        return self._next.solve(self.dynamics, cost, x0, U, low, high, X[:, None], memory)
+        U, X = U[:, None], X[:, None]
+        return self._next.optimise(self.dynamics, cost, x0, U, self.low, self.high, X, memory)
 
     def _recall(self, U: Tensor, X: Tensor) -> Memory | None:
         """Return the memory of the last call; an empty one if that had another system."""

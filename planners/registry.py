@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from planners import checks
 from planners.base import Dynamics, Planner
 from planners.names import Names
 from planners.receding import RecedingHorizon, RecedingOptions
@@ -43,7 +44,7 @@ class Builder(Protocol):
 
 def _build(
     planner: Callable[..., Planner],
-    defaults: Any,
+    kind: type[Any],
     dynamics: Dynamics,
     low: Tensor,
     high: Tensor,
@@ -53,15 +54,16 @@ def _build(
     generator: torch.Generator | None = None,
 ) -> Planner:
     """Build a planner whose constructor finds the horizon in its options."""
-    return planner(dynamics, low, high, replace(options or defaults, horizon=horizon), generator)
+    chosen = replace(checks.options(options, kind), horizon=horizon)
+    return planner(dynamics, low, high, chosen, generator)
 
 
 PLANNERS: dict[str, Builder] = Names(
     "planner",
     {
-        "ilqg": partial(_build, RecedingHorizon, RecedingOptions()),
-        "cem": partial(_build, CEM, CEMOptions()),
-        "mppi": partial(_build, MPPI, MPPIOptions()),
+        "ilqg": partial(_build, RecedingHorizon, RecedingOptions),
+        "cem": partial(_build, CEM, CEMOptions),
+        "mppi": partial(_build, MPPI, MPPIOptions),
     },
 )
 """Planners by name; ``PLANNERS["mine"] = MyPlanner`` adds one (see ``examples/own_planner.py``)."""

@@ -18,10 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from planners import checks
 from planners.base import Cost, Plan, Status, System, choose
 from planners.draws import deviation, noise_scale, rest, smooth_noise
 from planners.rollouts import Trials, price
-from planners.warm import WarmStarted, require_positive
+from planners.warm import WarmStarted
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class SamplingOptions:
     """Noise is drawn at this many points in time, at least 1; it is linear in between."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "horizon", "samples", "first_iterations", "iterations", "knots")
+        checks.whole(self, "horizon", "samples", "first_iterations", "iterations", "knots")
+        checks.finite(self, "noise")
 
 
 class Samples(NamedTuple):
@@ -68,7 +70,8 @@ class SamplingPlanner(WarmStarted):
             those solved beside it, and a reset repeats them.
 
     Raises:
-        ValueError: when the limits do not fit the system or each other.
+        ValueError: for an argument of another type, or limits that do not fit the system or each
+            other.
     """
 
     def __init__(
@@ -80,8 +83,9 @@ class SamplingPlanner(WarmStarted):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(dynamics, low, high)
+        checks.generator(generator)
         self.options = options
-        self._std = noise_scale(low, high, options.noise)
+        self._std = noise_scale(self.low, self.high, options.noise)
         self._seed = int(torch.randint(2**62, (), generator=generator))
 
     @abstractmethod
@@ -161,7 +165,8 @@ class CEMOptions(SamplingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.elites <= 1:
+        checks.finite(self, "elites", above=0)
+        if self.elites > 1:
             raise ValueError(f"elites of CEMOptions must be in (0, 1]; got {self.elites}.")
 
 
@@ -187,7 +192,7 @@ class CEM(SamplingPlanner):
         options: CEMOptions | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(dynamics, low, high, options or CEMOptions(), generator)
+        super().__init__(dynamics, low, high, checks.options(options, CEMOptions), generator)
 
     def _fit(self, samples: Samples, std: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the elites that are finite."""
@@ -214,9 +219,7 @@ class MPPIOptions(SamplingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("temperature", "last_noise"):
-            if not (value := getattr(self, name)) > 0:
-                raise ValueError(f"{name} of MPPIOptions must be above 0; got {value}.")
+        checks.finite(self, "temperature", "last_noise", above=0)
 
 
 class MPPI(SamplingPlanner):
@@ -242,7 +245,7 @@ class MPPI(SamplingPlanner):
         options: MPPIOptions | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(dynamics, low, high, options or MPPIOptions(), generator)
+        super().__init__(dynamics, low, high, checks.options(options, MPPIOptions), generator)
 
     def _fit(self, samples: Samples, std: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
         """Return the weighted mean, and the standard deviation on its way to the last."""

@@ -17,15 +17,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from planners import checks
 from planners.base import Cost, Plan, System, choose
 from planners.compiled import code_of
-from planners.costs import GoalCost
 
 
 class WarmStarted(ABC):
@@ -35,21 +34,17 @@ class WarmStarted(ABC):
 
     Args:
         dynamics: System to control.
-        low: ``[m]``: lower limits of the controls, may be minus infinity.
-        high: ``[m]``: upper limits.
+        low: ``[m]``: lower limits of the controls, may be minus infinity; they are copied.
+        high: ``[m]``: upper limits; they are copied.
 
     Raises:
-        ValueError: when the limits do not fit the system or each other.
+        ValueError: when ``dynamics`` is no system, or the limits do not fit it or each other.
     """
 
     def __init__(self, dynamics: System, low: Tensor, high: Tensor) -> None:
-        m = dynamics.control_dim
-        if low.shape != (m,) or high.shape != (m,) or not bool((low <= high).all()):
-            raise ValueError(
-                f"low and high are tensors of shape [{m}], one limit for each control, with "
-                f"low <= high; got low {low.tolist()} and high {high.tolist()}."
-            )
-        self.dynamics, self.low, self.high = dynamics, low, high
+        checks.system(dynamics, "step")
+        self.dynamics = dynamics
+        self.low, self.high = checks.limits(low, high, dynamics.control_dim)
         self.reset()
 
     def reset(self) -> None:
@@ -70,16 +65,11 @@ class WarmStarted(ABC):
         Another number of problems than in the last call begins anew, as after `reset`.
 
         Raises:
-            ValueError: when ``x0`` has another shape, or ``cost`` is not of this system.
+            ValueError: when ``x0`` is no tensor of states, or not of the dtype of the last plan, or
+                ``cost`` is not of this system.
         """
-        n = self.dynamics.state_dim
-        if x0.dim() != 2 or x0.shape[1] != n:
-            raise ValueError(
-                f"plan takes states of shape [B, {n}], a row for each problem; "
-                f"got shape {list(x0.shape)}."
-            )
-        if isinstance(cost, GoalCost):
-            cost.check(x0, self.dynamics.control_dim)
+        checks.states(x0, self.dynamics.state_dim)
+        checks.goals(cost, x0, self.dynamics.control_dim)
         if self._plan is not None and len(self._plan.states) != len(x0):
             self.reset()
         last = self._plan
@@ -87,6 +77,7 @@ class WarmStarted(ABC):
             self.lost = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
             plan = self._from_scratch(x0, cost)
         else:
+            checks.alike(x0, last.states)
             plan = self._improve(*shift(self.dynamics, last), x0, cost)
         found = bool(np.isfinite(plan.cost.cpu().numpy()).all())
         if last is not None and not found:
@@ -148,13 +139,3 @@ def _with_finite_states(plan: Plan, x0: Tensor) -> Plan:
     known = plan.states.isfinite().all(-1).all(-1)
     held = x0.where(x0.isfinite(), 0.0)[:, None].expand_as(plan.states)
     return replace(plan, states=choose(known, plan.states, held))
-
-
-def require_positive(options: Any, *names: str) -> None:
-    """Raise a ValueError if one of the named fields of ``options`` is below 1."""
-    for name in names:
-        if getattr(options, name) < 1:
-            raise ValueError(
-                f"{name} of {type(options).__name__} must be at least 1; "
-                f"got {getattr(options, name)}."
-            )

@@ -434,13 +434,13 @@ def test_a_plan_that_leads_to_its_goal_is_not_given_a_second_start(
     x = control.plan(hanging(3), cost).states[:, 1].clone()
     x[1] = torch.tensor([math.cos(0.1), math.sin(0.1), 0], dtype=F64)
     solved = list[int]()
-    solve = ILQG.solve
+    optimise = ILQG.optimise
 
     def counted(self: ILQG, dynamics: Dynamics, cost: Cost, x0: Tensor, *rest: Any) -> Plan:
         solved.append(len(x0))
-        return solve(self, dynamics, cost, x0, *rest)
+        return optimise(self, dynamics, cost, x0, *rest)
 
-    monkeypatch.setattr(ILQG, "solve", counted)
+    monkeypatch.setattr(ILQG, "optimise", counted)
     plan = control.plan(x, cost)
     assert solved == [3, 1]
     torch.testing.assert_close(plan.states[1, -1], cost.goal, atol=0.02, rtol=0)
