@@ -125,7 +125,7 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """The best trajectory found for each problem, with the feedback law around it.
 

@@ -47,7 +47,7 @@ is optimised with it; alone it would be optimised before that too."""
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compiled:
     """Code and numbers of a system; see the module's docstring.
 
@@ -78,7 +78,7 @@ class Options(NamedTuple):
     reuse: float
 
 
-@dataclass
+@dataclass(eq=False)
 class Memory:
     """Derivatives along the plans of B problems, for the call a step later.
 

@@ -1,6 +1,7 @@
 """The rules of the house: who may know whom, what libraries must not do, how long is too long."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -216,6 +217,68 @@ def test_everything_public_has_a_docstring() -> None:
     assert [name for name, tree in trees().items() if not ast.get_docstring(tree)] == []
     missing = {name: list(undocumented(tree.body, "")) for name, tree in trees().items()}
     assert {name: where for name, where in missing.items() if where} == {}
+
+
+ARRAYS = {"Tensor", "NDArray", "ndarray"}
+"""Annotations of what has no single truth value when it is compared."""
+
+
+def named_in(annotation: ast.AST) -> set[str]:
+    """Names in an annotation, but for those of what a function takes and returns."""
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Callable":
+        return set()
+    inner = (named_in(node) for node in ast.iter_child_nodes(annotation))
+    name = getattr(annotation, "attr", getattr(annotation, "id", None))
+    return set().union(*inner, {name} if name else set())
+
+
+def fields_named(node: ast.ClassDef) -> set[str]:
+    """Names in the annotations of a class, and of its bases."""
+    fields = [item.annotation for item in node.body if isinstance(item, ast.AnnAssign)]
+    return set().union(*map(named_in, (*fields, *node.bases)))
+
+
+def dataclass_call(node: ast.ClassDef) -> str | None:
+    """The decorator that makes a class a dataclass, as it is written."""
+    written = (ast.unparse(decorator) for decorator in node.decorator_list)
+    return next((text for text in written if re.match(r"(dataclasses\.)?dataclass\b", text)), None)
+
+
+def tuple_or_alias(node: ast.stmt) -> tuple[str, set[str]]:
+    """Name of a named tuple or of an alias of types, and the names of what is in it."""
+    if isinstance(node, ast.ClassDef) and "NamedTuple" in map(ast.unparse, node.bases):
+        return node.name, fields_named(node)
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript | ast.BinOp):
+        return ast.unparse(node.targets[0]), named_in(node.value)
+    return "", set()
+
+
+def holders_of_arrays() -> set[str]:
+    """What stands for an array, or for a tuple with one in it."""
+    inside = [tuple_or_alias(node) for tree in trees().values() for node in tree.body]
+    found = ARRAYS
+    while more := {name for name, names in inside if names & found} - found:
+        found |= more
+    return found
+
+
+def test_dataclasses_that_hold_arrays_are_compared_by_identity() -> None:
+    """``==`` between two of them would ask an array for its truth value, and raise."""
+    holders = holders_of_arrays()
+    classes = [
+        (f"{name}: {node.name}", node)
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and dataclass_call(node)
+    ]
+    holding = {node.name for _, node in classes if fields_named(node) & holders}
+    met = {
+        place: dataclass_call(node)
+        for place, node in classes
+        if fields_named(node) & holders or {ast.unparse(base) for base in node.bases} & holding
+    }
+    assert len(met) > 10
+    assert {place: call for place, call in met.items() if "eq=False" not in str(call)} == {}
 
 
 def test_no_squeeze_without_a_dimension() -> None:

@@ -19,7 +19,7 @@ NEGLIGIBLE = 1e-15
 ones are denormal, and with these a processor multiplies ten to thirty times slower."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lens:
     """Blurs what differs from the mean frame, and raises its contrast to what it was.
 

@@ -51,7 +51,7 @@ _HASHED = ("frames", "actions", "states", "lengths", "rewards", "in_goal", "goal
 _REMEDY = "make it anew with e2c-collect, or of your own videos or arrays with e2c-import"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episodes:
     """Recorded episodes and where they came from.
 

@@ -18,7 +18,7 @@ SEEN = 0.5
 """A picture was seen if `unlikeness` is below this: most of what it shows stood in its place."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Looks:
     """What was found in frames of K planes of H x W pixels; brightness is in [0, 1].
 

@@ -33,7 +33,7 @@ ARRAYS = ("frames", "actions", "lengths", "ends")
 """Names of the arrays of a recording, in an .npz file or as .npy files of a folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Take:
     """One recorded episode.
 

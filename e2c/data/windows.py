@@ -16,7 +16,7 @@ from e2c.errors import E2CError
 from envs.images import channels_first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Starts:
     """Where windows begin: the first frame and the first action of each.
 

@@ -81,7 +81,7 @@ def _check_states(spec: ProblemSpec, flag: str) -> None:
         raise E2CError(shown(error) + ".") from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ideal:
     """What the oracle does from the starts of an evaluation; no agent is needed to know it.
 

@@ -14,7 +14,7 @@ from e2c.data.episodes import Episodes, pieces
 from e2c.models.base import LatentModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Nearness:
     """Distances from the goal in the unit of `Agent.distance_to_goal`: 1 is as far as data spread.
 

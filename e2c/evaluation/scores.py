@@ -14,7 +14,7 @@ from e2c.data.episodes import Episodes
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """One row for each of E episodes; what the world does not tell is None.
 

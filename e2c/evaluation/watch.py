@@ -67,7 +67,7 @@ class Watched:
         return actions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sighting:
     """What was seen of an agent in one episode.
 

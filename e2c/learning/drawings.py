@@ -32,7 +32,7 @@ AHEAD = (0, 2, 5, 10, 15, 20, 30)
 """Steps of a prediction that are shown as images, besides the last."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unseen:
     """Episodes that a model was not trained on, as it encodes and predicts them.
 

@@ -89,7 +89,7 @@ Tensors = dict[str, Tensor]
 """By name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chunk:
     """What K steps of E trainers are made of."""
 

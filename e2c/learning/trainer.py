@@ -38,7 +38,7 @@ RECOVERY = 0.3
 """Factor on the step size at each recovery."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingState:
     """Everything that decides the steps to come, as copies.
 

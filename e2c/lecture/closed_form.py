@@ -14,7 +14,7 @@ from torch import Tensor
 from e2c.models.gaussians import DiagonalGaussian, kl_to_standard_normal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """``p(z = k) = share_k`` and ``p(x|z = k) = N(x; mean_k, diag sigma_k^2)``.
 
@@ -56,7 +56,7 @@ class Mixture:
         return Mixture((counts / len(x)).log(), components)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearGaussian:
     """``p(z) = N(0, I)`` and ``p(x|z) = N(x; W z + b, sigma^2 I)``: probabilistic PCA.
 

@@ -95,7 +95,7 @@ def score_function_elbo(
     return (log_p - log_q.detach() + (f - b) * (log_q - log_q.detach())).mean(0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """What fitting one q for each datapoint led to.
 

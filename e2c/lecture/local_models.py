@@ -29,7 +29,7 @@ from e2c.errors import E2CError
 from e2c.models.transitions import LocalLinearisation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalPrior:
     """What is believed of the dynamics of every step before roll-outs are seen.
 
@@ -49,7 +49,7 @@ class LocalPrior:
     strength: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalDynamics:
     """Linear-Gaussian dynamics of T steps.
 

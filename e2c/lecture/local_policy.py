@@ -33,7 +33,7 @@ LEAST, MOST, TRIED = 1e-6, 1e6, 61
 """The eta that are tried, in cost per nat: least, most, and how many, evenly in logarithm."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearPolicy:
     """``u_t = U_t + K_t (z_t - X_t)`` for t = 0 .. T-1.
 
@@ -52,7 +52,7 @@ class LinearPolicy:
         return self.U[t] + (z - self.X[t]) @ self.K[t].mT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Controls:
     """How controls are limited, and explored.
 

@@ -55,7 +55,7 @@ class RefineOptions:
     policy stands in its last steps too."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepErrors:
     """What models miss in each step of R episodes of T steps: next code less prediction.
 

@@ -24,7 +24,7 @@ LOG_VARIANCE_RANGE = (-12.0, 4.0)
 """Networks' log variances are clamped to this range; those of a healthy model are far inside."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DiagonalGaussian:
     """``N(mean, diag exp(log_variance))`` over the last dimension.
 
@@ -64,7 +64,7 @@ class DiagonalGaussian:
         return DiagonalGaussian(self.mean[index], self.log_variance[index])  # type: ignore[index]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FactoredGaussian:
     """``N(mean, L L^T)`` with an invertible factor ``L`` whose log-determinant is known.
 

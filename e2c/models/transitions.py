@@ -20,7 +20,7 @@ from e2c.models.layers import mlp, value_and_jacobian
 from e2c.models.options import ModelConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalLinearisation:
     """``z' = A z + B u + o`` around the state at which it was asked for.
 

@@ -42,7 +42,7 @@ HOLD = 1.0
 """How long the last picture of a film stays [s], so that it can be looked at."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Film:
     """Everything that the film of one episode of T control steps shows.
 

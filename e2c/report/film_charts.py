@@ -21,7 +21,7 @@ TOP, WIDTH, HEIGHT = 528, 400, 168
 """Of the row of charts, and of each [px]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chart:
     """One quantity, or L of a kind, over time: a card, its axes, and lines that grow."""
 

@@ -28,7 +28,7 @@ _FAR = 1e5
 """No point is drawn further away than this [px]: OpenCV counts in 32 bits."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Beliefs:
     """What an agent believed at each of T steps: Gaussians of the n numbers of the latent state."""
 

@@ -95,7 +95,7 @@ class Task:
     goals: Sequence[Sequence[float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episodes:
     """Evaluated episodes.
 
