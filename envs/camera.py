@@ -19,6 +19,7 @@ from gymnasium.spaces import Box
 from gymnasium.wrappers import FrameStackObservation
 from numpy.typing import NDArray
 
+from envs.arrays import as_array, form_of
 from envs.images import CHANNELS, LONGEST
 from envs.mujoco_graphics import LIBRARIES, free_with, make_current
 
@@ -216,9 +217,9 @@ def check_picture(picture: Any, told: str) -> Frames:
     Raises:
         ValueError: when it is none.
     """
-    found = np.asarray(picture)
+    found = as_array(picture)
     if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or found.size == 0:
-        what = "nothing" if picture is None else f"{found.dtype} of shape {list(found.shape)}"
+        what = "nothing" if picture is None else form_of(found)
         raise ValueError(
             f"{told} {what}; a camera needs a picture, uint8 of [height, width, 3], such as "
             "render() returns for render_mode='rgb_array'."

@@ -110,7 +110,7 @@ def test_a_picture_of_another_shape_is_refused() -> None:
         (None, "The camera's picture is nothing; a camera needs a picture, uint8 of"),
         (PICTURES[0] / 255, r"The camera's picture is float64 of shape \[30, 40, 3\]"),
         (PICTURES[0, ..., :2], r"The camera's picture is uint8 of shape \[30, 40, 2\]"),
-        ([[1, 2], [3]], r"The camera's picture is object of shape \[0\]"),
+        ([[1, 2], [3]], r"The camera's picture is no array; a camera"),
         (PICTURES[0, :9], r"The crop \[2, 26, 10, 22\] .* is not inside the picture of 9x40"),
     ],
 )

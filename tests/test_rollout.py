@@ -16,7 +16,7 @@ from gymnasium.wrappers.vector import DictInfoToList
 from numpy.typing import NDArray
 from tiny import ENV
 
-from e2c.control import base
+from e2c.control import record
 from e2c.control.base import make_world, rollout
 from e2c.control.simple import Zero
 from e2c.data.episodes import load
@@ -177,12 +177,15 @@ def telling(infos: Sequence[dict[str, Any]]) -> World:
     [
         ([{"is_goal": True}, {"is_goal": True}, {}], "nothing of its 2 episodes as 'is_goal'"),
         ([{"state": np.zeros(3)}, {}], "nothing of its 2 episodes as 'state'"),
-        ([{"state": np.zeros(3)}, {"state": np.zeros(1)}], r"float64 of \[2, 1\] .* as 'state'"),
-        ([{"state": 1.0}] * 3, r"float64 of \[2\] of its 2 episodes as 'state'"),
+        (
+            [{"state": np.zeros(3)}, {"state": np.zeros(1)}],
+            r"float64 of shape \[2, 1\] .* as 'state'",
+        ),
+        ([{"state": 1.0}] * 3, r"float64 of shape \[2\] of its 2 episodes as 'state'"),
         ([{"state": {"x": 1.0}}] * 3, "nothing of its 2 episodes as 'state'"),
-        ([{"state": "north"}] * 3, r"<U5 of \[2\] of its 2 episodes as 'state'"),
-        ([{"is_goal": np.zeros(2, bool)}] * 3, r"bool of \[2, 2\] .* as 'is_goal'"),
-        ([{"is_goal": 0.5}] * 3, r"float64 of \[2\] of its 2 episodes as 'is_goal'"),
+        ([{"state": "north"}] * 3, r"<U5 of shape \[2\] of its 2 episodes as 'state'"),
+        ([{"is_goal": np.zeros(2, bool)}] * 3, r"bool of shape \[2, 2\] .* as 'is_goal'"),
+        ([{"is_goal": 0.5}] * 3, r"float64 of shape \[2\] of its 2 episodes as 'is_goal'"),
         ([{}, {}, {"is_goal": True}], "nothing of its 2 episodes as 'is_goal'"),
     ],
 )
@@ -213,7 +216,7 @@ def test_a_reward_or_a_state_that_is_not_finite_is_none_and_told_once(
     stepped = Teller.step
     ill = lambda *asked: (stepped(*asked)[0], number, *stepped(*asked)[2:])  # noqa: E731
     monkeypatch.setattr(Teller, "step", ill)
-    base._tell_once.cache_clear()
+    record._tell_once.cache_clear()
     infos = [{"state": np.array([1.0, number])}] * 9
     for _ in range(2):
         found = rollout(telling(infos), Clock(), 2, np.random.default_rng(0))

@@ -24,6 +24,7 @@ from e2c.errors import E2CError
 from e2c.models.base import LatentModel, ProblemSpec
 from e2c.models.parts import call
 from e2c.options import checked, look_up, option
+from envs.arrays import as_array, form_of
 from planners import (
     PLANNERS,
     Builder,
@@ -377,16 +378,12 @@ class Agent:
     def _images(self, what: str, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Check images of the shape of observations and return a copy of their planes."""
         wanted = self.spec.observation_shape
-        try:
-            array: NDArray[Any] = np.asarray(images)
-        except ValueError:
-            array = np.empty(0, object)
+        array = as_array(images)
         known = array.ndim - len(wanted) in (0, 1) and array.shape[-len(wanted) :] == wanted
         if array.dtype != np.uint8 or not known or array.size == 0:
-            told = "no array" if array.dtype == object else f"{array.dtype} of {list(array.shape)}"
             hint = " (reset() returns an observation and an info)" if array.dtype == object else ""
             raise E2CError(
-                f"{what} is uint8 of shape {list(wanted)}, or a batch of them; got {told}; give "
-                f"what the world shows{hint}."
+                f"{what} is uint8 of shape {list(wanted)}, or a batch of them; got "
+                f"{form_of(array)}; give what the world shows{hint}."
             )
         return self.spec.layout.to_planes(array).copy()

@@ -21,6 +21,7 @@ from e2c.errors import E2CError
 from e2c.files.untrusted import read_bytes, shown
 from e2c.models.base import ProblemSpec
 from envs import Camera
+from envs.arrays import as_array, form_of
 from envs.camera import resized
 from envs.world import simulated
 
@@ -135,7 +136,7 @@ def from_array(array: NDArray[np.uint8], spec: ProblemSpec) -> Frames:
     Raises:
         E2CError: for an array of another type or shape.
     """
-    layout, found = spec.layout, np.asarray(array)
+    layout, found = spec.layout, as_array(array)
     if found.dtype == np.uint8 and found.shape == layout.shape:
         return found
     if found.dtype == np.uint8 and found.shape == layout.frame_shape:
@@ -155,7 +156,7 @@ def from_picture(picture: NDArray[np.uint8], spec: ProblemSpec) -> Frames:
     if picture.dtype != np.uint8 or not (grey or (picture.ndim == 3 and picture.shape[2] == 3)):
         raise E2CError(
             f"A goal is a picture, uint8 of [height, width, 3], or an observation, uint8 of "
-            f"{list(spec.observation_shape)}; got {picture.dtype} of {list(picture.shape)}."
+            f"{list(spec.observation_shape)}; got {form_of(picture)}."
         )
     coloured = np.repeat(picture[..., None], 3, 2) if grey else picture
     try:

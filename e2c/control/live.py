@@ -13,6 +13,7 @@ from e2c.control.agent import Agent
 from e2c.control.goals import as_recorded, camera_of
 from e2c.errors import E2CError
 from e2c.options import checked
+from envs.arrays import as_array
 from envs.camera import check_picture
 
 
@@ -54,10 +55,9 @@ class LiveAgent:
         Raises:
             E2CError: as there, and for several goals.
         """
-        if np.asarray(goal).ndim > max(3, len(self.agent.spec.observation_shape)):
-            raise E2CError(
-                f"A live agent acts in one episode; got {len(np.asarray(goal))} goals; give one."
-            )
+        given = as_array(goal)
+        if given.ndim > max(3, len(self.agent.spec.observation_shape)):
+            raise E2CError(f"A live agent acts in one episode; got {len(given)} goals; give one.")
         self.agent.reset(goal)
         self._frames.clear()
 
@@ -74,10 +74,7 @@ class LiveAgent:
             E2CError: when it is no picture, or of another shape than those that were recorded, or
                 the camera's crop is not inside it.
         """
-        try:
-            seen = np.asarray(picture)
-        except ValueError:  # rows of several lengths
-            seen = np.empty(0, object)
+        seen = as_array(picture)
         try:
             if seen.ndim != 2 or seen.dtype != np.uint8:  # it is not grey
                 seen = check_picture(None if picture is None else seen, "The camera's picture is")
