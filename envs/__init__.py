@@ -22,6 +22,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from envs.arrays import brief, is_whole
 from envs.camera import Camera
 from envs.faults import failure
 from envs.gymnasium_world import explained, gymnasium_world
@@ -86,9 +87,12 @@ def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options
     spec = _spec_of(env_id)
     if "max_episode_steps" in options:
         spec = replace(spec, max_episode_steps=options.pop("max_episode_steps"))
-    for what, number in (("num_envs", num_envs), ("max_episode_steps", spec.max_episode_steps)):
-        if number is not None and number < 1:
-            raise ValueError(f"{what} is {number}; it must be a whole number from 1 on.")
+    counts: dict[str, Any] = {"num_envs": num_envs}
+    if spec.max_episode_steps is not None:
+        counts["max_episode_steps"] = spec.max_episode_steps
+    for what, number in counts.items():
+        if not (is_whole(number) and number >= 1):
+            raise ValueError(f"{what} is {brief(number)}; it must be a whole number from 1 on.")
     if camera is not None:
         camera.check()
     with explained(spec, options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -12,9 +13,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
+from envs.arrays import as_array, brief, form_of, is_truth
 from envs.camera import Camera
 from envs.task import Actions, Bools, Floats, Frames, Task, rows
-from envs.world import Simulated
+from envs.world import Simulated, as_seed
 
 RENDER_MODES = ("rgb_array",)
 
@@ -84,10 +86,10 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
 
     @property
     def states(self) -> Floats:
-        """The present states, ``[B, n]``."""
+        """A copy of the present states, ``[B, n]``."""
         if self._states is None:
             raise RuntimeError("The world has no states yet: call reset() first.")
-        return self._states
+        return self._states.copy()
 
     @property
     def goal(self) -> Frames:
@@ -113,44 +115,58 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
             the observations that the episodes are to reach.
 
         Raises:
-            ValueError: for an unknown option, states that are not finite or of another shape, or a
-                mask that is not a truth value for each episode.
+            ValueError: for a seed that is not a whole number from 0 on, an unknown option, states
+                that are not finite or of another shape, a restart that is not a truth value, or a
+                mask that is not a truth value for each episode. The world is as it was before.
         """
         if isinstance(seed, list):
             raise ValueError("The episodes of this world share one seed; give a whole number.")
-        super().reset(seed=seed)
-        given = dict(options or {})
+        number, given = as_seed(seed), _options(options)
         states, restart = given.pop("states", None), given.pop("restart", False)
         mask = self._mask(given.pop("reset_mask", None))
         if given:
             raise ValueError(
-                f"Unknown reset options {sorted(given)}; known are states, restart, reset_mask."
+                f"Unknown reset options {sorted(map(str, given))}; known are states, restart, "
+                "reset_mask."
             )
-        self._begin(*self._starts(states, restart), mask)
+        if not is_truth(restart):
+            raise ValueError(f"The reset option restart is True or False; got {brief(restart)}.")
+        chosen = None if states is None else self._checked(states)
+        super().reset(seed=number)
+        self._begin(*self._starts(chosen, restart), mask)
         goals = self.task.observe(self.task.goal_states(self.states))
         return self._observations.copy(), self._infos(goal=goals)
 
-    def _starts(self, states: ArrayLike | None, restart: bool) -> tuple[Frames, Floats]:
+    def _starts(self, states: Floats | None, restart: bool) -> tuple[Frames, Floats]:
         """Return where the episodes begin, and what the camera has seen there."""
         if restart:
             return self.task.restart(self.np_random, self.num_envs)
         if states is None:
-            states = self.task.sample_starts(self.np_random, self.num_envs)
+            states = self._checked(self.task.sample_starts(self.np_random, self.num_envs))
+        return self.task.observe(states), states
+
+    def _checked(self, states: ArrayLike) -> Floats:
+        """Return a copy of ``states`` if they are finite numbers ``[B, n]``."""
         found = rows("states", states, self.task.state_dim).astype(np.float64)
-        if len(found) != self.num_envs or not np.isfinite(found).all():
+        finite = np.isfinite(found).all(axis=1)
+        if len(found) != self.num_envs or not finite.all():
+            told = f"{len(found)} rows"
+            if not finite.all():
+                row = int(np.argmin(finite))
+                told = f"{found[row].tolist()} as row {row}"
             raise ValueError(
                 f"The states of {self.num_envs} episodes are {self.num_envs} rows of "
-                f"{self.task.state_dim} finite numbers; got {states!r}."
+                f"{self.task.state_dim} finite numbers; got {told}."
             )
-        return self.task.observe(found), found
+        return found
 
     def _mask(self, mask: ArrayLike | None) -> Bools:
         """Return where an episode begins, ``[B]``: everywhere, if none is given or none began."""
-        found = np.ones(self.num_envs, np.bool_) if mask is None else np.asarray(mask)
+        found = np.ones(self.num_envs, np.bool_) if mask is None else as_array(mask)
         if found.shape != (self.num_envs,) or found.dtype != np.bool_:
             raise ValueError(
                 f"The reset_mask of {self.num_envs} episodes is {self.num_envs} truth values; got "
-                f"{found.dtype} of shape {list(found.shape)}."
+                f"{form_of(found)}."
             )
         return found if self._states is not None else np.ones(self.num_envs, np.bool_)
 
@@ -202,9 +218,9 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
 
     def _infos(self, **more: NDArray[Any]) -> dict[str, Any]:
         """Return infos in Gymnasium's form: each array with its mask."""
-        infos = {"state": self.states.copy(), "is_goal": self.task.is_goal(self.states), **more}
-        everywhere = np.ones(self.num_envs, np.bool_)
-        return infos | {f"_{name}": everywhere for name in infos}
+        states = self.states
+        infos = {"state": states, "is_goal": self.task.is_goal(states), **more}
+        return infos | {f"_{name}": np.ones(self.num_envs, np.bool_) for name in infos}
 
 
 class TaskEnv(gymnasium.Env[Frames, Actions]):
@@ -238,18 +254,21 @@ class TaskEnv(gymnasium.Env[Frames, Actions]):
 
         Returns:
             The observation ``[F, H, W]``, and an info with ``state [n]``, ``is_goal`` and ``goal``.
+
+        Raises:
+            ValueError: as `TaskWorld.reset`.
         """
-        super().reset(seed=seed)
-        given = dict(options or {})
+        super().reset(seed=as_seed(seed))
+        given = _options(options)
         if "state" in given:
-            given["states"] = np.asarray(given.pop("state"))[None]
+            given["states"] = as_array(given.pop("state"))[None]
         self._world.np_random = self.np_random
         observations, infos = self._world.reset(options=given)
         return observations[0], _first(infos)
 
     def step(self, action: ArrayLike) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
         """Apply ``action [m]`` for one control step; the episode itself never terminates."""
-        observations, rewards, _, _, infos = self._world.step(np.asarray(action)[None])
+        observations, rewards, _, _, infos = self._world.step(as_array(action)[None])
         return observations[0], float(rewards[0]), False, False, _first(infos)
 
     def render(self) -> Frames | None:
@@ -274,6 +293,20 @@ def _task(path: str, options: dict[str, Any]) -> Task:
         )
     task: Task = kind(**options)
     return task
+
+
+def _options(options: Any) -> dict[str, Any]:
+    """Return the options of a reset, which may be None.
+
+    Raises:
+        ValueError: where they are no dictionary.
+    """
+    if not isinstance(options, Mapping | None):
+        raise ValueError(
+            "The options of a reset are a dictionary, such as {'restart': True}; got "
+            f"{brief(options)}."
+        )
+    return dict(options or {})
 
 
 def _first(infos: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import raster, scenes
+from envs.arrays import brief, is_number
 from envs.physics import Simulator, load_asset, unseen
 from envs.quantity import Quantity
 from envs.task import Actions, Bools, Floats, Frames, Task, wrap
@@ -200,6 +201,6 @@ def _alter_rod(
 
 
 def _positive(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"The rod's {name} must be a positive number; got {value}.")
+    if not (is_number(value) and value > 0):
+        raise ValueError(f"The rod's {name} must be a positive number; got {brief(value)}.")
     return float(value)

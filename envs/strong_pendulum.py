@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from envs import raster, scenes
+from envs.arrays import brief, is_truth
 from envs.mechanical import MechanicalTask
 from envs.quantity import Quantity
 from envs.task import Actions, Bools, Floats, Frames, wrap
@@ -95,6 +96,9 @@ class PendulumBalance(StrongPendulum):
     Args:
         perturbed: whether episodes start perturbed.
         state_noise: see `MechanicalTask`; a unit is 0.031 rad and 0.094 rad/s.
+
+    Raises:
+        ValueError: where ``perturbed`` is not a truth value.
     """
 
     goal_sentence = "Stay within 30 degrees of upright"
@@ -102,6 +106,8 @@ class PendulumBalance(StrongPendulum):
     """A perturbed start is at most this far from upright [rad], and this fast [rad/s]."""
 
     def __init__(self, perturbed: bool = False, state_noise: float = 0.0):
+        if not is_truth(perturbed):
+            raise ValueError(f"perturbed must be True or False; got {brief(perturbed)}.")
         self.perturbed = perturbed
         super().__init__(state_noise)
 

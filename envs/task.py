@@ -18,6 +18,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from envs.arrays import as_array, brief, form_of, is_number
 from envs.quantity import Quantity
 
 Bools = NDArray[np.bool_]
@@ -45,7 +46,8 @@ class Task(ABC):
             step, in multiples of `noise_unit`.
 
     Raises:
-        ValueError: for a noise that is not a number from 0 on.
+        ValueError: for a step that is not a positive number, limits that are not finite numbers
+            with the lowest below the highest, or a noise that is not a number from 0 on.
     """
 
     components: ClassVar[tuple[Quantity, ...]]
@@ -71,13 +73,17 @@ class Task(ABC):
         control_range: Floats,
         state_noise: float = 0.0,
     ):
-        if not (math.isfinite(state_noise) and state_noise >= 0):
-            raise ValueError(f"The state noise must be a number from 0 on; got {state_noise}.")
+        if not (is_number(dt) and dt > 0):
+            raise ValueError(f"The control step dt must be a positive number; got {brief(dt)}.")
+        if not (is_number(state_noise) and state_noise >= 0):
+            raise ValueError(
+                f"The state noise must be a number from 0 on; got {brief(state_noise)}."
+            )
         self.dt = dt
         self.state_noise = state_noise
         self.state_dim = len(self.components)
-        self.control_dim = len(control_range)
-        low, high = control_range.astype(np.float32).T
+        low, high = _limits(control_range)
+        self.control_dim = len(low)
         self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
         self.look_with(self.draw, self.frames_per_observation, self.frame_shape)
 
@@ -338,10 +344,21 @@ def wrap(angles: Floats, half_range: float | Floats = math.pi) -> Floats:
 
 def rows(name: str, array: ArrayLike, width: int) -> NDArray[Any]:
     """Return ``array`` if it is numeric ``[N, width]``; otherwise say what it should have been."""
-    rows = np.asarray(array)
+    rows = as_array(array)
     if rows.ndim != 2 or rows.shape[1] != width or rows.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{name} must be numbers of shape [N, {width}]; "
-            f"got {rows.dtype} of shape {list(rows.shape)}."
-        )
+        raise ValueError(f"{name} must be numbers of shape [N, {width}]; got {form_of(rows)}.")
     return rows
+
+
+def _limits(control_range: ArrayLike) -> tuple[Actions, Actions]:
+    """Return the lowest and the highest value of each control, ``[m]`` each."""
+    found = as_array(control_range)
+    if found.ndim == 2 and found.shape[1] == 2 and found.dtype.kind in "fiu":
+        with np.errstate(over="ignore"):  # what is too large is found below
+            low, high = found.astype(np.float32).T
+        if np.isfinite([low, high]).all() and (low < high).all():
+            return low, high
+    raise ValueError(
+        "The control range must hold finite numbers of shape [m, 2], the lowest value of each "
+        f"control and a higher one; got {brief(control_range)}."
+    )

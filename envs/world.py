@@ -26,6 +26,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from envs.arrays import brief, is_whole
 from envs.images import ImageLayout
 from envs.task import Task
 
@@ -44,7 +45,7 @@ class Simulated(ABC):
     @property
     @abstractmethod
     def states(self) -> NDArray[np.float64]:
-        """The present states, ``[B, n]``; a reset's option ``states`` sets them."""
+        """A copy of the present states, ``[B, n]``; a reset's option ``states`` sets them."""
 
 
 def simulated(world: World, feature: str) -> Simulated:
@@ -192,6 +193,19 @@ def begin(
             "arrays: leave out the wrapper that changes them."
         )
     return found
+
+
+def as_seed(seed: Any) -> int | None:
+    """Return a seed as Gymnasium takes it; None, where none is given.
+
+    Raises:
+        ValueError: unless it is None or a whole number from 0 on.
+    """
+    if seed is None:
+        return None
+    if not (is_whole(seed) and seed >= 0):
+        raise ValueError(f"A seed is a whole number from 0 on; got {brief(seed)}.")
+    return int(seed)
 
 
 def _attribute(world: World, name: str) -> Any:

@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -170,6 +172,123 @@ def test_options_of_a_reset_are_checked(name: str) -> None:
         envs.make(name, 0)
     with pytest.raises(ValueError, match="max_episode_steps is -1; it must be a whole number from"):
         envs.make(name, max_episode_steps=-1)
+
+
+def refusal(ask: Callable[[], object]) -> str:
+    """The one sentence of what is refused."""
+    with pytest.raises(ValueError, match=r"^[^\n]*\.$") as caught:
+        ask()
+    return str(caught.value)
+
+
+RAGGED = [[1.0, 2.0], [3.0], [4.0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (5, "The options of a reset are a dictionary, such as {'restart': True}; got 5."),
+        ("restart", "The options of a reset are a dictionary, such as"),
+        ([("restart", True)], "The options of a reset are a dictionary, such as"),
+        ({"angle": 0, 1: 2}, "Unknown reset options ['1', 'angle']; known are states, restart"),
+        ({"states": RAGGED}, "states must be numbers of shape [N, 4]; got no array."),
+        ({"states": "east"}, "states must be numbers of shape [N, 4]; got <U4 of shape []."),
+        ({"states": [["a"] * 4] * 3}, "states must be numbers of shape [N, 4]; got <U1 of shape"),
+        ({"states": np.ones((3, 4), bool)}, "states must be numbers of shape [N, 4]; got bool"),
+        ({"states": np.zeros((3, 2))}, "got float64 of shape [3, 2]."),
+        ({"states": np.zeros((90, 4))}, "are 3 rows of 4 finite numbers; got 90 rows."),
+        ({"states": np.diag([1, 1, np.nan, 1])[:3]}, "got [0.0, 0.0, nan, 0.0] as row 2."),
+        ({"restart": "yes"}, "The reset option restart is True or False; got 'yes'."),
+        ({"restart": 1}, "The reset option restart is True or False; got 1."),
+        ({"restart": None}, "The reset option restart is True or False; got None."),
+        ({"reset_mask": [[True], [True, False], [True]]}, "is 3 truth values; got no array."),
+        ({"reset_mask": "all"}, "is 3 truth values; got <U3 of shape []."),
+        ({"reset_mask": [1, 0, 1]}, "is 3 truth values; got int64 of shape [3]."),
+    ],
+)
+def test_a_wrong_option_of_a_reset_is_one_sentence_and_leaves_the_world(
+    options: Any, told: str
+) -> None:
+    """Also where a seed is given with it."""
+    world, other = world_of("E2C/Planar-v0", 3), world_of("E2C/Planar-v0", 3)
+    for one in (world, other):
+        one.reset(seed=1)
+    assert told in refusal(lambda: world.reset(seed=9, options=options))
+    np.testing.assert_array_equal(world.states, other.states)
+    np.testing.assert_array_equal(world.reset()[0], other.reset()[0])
+
+
+@pytest.mark.parametrize(
+    "seed", [True, 0.5, 3.0, "3", -1, np.float64(3), (1, 2), np.array([[1], [2]]), b"x" * 999]
+)
+def test_a_seed_is_a_whole_number_from_0_on(name: str, seed: Any) -> None:
+    resets = [
+        world_of(name, 2).reset,
+        gymnasium.make(name).reset,
+        gymnasium.make(name).unwrapped.reset,
+    ]
+    for reset in resets:
+        message = refusal(lambda reset=reset: reset(seed=seed))  # type: ignore[misc]
+        assert message.startswith("A seed is a whole number from 0 on; got ")
+        assert len(message) < 200
+
+
+def test_a_whole_number_of_numpy_is_a_seed_too(name: str) -> None:
+    made: list[Any] = [world_of(name, 2), gymnasium.make(name)]
+    for env in made:
+        one, same = (env.reset(seed=seed)[0] for seed in (3, np.int64(3)))
+        np.testing.assert_array_equal(one, same)
+        env.reset(seed=2**70)
+
+
+@pytest.mark.parametrize(
+    "bad", ["0.1", None, np.nan, np.inf, -0.5, True, [0.1, 0.2], [[1], [1, 2]]]
+)
+def test_a_wrong_state_noise_is_one_sentence(name: str, bad: Any) -> None:
+    for make in (gymnasium.make, envs.make):
+        message = refusal(lambda make=make: make(name, state_noise=bad))  # type: ignore[misc]
+        assert message == f"The state noise must be a number from 0 on; got {bad!r}."
+
+
+@pytest.mark.parametrize(
+    ("env_id", "option", "told"),
+    [
+        ("E2C/PendulumSwingUp-v0", {"mass": "1"}, "The rod's mass must be a positive number; got "),
+        ("E2C/PendulumSwingUp-v0", {"length": np.nan}, "The rod's length must be a positive numb"),
+        ("E2C/PendulumSwingUp-v0", {"dt": 0.1}, "takes no parameter dt; leave it out"),
+        (
+            "E2C/PendulumBalance-v0",
+            {"perturbed": "no"},
+            "perturbed must be True or False; got 'no'",
+        ),
+        (
+            "E2C/PendulumBalance-v0",
+            {"perturbed": None},
+            "perturbed must be True or False; got None",
+        ),
+    ],
+)
+def test_another_wrong_option_of_a_task_is_one_sentence(
+    env_id: str, option: dict[str, Any], told: str
+) -> None:
+    assert told in refusal(lambda: gymnasium.make(env_id, **option))
+    assert told in refusal(lambda: envs.make(env_id, **option))
+
+
+@pytest.mark.parametrize("bad", ["3", 2.5, True, [1]])
+def test_how_many_episodes_and_steps_are_whole_numbers(bad: Any) -> None:
+    for what in ("num_envs", "max_episode_steps"):
+        message = refusal(lambda what=what: envs.make("E2C/Planar-v0", **{what: bad}))  # type: ignore[misc]
+        assert message == f"{what} is {bad!r}; it must be a whole number from 1 on."
+    assert refusal(lambda: envs.make("E2C/Planar-v0", None)).startswith("num_envs is None")  # type: ignore[arg-type]
+
+
+def test_ragged_actions_are_one_sentence(name: str) -> None:
+    world, single = world_of(name, 3), gymnasium.make(name)
+    for env, asked in ((world, RAGGED), (single, [[1.0], [1.0, 2.0]]), (single, None)):
+        env.reset(seed=0)
+        message = refusal(lambda env=env, asked=asked: env.step(asked))  # type: ignore[misc]
+        assert re.fullmatch(r"actions must be numbers of shape \[N, \d\]; got no array\.", message)
 
 
 def test_an_episode_may_be_of_another_length(name: str) -> None:

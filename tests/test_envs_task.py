@@ -1,9 +1,13 @@
 """What the task of every registered environment must do: its mechanics, pictures and goals."""
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 from tiny import random_actions, task_of
 
+from envs.planar import PlanarNavigation
 from envs.task import Floats, Task
 
 
@@ -214,6 +218,62 @@ def test_noise_without_a_generator_for_each_episode_is_refused(name: str) -> Non
     for bad in (-1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match=f"state noise must be a number from 0 on; got {bad}"):
             task_of(name, state_noise=bad)
+
+
+class Own(PlanarNavigation):
+    """A task that is told its step and its limits."""
+
+    def __init__(self, dt: Any = 0.1, control_range: Any = ((-3.0, 3.0), (-3.0, 3.0))) -> None:
+        Task.__init__(self, dt, control_range)
+
+
+@pytest.mark.parametrize("bad", ["0.1", None, np.nan, np.inf, 0.0, -1, True, [0.1]])
+def test_a_wrong_control_step_is_one_sentence(bad: Any) -> None:
+    told = f"The control step dt must be a positive number; got {bad!r}."
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        Own(dt=bad)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "wide",
+        None,
+        3.0,
+        [-3.0, 3.0],
+        [[-3.0, 3.0], [-3.0]],
+        [["a", "b"]],
+        [[-3.0, np.nan]],
+        [[-np.inf, np.inf]],
+        [[3.0, -3.0]],
+        [[0.0, 0.0]],
+        np.tile([[-1e300, 1e300]], (9, 1)),
+    ],
+)
+def test_wrong_control_limits_are_one_sentence(bad: Any) -> None:
+    told = r"The control range must hold finite numbers of shape \[m, 2\], .* higher one; got .*\."
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        Own(control_range=bad)
+
+
+def test_a_task_may_be_told_its_step_and_its_limits() -> None:
+    found = Own(np.float32(0.25), [[-1, 2], [-4, 3]])
+    assert found.dt == 0.25
+    np.testing.assert_array_equal(found.action_space.low, [-1, -4])
+    np.testing.assert_array_equal(found.action_space.high, [2, 3])
+
+
+def test_ragged_arrays_are_one_sentence(env: Task) -> None:
+    ragged: Any = [[1.0, 2.0], [3.0]]
+    state, action = env.goal_state()[None], np.zeros((1, env.control_dim))
+    for name, ask in (
+        ("states", lambda: env.advance(ragged, action)),
+        ("states", lambda: env.observe(ragged)),
+        ("actions", lambda: env.advance(state, ragged)),
+        ("external", lambda: env.advance(state, action, ragged)),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name} must be numbers of .*; got no array\.$"):
+            ask()
 
 
 def test_a_diverged_state_is_nan_and_leaves_its_neighbours_alone(env: Task) -> None:

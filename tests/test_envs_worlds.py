@@ -180,6 +180,23 @@ def test_what_is_recorded_is_what_acted() -> None:
     np.testing.assert_array_equal(states_of(found)[:, -1], world.states)
 
 
+def test_what_a_caller_changes_in_states_and_infos_does_not_change_the_world() -> None:
+    """Neither what was got nor what was given, be it before a step or after."""
+    world, other = (TaskWorld(SWING_UP, E) for _ in range(2))
+    starts = world.task.sample_states(np.random.default_rng(0), E)
+    given = starts.copy()
+    infos = world.reset(options={"states": given})[1]
+    other.reset(options={"states": starts})
+    for _ in range(3):
+        expected = other.states
+        for array in (given, world.states, infos["state"], infos["_state"], infos["is_goal"]):
+            array[:] = 0
+        np.testing.assert_array_equal(world.states, expected)
+        assert infos["_is_goal"].all(), "it is another array"
+        observations, _, _, _, infos = world.step(np.ones((E, 1)))
+        np.testing.assert_array_equal(observations, other.step(np.ones((E, 1)))[0])
+
+
 def test_the_worlds_push_moves_the_batch() -> None:
     calm, pushed = (TaskWorld(SWING_UP, E) for _ in range(2))
     for world in (calm, pushed):
