@@ -17,6 +17,7 @@ from tiny import MODEL, ONE_CONTROL, SPEC, generator, images, tiny_model
 from torch import Tensor
 
 from e2c.control.agent import DRIFT, Agent, PlannerConfig, goal_cost
+from e2c.control.goals import as_observations
 from e2c.control.latent import LatentDynamics
 from e2c.door import load_agent
 from e2c.errors import E2CError
@@ -269,6 +270,41 @@ def test_another_goal_is_another_plan() -> None:
     np.testing.assert_array_equal(agent.act(x), own)
     agent.reset(goal=agent.model.goal.numpy())
     np.testing.assert_array_equal(agent.act(x), own)
+
+
+BLANK = np.stack([np.full((12, 6), grey, np.uint8) for grey in (0, 9, 255)])
+"""An observation whose frames show nothing, each in its own grey."""
+RED = np.full((30, 20, 3), (255, 0, 0), np.uint8)
+
+
+@pytest.mark.parametrize("goal", [BLANK, torch.from_numpy(BLANK), BLANK[1], RED, RED[..., 1]])
+def test_a_goal_in_one_colour_is_refused_and_the_one_before_stays(goal: Any) -> None:
+    agent, x = make_agent(), images(1)[0]
+    agent.reset(images(1, seed=77)[0])
+    expected = agent.act(x)
+    with pytest.raises(E2CError, match=r"^The goal shows nothing: each of its frames is of one co"):
+        agent.reset(goal)
+    agent.planner.reset()
+    agent._begin(0)
+    np.testing.assert_array_equal(agent.act(x), expected)
+
+
+def test_a_goal_in_one_colour_is_told_from_one_with_even_planes() -> None:
+    """Red on black shows something, though green and blue are even."""
+    spec = dataclasses.replace(SPEC, observation_shape=(2, 12, 6, 3))
+    goal = np.zeros(spec.observation_shape, np.uint8)
+    goal[0, ..., 0], goal[1, ..., 2] = 9, 7
+    with pytest.raises(E2CError, match="shows nothing"):
+        as_observations(goal, spec)
+    goal[1, 3, 2, 0] = 200
+    assert as_observations(goal, spec) is goal
+
+
+def test_a_world_may_tell_goals_in_one_colour() -> None:
+    """It knows what it tells; they come as many as there are episodes."""
+    agent = make_agent()
+    agent.reset(BLANK[None])
+    assert np.isfinite(agent.act(images(1))).all()
 
 
 def test_every_episode_may_have_its_own_goal() -> None:

@@ -624,6 +624,7 @@ def test_a_goal_may_be_a_picture_an_array_or_a_moment(
         ("none.npy", "cannot be read"),
         ("pipe.png", "cannot be read (it is not an ordinary file); give the path of a picture"),
         ("pipe.npy", "cannot be read (it is not an ordinary file); give the path of a picture"),
+        ("red.png", "red.png shows nothing: each of its frames is of one colour alone; give"),
         ("float.npy", "A goal is a picture, uint8 of [height, width, 3], or an observation"),
     ],
 )
@@ -635,6 +636,7 @@ def test_what_is_no_goal_is_one_sentence(
         spec = dataclasses.replace(SPEC, observation_shape=shape)
         noise_data((3,), spec).save(here / f"{name}.npz")
     np.save(here / "float.npy", np.zeros((2, 48, 48)))
+    cv2.imwrite(str(here / "red.png"), np.full((48, 48, 3), (0, 0, 255), np.uint8))
     if text.startswith("pipe"):
         os.mkfifo(here / text)
     for name, arguments in (("train", ["--out", "new"]), ("evaluate", ["run"])):

@@ -83,7 +83,7 @@ def test_a_goal_that_is_an_array_is_like_the_frames_of_a_recording(tmp_path: Pat
     [
         ({"goal": [[0, 1]]}, r"goal is \[\[0, 1\]\]; give the path of a file, or an array"),
         ({"goal": None}, "goal is None; give the path"),
-        ({"goal": np.array([None])}, "got object of"),
+        ({"goal": np.array([None])}, "got no array"),
         ({"goal": np.zeros((2, 48, 48))}, "got float64 of"),
         ({"goal": torch.zeros(2, 48, 48)}, "got float32 of"),
         ({"goal": np.zeros((4, 48, 48), np.uint8)}, "got uint8 of"),

@@ -215,7 +215,7 @@ class Agent:
                 that the model was trained with by default.
 
         Raises:
-            E2CError: when the goal is none of these.
+            E2CError: when the goal is none of these, or one alone shows nothing.
         """
         given = None if goal is None else as_observations(goal, self.spec)
         images = self.model.goal if given is None else self._images("A goal", given)

@@ -59,13 +59,18 @@ def read_goal(text: str, spec: ProblemSpec) -> Frames:
     Raises:
         E2CError: when it cannot be read, does not fit, or shows nothing.
     """
-    found = _read(text, spec)
-    if found.min() == found.max():
+    return _showing(_read(text, spec), f"The goal {shown(text)}", spec)
+
+
+def _showing(goal: Frames, what: str, spec: ProblemSpec) -> Frames:
+    """Return an observation if it shows something, and say that it does not as of ``what``."""
+    planes = spec.layout.to_planes(goal)
+    if (planes.min((-2, -1)) == planes.max((-2, -1))).all():
         raise E2CError(
-            f"The goal {shown(text)} shows nothing: every pixel is {found.min()}; give a picture "
-            "of what is to be reached."
+            f"{what} shows nothing: each of its frames is of one colour alone; give a picture of "
+            "what is to be reached."
         )
-    return found
+    return goal
 
 
 def _read(text: str, spec: ProblemSpec) -> Frames:
@@ -107,7 +112,8 @@ def as_observations(goal: Any, spec: ProblemSpec) -> Any:
 
     Args:
         goal: the path of a file, which `read_goal` reads; a picture or a frame, as `from_array`
-            takes them; or one observation or several, which are returned as they are.
+            takes them; or one observation, or several, which are returned as they are: a world
+            knows what it tells.
         spec: whose observations it is like.
 
     Raises:
@@ -117,10 +123,12 @@ def as_observations(goal: Any, spec: ProblemSpec) -> Any:
         return read_goal(str(goal), spec)
     is_array = isinstance(goal, np.ndarray | Tensor)
     wanted, found = spec.layout.shape, np.asarray(goal) if is_array else None
-    if found is None or wanted in (found.shape, found.shape[1:]) or found.dtype != np.uint8:
+    if found is None or found.shape[1:] == wanted or found.dtype != np.uint8:
         return goal
     is_picture = found.ndim == 2 or (found.ndim == 3 and found.shape[2] == 3)
-    return from_array(found, spec) if is_picture and found.size else goal
+    if not ((found.shape == wanted or is_picture) and found.size):
+        return goal
+    return _showing(from_array(found, spec), "The goal", spec)
 
 
 def content_hash(goal: NDArray[Any]) -> str:
