@@ -94,7 +94,7 @@ def collect(
     if agent is not None and env in (None, home):
         options = {**agent.spec.options, **options}
     return collect_transitions(
-        env or home, transitions, length, seed, agent, exploration, noise, restarts, **options
+        env or home, transitions, length, seed, agent, exploration, noise, restarts, options=options
     )
 
 

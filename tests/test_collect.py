@@ -7,13 +7,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from dots import Dot
 from tiny import ENV, noise_data
 
-from e2c.control.base import make_world, problem_spec, rollout
+from e2c.config import Config, DataConfig, Recipe
+from e2c.control.base import make_world, make_world_of, problem_spec, rollout
 from e2c.control.simple import Zero
 from e2c.data import episodes as recorded
 from e2c.data.episodes import Episodes
 from e2c.errors import E2CError
+from e2c.learning import begin
 from e2c.learning.collect import collect_transitions, load_data
 
 SPEC = problem_spec(make_world(ENV, 1))
@@ -144,6 +147,31 @@ def test_whatever_a_file_says_is_told_in_one_line(episodes: Episodes, tmp_path: 
         message = refusal(path)
         assert message.isprintable()
         assert len(message) < 700
+
+
+class Named(Dot):
+    """Its parameters are called as what collecting is asked for."""
+
+    def __init__(self, goal: str, noise: float, seed: int, most: str, **rendered: Any) -> None:
+        super().__init__(**rendered)
+        assert (goal, noise, seed, most) == ("north", 0.5, 7, "much")
+
+
+def test_a_world_may_have_parameters_of_any_name() -> None:
+    gymnasium.register("Test/Named-v0", f"{__name__}:Named", max_episode_steps=4)
+    named: dict[str, Any] = {"goal": "north", "noise": 0.5, "seed": 7, "most": "much"}
+    options: dict[str, Any] = {**named, "camera": {"size": [6, 8]}}
+    try:
+        found = collect_transitions("Test/Named-v0", 8, 4, 0, noise="white", options=options)
+        spec = problem_spec(make_world("Test/Named-v0", **options), options)
+        recipe = Recipe(Config(env="Test/Named-v0", data=DataConfig(transitions=8)))
+        blank = np.zeros((2, 6, 8), np.uint8)
+        first, _ = begin._first_data(recipe, make_world_of(spec), spec, blank)
+    finally:
+        del gymnasium.registry["Test/Named-v0"]
+    assert found.transitions == 8
+    assert first[0].transitions >= 8
+    assert found.provenance["controller"] == "white noise"
 
 
 def test_a_world_without_a_length_is_not_collected_from() -> None:

@@ -142,7 +142,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(
 
 def test_transitions_are_collected_until_there_are_enough() -> None:
     """Episodes that end early leave some to collect: more are made, until there are enough."""
-    one, again = (collect_transitions(ENV, 100, 8, 3, camera=CAMERA) for _ in range(2))
+    one, again = (collect_transitions(ENV, 100, 8, 3, options={"camera": CAMERA}) for _ in range(2))
     assert one.content_hash == again.content_hash
     assert one.transitions >= 100
     assert one.transitions - one.lengths[-1] < 100 + 8

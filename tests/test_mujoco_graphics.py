@@ -99,7 +99,7 @@ def test_data_are_collected_from_few_environments_at_a_time(
     monkeypatch.setattr(collect, "make_world", make_world)
     try:
         data = collect.collect_transitions(
-            "Test/Slider-v0", 26, 4, seed=0, camera={"size": [12, 16]}
+            "Test/Slider-v0", 26, 4, seed=0, options={"camera": {"size": [12, 16]}}
         )
     finally:
         del gymnasium.registry["Test/Slider-v0"]

@@ -305,7 +305,7 @@ def _first_data(
             restarts=options.restarts,
             goal=None if has_restarts(world, options.restarts) else goal,
             most=options.transitions + instead,
-            **spec.options,
+            options=spec.options,
         )
         return [drawn], replace(recipe, config=replace(recipe.config, data=options))
     parts = load_data([Path(path) for path in recipe.data], spec)

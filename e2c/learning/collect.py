@@ -113,7 +113,7 @@ def collect_transitions(
     restarts: bool = True,
     goal: Frames | None = None,
     most: int = 0,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
 ) -> Episodes:
     """Record episodes of at most ``length`` steps until there are enough transitions.
 
@@ -129,11 +129,11 @@ def collect_transitions(
         goal: an observation that the episodes are to show; see `e2c.data.looks.unlikeness`. Where
             the world tells them goals that differ, none has to be shown.
         most: until they do, more episodes are recorded, while there are fewer transitions.
-        options: of the world, see `make_world`.
+        options: of the world, see `make_world`; their names may be those of other arguments here.
     """
-    rng, parts = np.random.default_rng(seed), list[Episodes]()
-    with closing(make_world(env_id, 1, **options)) as alone:
-        spec = problem_spec(alone, options)
+    rng, parts, asked = np.random.default_rng(seed), list[Episodes](), dict(options or {})
+    with closing(make_world(env_id, 1, **asked)) as alone:
+        spec = problem_spec(alone, asked)
         if agent is not None:
             check_task(agent.spec, spec)
         wanted = chosen(DataConfig(episode_length=length, noise=noise, restarts=restarts), alone)
@@ -142,7 +142,7 @@ def collect_transitions(
     while _wanting(parts, transitions, goal, most):
         missing = max(1, transitions - sum(part.transitions for part in parts))
         count, source = min(-(-missing // steps), side_by_side), {"seed": seed}
-        with closing(make_world(env_id, count, **options)) as world:
+        with closing(make_world(env_id, count, **asked)) as world:
             parts.append(collect(world, steps, rng, agent, exploration, noise, restarts, source))
     return recorded.join(parts)
 

@@ -56,7 +56,7 @@ def _probed(recipe: Recipe) -> Crop | None:
     data, whole = recipe.config.data, replace(recipe.config.camera, size=SIZE, frames=1)
     options = {**spec.options, "camera": to_dict(whole)}
     seen = collect_transitions(
-        spec.env, TRANSITIONS, LONGEST, recipe.seed, noise=data.noise, **options
+        spec.env, TRANSITIONS, LONGEST, recipe.seed, noise=data.noise, options=options
     )
     frames = np.concatenate([seen.frames, whole.frame(goal)[None]])
     looks = look_at(seen)
