@@ -29,6 +29,18 @@ def test_a_pixel_becomes_a_gaussian_of_the_same_brightness() -> None:
     np.testing.assert_allclose(seen, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("brightness", [0.6, -0.6])
+def test_what_is_large_keeps_its_contrast(brightness: float) -> None:
+    """A block of pixels, brighter or darker than the mean frame by so much, in the middle too."""
+    mean = torch.full((H, W), 0.2 if brightness > 0 else 0.8)
+    x = mean.clone()[None, None]
+    x[..., 6:13, 10:20] += brightness
+    away = Lens(mean, 2.0)(x) - mean
+    assert away.abs().max().item() == pytest.approx(abs(brightness), abs=1e-5)
+    assert away[0, 0, 9, 14].item() == pytest.approx(brightness, abs=0.02)
+    assert away[0, 0, 9, 22].item() == pytest.approx(0.1 * brightness, abs=0.08 * abs(brightness))
+
+
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
 def test_no_denormal_number_slows_it_down(sigma: float) -> None:
     """A far pixel's share is none: as a denormal number it would cost ten times the time."""

@@ -1,14 +1,17 @@
 """Learning the dynamics on: what it changes, what it learns, and what lies off a surface."""
 
 import copy
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
 from tiny import generator, noise_data, tiny_model
 
 from e2c.data.windows import Windows
+from e2c.learning import dynamics
 from e2c.learning import encodings as encodings_module
-from e2c.learning.dynamics import learn_dynamics, off_surface
+from e2c.learning.dynamics import AMONG, BATCH, RATE, learn_dynamics, off_surface
 from e2c.learning.encodings import Encodings
 from e2c.models.base import LatentModel
 from e2c.models.gaussians import DiagonalGaussian
@@ -35,6 +38,50 @@ def error(model: LatentModel, windows: Windows) -> float:
     with torch.no_grad():
         z = model.encoder(x).mean
         return (model.roll_out(z[:, 0], u) - z).square().mean().item()
+
+
+def test_the_loss_is_the_one_that_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roll-out by roll-out, from the same draws; the noise has the encoder's own deviations."""
+    model, windows = trained()
+    encodings, n = Encodings(model, windows), model.transition.n
+    mean = encodings.q.mean
+    q = encodings.q = DiagonalGaussian(mean, torch.randn(mean.shape, generator=generator(1)))
+    told = list[float]()
+
+    def once(
+        title: str, parameters: Any, loss: Callable[[], Any], draw: Callable[[], None], *_: Any
+    ) -> None:
+        draw()
+        told.append(loss().item())
+
+    monkeypatch.setattr(dynamics, "descend", once)
+    learn_dynamics(model.transition, encodings, 9, seed=3)
+    draws = generator(3)
+    off = off_surface(mean, mean[torch.randperm(len(mean), generator=draws)[:AMONG]])
+    starts, wanted = encodings.starts.draw(BATCH, draws).tolist(), []
+    noise = torch.randn(BATCH, n, generator=draws)
+    for (frame, action), e in zip(starts, noise, strict=True):
+        at = encodings.at(frame + torch.arange(HORIZON + 1))
+        u = encodings.actions[action : action + HORIZON]
+        path = model.roll_out(mean[at[0]], u)
+        missed = ((path - mean[at]).square() / q.variance[at])[1:].sum() / HORIZON
+        aside = mean[at[0]] + off[at[0]] @ (q.std[at[0]] * e)
+        astray = (model.transition.step(aside, u[0]) - path[1]).square() / q.variance[at[1]]
+        wanted.append((missed + astray.sum()).item())
+    constant = q.log_variance.neg().exp().mean().item()
+    assert told == [pytest.approx(sum(wanted) / BATCH / constant, rel=1e-4)]
+
+
+def test_the_step_size_falls_to_none_along_a_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Sequence[float]] = []
+    monkeypatch.setattr(dynamics, "descend", lambda *given: found.append(given[4]))
+    model, windows = trained()
+    learn_dynamics(model.transition, Encodings(model, windows), 100, seed=0)
+    (rates,) = found
+    assert len(rates) == 100
+    assert rates[0] == RATE
+    assert rates[50] == pytest.approx(0.5 * RATE)
+    assert 0 < rates[99] < 1e-3 * RATE
 
 
 def test_only_the_transition_learns_and_it_learns_to_follow_the_means() -> None:

@@ -146,6 +146,21 @@ def test_an_estimated_gradient_has_the_mean_of_the_exact_one(estimator: str) -> 
     assert ((found.mean(0) - exact[0]).abs() < 4 * error).all()
 
 
+def test_a_baseline_takes_out_what_all_samples_have_in_common() -> None:
+    """A constant added to ``log p(x, z)`` leaves the gradient as it is, sample by sample."""
+    gradients = []
+    for constant in (0.0, 50.0):
+
+        def log_joint(z: Tensor, constant: float = constant) -> Tensor:
+            return constant - z.square().sum(-1)
+
+        mean = torch.tensor([0.3, -0.2], dtype=torch.float64, requires_grad=True)
+        q = DiagonalGaussian(mean, torch.zeros_like(mean))
+        elbo = score_function_elbo(q, log_joint, Generators(1), 3, baseline=True)
+        gradients.append(torch.autograd.grad(elbo, mean)[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
 def test_a_score_function_leaves_the_models_own_gradient_and_the_value_as_they_are() -> None:
     x, q, b = draw(B, D), diagonal(B, 3), draw(D, seed=2).requires_grad_()
     model = LinearGaussian(draw(D, 3, seed=1), b, torch.tensor(-0.7).double())

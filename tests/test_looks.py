@@ -312,3 +312,15 @@ def test_a_picture_is_unlike_as_far_as_it_was_not_seen(colour: bool) -> None:
 def test_frames_that_are_all_equal_are_no_reason_to_divide_by_zero() -> None:
     still = square(90, 90, 3)
     assert unlikeness(still, still.planes(slice(0, 1))[0]) == 0
+
+
+def test_where_nothing_stood_out_a_single_grey_level_is_white() -> None:
+    """Of frames that were all equal; a contrast of none would make NaN of the background."""
+    looks = look_at(square(90, 90, 3))
+    silhouette = Silhouette(looks.background.shape)
+    silhouette.take(looks)
+    x = silhouette.background.clone()
+    x[..., 0, 0] += 1
+    seen = silhouette(x)
+    assert seen[..., 0, 0].tolist() == [255] * len(seen)
+    assert int(seen.sum()) == 255 * len(seen)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import CONFIG, MODEL, SPEC, batch_of, generator, images, noise_data, tiny_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from e2c.config import with_method
 from e2c.data.windows import Windows
@@ -19,6 +19,7 @@ from e2c.learning.trainer import Trainer
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
 from e2c.models.draws import Generators, seeded
+from e2c.models.gaussians import DiagonalGaussian
 from e2c.models.methods import METHODS
 from e2c.models.objectives import ObjectiveConfig
 from e2c.presets import PRESETS, preset
@@ -182,3 +183,27 @@ def test_a_model_reads_what_a_world_shows_and_nothing_else() -> None:
     for wrong in (seen / 255, torch.from_numpy(seen) / 255, seen > 0, seen[..., :-1], 3, [None]):
         with pytest.raises(E2CError, match=r"^A model reads uint8 observations of shape \[..., 3"):
             model.encode(wrong)  # type: ignore[arg-type]
+
+
+class Nearly(nn.Module):
+    """Encodes observations near 1, as far apart as ``spread`` says."""
+
+    spread = 0.0
+
+    def forward(self, x: torch.Tensor) -> DiagonalGaussian:
+        mean = 1 + self.spread * x.flatten(-3)[..., :4]
+        return DiagonalGaussian(mean, torch.zeros_like(mean))
+
+
+@pytest.mark.parametrize(("spread", "told"), [(1e-4, True), (1e-8, False), (0.0, False)])
+def test_what_differs_by_rounding_alone_is_encoded_alike(spread: float, told: bool) -> None:
+    """Encodings that lie near one another, far from 0, are told apart all the same."""
+    model = tiny_model()
+    model.encoder = Nearly()  # type: ignore[assignment]
+    model.encoder.spread = spread  # type: ignore[assignment]
+    if told:
+        model.measure(images(50))
+        assert model.latent_variance.item() == pytest.approx(4 * spread**2 / 12, rel=0.5)
+    else:
+        with pytest.raises(E2CError, match=r"^Nearly encodes all 50 observations alike"):
+            model.measure(images(50))

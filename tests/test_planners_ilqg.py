@@ -339,6 +339,12 @@ def test_smooth_controls_begin_with_none_and_stay_within_limits() -> None:
     assert bool(free.isfinite().all())
 
 
+def test_a_start_from_scratch_has_no_more_iterations_than_it_may_have() -> None:
+    """Those that sort the starting points out are among them."""
+    plan = controller(first_iterations=14, scout_iterations=10).plan(hanging(3), swing_up_cost())
+    assert plan.iterations.max() == 14
+
+
 def test_the_cheapest_of_all_tries_are_the_starting_points() -> None:
     """Without iterations the plan is the cheapest roll-out, whatever is planned beside it."""
     x0, high = hanging(3), torch.tensor([2.0])

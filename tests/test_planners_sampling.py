@@ -13,7 +13,7 @@ import torch
 from planner_systems import Cliff, random_linear
 from torch import Tensor
 
-from planners import CEM, MPPI, CEMOptions, GoalCost, MPPIOptions, RecedingOptions, Status
+from planners import CEM, MPPI, CEMOptions, GoalCost, MPPIOptions, RecedingOptions, Status, sampling
 from planners.draws import noise_scale, rest, smooth_noise
 from planners.sampling import Samples, SamplingPlanner
 from planners.warm import shift
@@ -215,3 +215,23 @@ def test_options_out_of_range_are_refused_by_name(
 @pytest.mark.parametrize("options", [CEMOptions(), MPPIOptions(), RecedingOptions()])
 def test_options_can_be_pickled(options: object) -> None:
     assert pickle.loads(pickle.dumps(options)) == options
+
+
+@BOTH
+def test_every_call_since_the_reset_has_noise_of_its_own(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = list[Tensor]()
+
+    def noted(*given: Any) -> Tensor:
+        drawn.append(smooth_noise(*given))
+        return drawn[-1].clone()
+
+    monkeypatch.setattr(sampling, "smooth_noise", noted)
+    control = planner(make, first_iterations=2, iterations=2)
+    for _ in range(2):
+        for _ in range(3):
+            control.plan(starts(), COST)
+        control.reset()
+    assert not any(torch.equal(drawn[a], drawn[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    assert all(torch.equal(drawn[a], drawn[a + 3]) for a in range(3))

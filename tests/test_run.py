@@ -31,7 +31,9 @@ from e2c.learning import drawings, own
 from e2c.learning import run as training_run
 from e2c.learning.collect import collect_transitions, noisy
 from e2c.learning.run import train
+from e2c.learning.schedule import Phase
 from e2c.learning.state import load_state
+from e2c.learning.together import optimise
 from e2c.models import checkpoint
 from e2c.models.base import LatentModel
 from e2c.models.e2c import E2C
@@ -106,6 +108,27 @@ def test_metrics_tell_of_every_phase(run: Path) -> None:
     assert [row["step"] for row in losses] == [3.5, 8.5], "means over the steps of a row"
     assert [(row["round"], row["transitions"]) for row in own] == [(1, 50 + 2 * STEPS)]
     assert all(np.isfinite(list(row.values())).all() for row in rows)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_own_rounds_go_on_at_their_own_rate_with_their_share_of_own_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a ramp of lambda and of the step size: these belong to the first phase."""
+    begun = list[tuple[Phase, float, bool]]()
+
+    def noted(trainers: Any, windows: Any, phase: Phase) -> Any:
+        begun.append((phase, windows[0].starts.own_share, len(windows[0].starts.own) > 0))
+        return optimise(trainers, windows, phase)
+
+    monkeypatch.setattr(training_run, "optimise", noted)
+    data = dataclasses.replace(CONFIG.data, own_share=0.4)
+    train(Recipe(dataclasses.replace(STILL, data=data)), tmp_path)
+    options = CONFIG.optimiser
+    assert begun == [
+        (Phase(options.steps, options.learning_rate, ramp=True), 0.4, False),
+        (Phase(options.steps_per_round, options.learning_rate_own, ramp=False), 0.4, True),
+    ]
 
 
 @pytest.mark.usefixtures("no_pictures")

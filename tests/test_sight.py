@@ -1,7 +1,9 @@
 """Sight: what a faulty camera does, that it is seen through, and that a checkpoint holds it."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -109,6 +111,22 @@ def test_faults_are_drawn_by_the_generator() -> None:
     x = torch.from_numpy(images(9)).float() / 255
     assert torch.equal(faulty(x), faulty(x))
     assert not torch.equal(faulty(x), faulty(x, seed=1))
+
+
+def test_brightness_and_contrast_change_either_way_by_as_much_as_is_stated() -> None:
+    """What is drawn from 0 to the share of them goes evenly from the least to the most."""
+    x, faulty = torch.full((5, 3, 1, 9), 0.4), FaultyCamera(27, CPU)
+    faults = torch.ones(5, 13)
+    faults[:, 4:6] = -9.0  # no patch in sight
+    drawn = camera.SHARE * torch.tensor([0.0, 0.25, 0.5, 1 - 1e-6, 1.0])
+    shares = torch.tensor([-1.0, -0.5, 0.0, 1.0, 0.0])
+    changes = {2: camera.BRIGHTNESS / 255 * shares, 3: 0.4 * camera.CONTRAST * shares}
+    for column, change in changes.items():
+        faults[:, 2:4] = 1.0
+        faults[:, column] = drawn
+        seen = faulty(x, faults) - 0.4
+        wanted = change[:, None, None, None].expand_as(x)
+        torch.testing.assert_close(seen, wanted, rtol=0, atol=1e-5)
 
 
 def trained() -> tuple[LatentModel, Windows]:
@@ -249,3 +267,68 @@ def test_what_the_model_does_not_foresee_is_found_anew_once_its_dynamics_have_le
             parameter.add_(0.3)
     learning.find_process(sight, model, windows, seed=0)
     assert not torch.equal(sight.process, before)
+
+
+def test_the_step_size_rises_is_held_and_falls() -> None:
+    steps, held = 1000, int(learning.HELD * 1000)
+    rates = [learning._rate(step, steps) / learning.RATE for step in range(steps + 1)]
+    assert rates[: learning.WARM] == pytest.approx([(i + 1) / 50 for i in range(learning.WARM)])
+    assert rates[learning.WARM : held + 1] == [1.0] * (held + 1 - learning.WARM)
+    assert rates[(held + steps) // 2] == pytest.approx(learning.DECAY**0.5)
+    assert rates[steps] == pytest.approx(learning.DECAY)
+
+
+def test_the_loss_is_the_one_that_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share of clean observations, and what is not foreseen is added to what is told."""
+    monkeypatch.setattr(learning, "BATCH", 30)
+    told = list[float]()
+
+    def once(
+        title: str, parameters: Any, loss: Callable[[], Any], draw: Callable[[], None], *_: Any
+    ) -> None:
+        draw()
+        told.append(loss().item())
+
+    monkeypatch.setattr(learning, "descend", once)
+    model, windows = trained()
+    sight = Sight(model.encoder, MODEL.latent_dim)
+    sight.process.copy_(torch.diag(torch.tensor([0.5, 1.0, 2.0, 4.0])))
+    learning._see_through_faults(sight, model, windows, 1, generator(4))
+    draws, total = generator(4), 0.0
+    rows = windows.rows(windows.starts.draw(30, draws), (0,))[0][:, 0]
+    x = windows.observed(rows)
+    clean, frames = int(learning.CLEAN * 30), windows.frames_per_observation
+    shown = FaultyCamera(x[0].numel(), CPU)
+    seen = torch.cat((x[:clean], shown(x[clean:], shown.draw(30 - clean, frames, draws))))
+    for mean, faulty in zip(model.encoder(x).mean, seen, strict=True):
+        q = sight(faulty)
+        variance = q.variance + sight.process.diagonal()
+        total += ((mean - q.mean).square() / variance + variance.log()).sum().item()
+    assert told == [pytest.approx(total / 30, rel=1e-4)]
+
+
+P = torch.tensor([[1.0, 0.3, 0, 0], [0, 0.5, 0, 0], [0.2, 0, 1, 0], [0, 0, 0, 1]])
+"""How the errors of a `Smear` hang together within an observation."""
+SHARED = torch.tensor([[0.5, 0.4, 0, 0], [-0.2, 0.3, 0, 0], [0, 0, 0.6, 0.1], [0, 0, 0, -0.5]])
+"""How they come again in the next one."""
+
+
+class Smear(Sight):
+    """Its errors are those of the newest frame, and again a part of those of the frame before."""
+
+    def forward(self, x: torch.Tensor) -> DiagonalGaussian:
+        quarters = x.flatten(-2).unflatten(-1, (4, -1)).mean(-1)
+        older, newest = (quarters @ P.T).unbind(-2)
+        mean = newest + older @ SHARED.T
+        return DiagonalGaussian(mean, torch.full_like(mean, -5.0))
+
+
+def test_how_errors_come_again_is_found() -> None:
+    """Of frames of 24 grey pixels; the noise has a level from 0 to the camera's largest."""
+    sight = Smear(tiny_model().encoder, 4)
+    x = torch.full((20_000, 2, 2, 4, 6), 128, dtype=torch.uint8)
+    learning._take_errors(sight, x, 2, generator(2))
+    torch.testing.assert_close(sight.shared, SHARED, rtol=0, atol=0.06)
+    variance = (camera.NOISE / 255) ** 2 / 3 / 6
+    wanted = P @ P.T * variance / torch.tensor(-5.0).exp()
+    torch.testing.assert_close(sight.errors, wanted, rtol=0, atol=0.05 * float(wanted.max()))

@@ -10,11 +10,12 @@ import pytest
 import torch
 from tiny import MODEL, SPEC, images, noise_data, tiny_model
 
+from e2c.data.coarse import Lens
 from e2c.data.windows import Windows
 from e2c.errors import E2CError
 from e2c.learning import trainer as training
-from e2c.learning.schedule import OptimiserConfig, Phase
-from e2c.learning.trainer import RECOVERY, Trainer
+from e2c.learning.schedule import OptimiserConfig, Phase, Schedule
+from e2c.learning.trainer import RECOVERY, WORST, Trainer
 from e2c.models.base import LatentModel
 from e2c.models.e2c import E2C
 from e2c.models.methods import build_model
@@ -351,3 +352,29 @@ def test_moments_and_steps_are_kept_from_phase_to_phase() -> None:
     assert [row["step"] for row in trainer.run(windows(), Phase(2, 1e-3, ramp=False))] == [4, 5]
     state = trainer.adam.state[next(trainer.model.parameters())]
     assert state["step"] == 5
+
+
+def test_images_are_blurred_in_the_first_phase_alone() -> None:
+    options = OptimiserConfig(blur=6.0, blur_until=0.5)
+    first, later = (Schedule(Phase(10, 1e-3, ramp), options, OBJECTIVE) for ramp in (True, False))
+    assert [first.blur(done) for done in (0, 1, 5, 9)] == pytest.approx([6.0, 4.8, 0.0, 0.0])
+    assert [later.blur(done) for done in range(10)] == [0.0] * 10
+
+
+def test_a_phase_that_begins_with_unlike_data_measures_divergence_from_there() -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    trainer.focus(windows(), 6.0)
+    begun = trainer.first
+    assert begun > 0
+    for first, wanted in ((0.9 * begun / WORST, begun), (1.1 * begun / WORST, None), (9e9, None)):
+        trainer.first = first
+        trainer.focus(windows(), 0.0)
+        assert trainer.first == (wanted or first)
+
+
+def test_drawings_of_blurred_images_are_not_compared_with_the_mean_image() -> None:
+    trainer = Trainer(tiny_model(), OBJECTIVE, OPTIMISER, 0)
+    trainer.first, mean = 1e-9, windows().mean_observation
+    for sigma, kept in ((4.0, True), (0.0, False)):
+        trainer.lens = Lens(mean, sigma)
+        assert trainer.keep(windows()) == kept
