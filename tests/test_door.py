@@ -56,6 +56,8 @@ def test_changes_that_do_not_fit_are_one_sentence(changes: Any, told: str, tmp_p
 def test_every_goal_that_is_given_has_its_own_file(tmp_path: Path) -> None:
     """So that a run goes on with the goal that it began with, and no other is taken for it."""
     goals = [np.full((2, 48, 48), shade, np.uint8) for shade in (0, 9)]
+    for goal in goals:
+        goal[:, 3] = 5
     recipe = Recipe(door.named("default", ENV))
     paths = [door._goal_file(tmp_path, goal, recipe) for goal in goals]
     for path, goal in zip(paths, goals, strict=True):
@@ -74,7 +76,7 @@ def test_a_goal_that_is_an_array_is_like_the_frames_of_a_recording(tmp_path: Pat
     }
     dataclasses.replace(noise_data((4,)), provenance=made).save(tmp_path / "data.npz")
     recipe = Recipe(door.named("default", ENV), data=(str(tmp_path / "data.npz"),))
-    goal = np.full((3, 12, 6), 9, np.uint8)
+    goal = np.arange(216, dtype=np.uint8).reshape(3, 12, 6)
     np.testing.assert_array_equal(np.load(door._goal_file(tmp_path, goal, recipe)), goal)
 
 
@@ -87,6 +89,7 @@ def test_a_goal_that_is_an_array_is_like_the_frames_of_a_recording(tmp_path: Pat
         ({"goal": np.zeros((2, 48, 48))}, "got float64 of"),
         ({"goal": torch.zeros(2, 48, 48)}, "got float32 of"),
         ({"goal": np.zeros((4, 48, 48), np.uint8)}, "got uint8 of"),
+        ({"goal": np.zeros((2, 48, 48), np.uint8)}, "The goal shows nothing"),
         ({"goal": np.zeros((2, 48, 48), np.uint8), "seed": -1}, "seed is -1"),
         ({"recordings": "a.npz"}, "recordings is 'a.npz'; it must be a list of files"),
         ({"recordings": None}, "recordings is None; it must be a list of files"),
@@ -110,7 +113,7 @@ def test_what_is_given_wrongly_is_one_sentence_and_leaves_no_folder(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("goal", ["", np.zeros((2, 48, 48), np.uint8)])
+@pytest.mark.parametrize("goal", ["", np.arange(2 * 48 * 48, dtype=np.uint8).reshape(2, 48, 48)])
 def test_a_run_is_not_written_where_a_file_is(goal: Any, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("kept")

@@ -79,13 +79,15 @@ def test_regularisation_is_lowered_until_the_lqr_is_reached() -> None:
 
 
 @pytest.mark.parametrize(("lam", "status"), [(0.5, "CONVERGED"), (0.6, "NO_IMPROVEMENT")])
-def test_only_a_small_lambda_tells_that_nothing_is_left_to_improve(lam: float, status: str) -> None:
+def test_only_a_small_lambda_tells_that_nothing_is_left_to_improve(
+    lam: float, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A large one makes every step short; here no step at all is taken."""
     system, cost, x0 = random_linear(3, 2), goal_cost(3, 2), torch.ones(1, 3, dtype=F64)
     best = ILQG().solve(system, cost, x0, torch.zeros(1, 7, 2)).controls
-    options = ILQGOptions(
-        max_iterations=1, regularisation=lam, regularisation_min=0.5, acceptance=1e9
-    )
+    monkeypatch.setattr("planners.ilqg.LEAST_LAMBDA", 0.5)
+    monkeypatch.setattr("planners.ilqg.ACCEPTANCE", 1e9)
+    options = ILQGOptions(max_iterations=1, regularisation=lam)
     assert ILQG(options).solve(system, cost, x0, best).status.tolist() == [Status[status]]
 
 

@@ -81,7 +81,7 @@ def _read(text: str, spec: ProblemSpec) -> Frames:
     if path.suffix.lower() in PICTURES:
         return from_picture(_picture(path), spec)
     if path.suffix.lower() == ".npy":
-        return from_array(_array(path), spec)
+        return _seen(_array(path), spec)
     raise E2CError(
         f"The goal {shown(text)} is not of a known kind; give a picture (.png, .jpg), an array "
         "(.npy), or a moment of a recording (FILE.npz:EPISODE:STEP)."
@@ -128,7 +128,7 @@ def as_observations(goal: Any, spec: ProblemSpec) -> Any:
     is_picture = found.ndim == 2 or (found.ndim == 3 and found.shape[2] == 3)
     if not ((found.shape == wanted or is_picture) and found.size):
         return goal
-    return _showing(from_array(found, spec), "The goal", spec)
+    return from_array(found, spec)
 
 
 def content_hash(goal: NDArray[Any]) -> str:
@@ -142,8 +142,13 @@ def from_array(array: NDArray[np.uint8], spec: ProblemSpec) -> Frames:
     """Return the observation that an array shows: an observation, one of its frames, or a picture.
 
     Raises:
-        E2CError: for an array of another type or shape.
+        E2CError: for an array of another type or shape, or one that shows nothing.
     """
+    return _showing(_seen(array, spec), "The goal", spec)
+
+
+def _seen(array: NDArray[np.uint8], spec: ProblemSpec) -> Frames:
+    """Return what `from_array` checks."""
     layout, found = spec.layout, as_array(array)
     if found.dtype == np.uint8 and found.shape == layout.shape:
         return found
@@ -159,7 +164,7 @@ def from_picture(picture: NDArray[np.uint8], spec: ProblemSpec) -> Frames:
         E2CError: for an array that is no picture.
     """
     if picture.dtype == np.uint8 and picture.shape == spec.layout.frame_shape:
-        return from_array(picture, spec)
+        return _seen(picture, spec)
     grey = picture.ndim == 2
     if picture.dtype != np.uint8 or not (grey or (picture.ndim == 3 and picture.shape[2] == 3)):
         raise E2CError(
