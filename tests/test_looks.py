@@ -315,10 +315,11 @@ def test_frames_that_are_all_equal_are_no_reason_to_divide_by_zero() -> None:
 
 
 def test_where_nothing_stood_out_a_single_grey_level_is_white() -> None:
-    """Of frames that were all equal; a contrast of none would make NaN of the background."""
+    """Of frames that were all equal: no difference is divided by a contrast of none."""
     looks = look_at(square(90, 90, 3))
     silhouette = Silhouette(looks.background.shape)
     silhouette.take(looks)
+    assert silhouette.contrast == 1
     x = silhouette.background.clone()
     x[..., 0, 0] += 1
     seen = silhouette(x)

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from e2c.control.base import make_world
 from e2c.data.episodes import Episodes
 from e2c.data.looks import SEEN, unlikeness
 from e2c.learning import own
+from e2c.learning.begin import Run
 from e2c.learning.collect import collect_transitions
 from e2c.learning.run import train
 
@@ -72,6 +75,19 @@ def test_they_replace_own_rounds_of_which_half_remain(tmp_path: Path) -> None:
     assert [part.transitions for part in again.data] == [40, 10, 10, 10]
 
 
+@pytest.mark.parametrize(("transitions", "rounds"), [(20, 4), (29, 4), (30, 3), (40, 2), (70, 2)])
+def test_long_first_data_never_replace_more_than_half(transitions: int, rounds: int) -> None:
+    """An episode of the first data may be much longer than a round of own ones."""
+    options = dataclasses.replace(DATA, episodes_per_round=1)
+    told: Any = SimpleNamespace(
+        config=recipe(options).config,
+        data=[SimpleNamespace(transitions=transitions)],
+        recipe=recipe(options),
+        spec=dataclasses.replace(SPEC, episode_steps=10),
+    )
+    assert Run.rounds.fget(told) == rounds  # type: ignore[attr-defined]
+
+
 @pytest.mark.usefixtures("quick")
 def test_data_that_were_given_replace_none(tmp_path: Path) -> None:
     collect_transitions(ENV, 80, 10, 3).save(tmp_path / "long.npz")
@@ -89,6 +105,10 @@ def test_an_episode_that_neither_moved_nor_showed_the_goal_stayed() -> None:
     model.measure(Episodes(moving, actions, lengths).planes())
     assert own.stayed(model, Episodes(still, actions, lengths))
     assert not own.stayed(model, Episodes(moving, actions, lengths))
+    variance = model.latent_variance.clone()
+    for share, stayed in ((5.0, False), (20.0, True)):  # it is 1.9 times as far as data spread
+        model.latent_variance.copy_(share * variance)
+        assert own.stayed(model, Episodes(moving, actions, lengths)) == stayed
     model.goal.copy_(model.goal.new_tensor(Episodes(still, actions, lengths).planes()[0]))
     assert not own.stayed(model, Episodes(still, actions, lengths)), "it stayed at the goal"
 

@@ -10,6 +10,7 @@ from planner_systems import LinearSystem, random_linear
 from torch import Tensor
 
 from planners import GoalCost, Plan, QuadraticCost, RecedingHorizon, RecedingOptions, Status
+from planners.rollouts import finite_cost
 from planners.warm import shift
 
 F64 = torch.float64
@@ -220,6 +221,17 @@ def test_dynamics_that_fail_once_cost_one_plan() -> None:
     for _ in range(T + 2):
         assert bool(control.plan(x, cost).cost.isfinite().all())
     assert control.lost.tolist() == [1] * B
+
+
+def test_a_roll_out_that_is_not_finite_costs_infinitely_much_whatever_its_cost_says() -> None:
+    class OfControls(GoalCost):
+        def total(self, X: Tensor, U: Tensor) -> Tensor:
+            return U.sum((-2, -1))
+
+    X, U = torch.zeros(4, T + 1, 3), torch.zeros(4, T, 2)
+    X[1, 3, 2], U[2, 4, 1], X[3, 0, 0] = torch.nan, torch.inf, -torch.inf
+    found = finite_cost(OfControls(GOAL.goal, GOAL.Q, GOAL.R), X, U)
+    assert found.tolist() == [0.0, torch.inf, torch.inf, torch.inf]
 
 
 def test_a_cost_of_some_problems_is_theirs() -> None:

@@ -233,6 +233,16 @@ def test_any_number_of_step_sizes_fills_the_lanes(step_sizes: int) -> None:
     )
 
 
+@pytest.mark.parametrize("m", [1, 2])
+def test_where_the_limits_leave_no_choice_nothing_is_fed_back(m: int) -> None:
+    dynamics, high = latent(LocallyLinear, 3, m), torch.full((m,), 0.4, dtype=F64)
+    low = -high
+    low[0] = high[0] = 0.2
+    plan = both(dynamics, goal(3, m), draw(B, 3), draw(B, 1, T, m), low, high)
+    assert bool((plan.controls[..., 0] == 0.2).all())
+    assert bool((plan.gains[..., 0, :] == 0).all())
+
+
 def test_lambda_below_its_minimum_is_none() -> None:
     """The second iteration is then the full Newton step, which solves a quadratic problem."""
     dynamics, cost, x0, U = linear(3, 2), goal(3, 2), draw(B, 3), torch.zeros(B, T, 2, dtype=F64)
