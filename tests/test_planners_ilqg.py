@@ -453,6 +453,19 @@ def test_a_plan_that_leads_to_its_goal_is_not_given_a_second_start(
     torch.testing.assert_close(plan.states[:, 0], x)
 
 
+def test_a_warm_start_that_leads_nowhere_finite_starts_from_staying_at_the_goal() -> None:
+    """The controls of problem 1 lead over the edge; it need not begin again from scratch."""
+    cost = GoalCost(torch.tensor([0.9], dtype=F64), torch.ones(1), torch.full((1,), 10.0))
+    high, options = torch.ones(1, dtype=F64), RecedingOptions(horizon=6, knots=3)
+    control = RecedingHorizon(Cliff(edge=1.0), -high, high, options, generator=seeded(0))
+    first = control.plan(torch.full((2, 1), 0.5, dtype=F64), cost)
+    x1 = first.states[:, 1].clone()
+    first.controls[1], first.gains[1] = 1.0, 0.0
+    second = control.plan(x1, cost)
+    assert (control.lost.tolist(), second.iterations.tolist()) == ([0, 0], [1, 1])
+    torch.testing.assert_close(second.cost[1], second.cost[0])
+
+
 def test_a_lost_warm_start_begins_again_and_is_counted() -> None:
     """The plan of problem 1 is spoilt between two calls; that of problem 0 goes on."""
     cost = GoalCost(torch.tensor([0.9], dtype=F64), torch.ones(1), torch.full((1,), 10.0))
