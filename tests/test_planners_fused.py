@@ -243,26 +243,6 @@ def test_where_the_limits_leave_no_choice_nothing_is_fed_back(m: int) -> None:
     assert bool((plan.gains[..., 0, :] == 0).all())
 
 
-def test_lambda_below_its_minimum_is_none() -> None:
-    """The second iteration is then the full Newton step, which solves a quadratic problem."""
-    dynamics, cost, x0, U = linear(3, 2), goal(3, 2), draw(B, 3), torch.zeros(B, T, 2, dtype=F64)
-    best = ILQG().solve(dynamics, cost, x0, U).cost
-    for minimum, reached in ((9.0, True), (1.0, False)):
-        how = {"regularisation": 10.0, "regularisation_min": minimum}
-        plan = both(dynamics, cost, x0, U[:, None], max_iterations=2, **how)
-        assert bool(((plan.cost - best) / best < 1e-9).all()) == reached
-
-
-def test_a_step_is_taken_for_the_share_of_the_reduction_that_is_asked_for() -> None:
-    dynamics, cost, U = latent(LocallyLinear, 3, 2), goal(3, 2), 0.3 * draw(B, 1, T, 2)
-    how = {"step_sizes": 3, "smallest_step": 0.3, "full_step": 1.0}
-    anything, all_of_it = (
-        both(dynamics, cost, draw(B, 3), U, acceptance=share, **how) for share in (0.0, 0.95)
-    )
-    refused = all_of_it.status == Status.NO_IMPROVEMENT
-    assert 0 < int((refused & (anything.status == Status.ITERATION_LIMIT)).sum()) < B
-
-
 def test_what_is_too_small_to_go_on_for_is_measured_from_1_where_the_cost_is_small() -> None:
     """Near a goal: the next steps lower the cost by far more than the tolerance times itself."""
     dynamics, free = latent(LocallyLinear, 3, 2), goal(3, 2)
