@@ -1,7 +1,7 @@
 """Adam (Kingma & Ba 2015), by torch's own function.
 
-``torch.optim.Adam`` calls the same one. But it imports torch's compiler, which nothing here uses:
-that takes a second and 70 MB in every process that learns.
+``torch.optim.Adam`` calls the same function. But it imports torch's compiler, which nothing here
+uses: the import takes a second and 70 MB in every process that learns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Adam:
 
     Args:
         parameters: what is changed, in place.
-        device: where they are. A GPU holds the step size, so that a CUDA graph reads it.
+        device: where they are. On a GPU the step size is a tensor there, for CUDA graphs to read.
         beta2: decay of squared gradients.
     """
 
@@ -27,11 +27,11 @@ class Adam:
     ) -> None:
         self.parameters, self.beta2 = list(parameters), beta2
         self.state: dict[Tensor, dict[str, Tensor]] = {}
-        """Of each parameter that has had a gradient: ``exp_avg``, ``exp_avg_sq`` and ``step``."""
+        """``exp_avg``, ``exp_avg_sq`` and ``step`` of each parameter that has had a gradient."""
         self._rate = torch.zeros((), device=device) if device.type == "cuda" else 0.0
 
     def clear_gradients(self) -> None:
-        """Let no parameter have a gradient."""
+        """Set the gradient of every parameter to None."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -46,7 +46,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, sound: Tensor | None = None) -> None:
-        """Take a step; on the device, and only if ``sound`` holds, a bool of no dimension."""
+        """Take a step, unless ``sound`` is false: a bool scalar, which is read on the device."""
         moved = [(p, p.grad) for p in self.parameters if p.grad is not None]
         states = [self.state.get(p) or self._begin(p) for p, _ in moved]
         adam(

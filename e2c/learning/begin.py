@@ -1,4 +1,4 @@
-"""How a run begins, or is taken up where it stands."""
+"""Beginning a training run, or resuming an interrupted one."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from e2c.options import to_dict
 from envs.world import World
 
 PATIENCE = 5
-"""A model has at least so many own rounds to show the goal, before training begins anew."""
+"""A model plays at least this many own rounds to show the goal before training begins anew."""
 
 
 @dataclass
 class Run:
-    """A training run: what it is made of, how far it is, and where it writes."""
+    """A training run: its parts, its progress, and its folder."""
 
     recipe: Recipe
     folder: Path
@@ -57,21 +57,24 @@ class Run:
     seconds: dict[str, float]
     sessions: list[Mapping[str, Any]]
     phase: int = 0
-    """0 while training on the first data, k in round k, and one more once training is over."""
+    """0 while training on the first data, k in round k, `rounds` + 1 once training is over."""
     kept: dict[str, Any] = field(default_factory=dict)
-    """After which round the model was kept, and the distances to the goal that decided."""
+    """``after_round``, the last round that the kept model was trained on, and
+    ``distances_to_goal`` of all candidates; empty where none was chosen."""
     collapsed: dict[str, Any] | None = None
-    """Figures of a collapse of the posterior, where the last logged steps show one."""
+    """Figures of a collapse of the posterior, if the last logged row shows one."""
     novelty: Novelty | None = None
-    """Whether the goal looks like anything in the data; known when the run has ended."""
+    """How far the goal is from the data; set at the end of the run."""
     results: Mapping[str, Any] = field(default_factory=dict)
-    """Of the evaluation, once there was one."""
+    """Results of the evaluation; empty before it."""
     resumed_at: float = field(default_factory=time.perf_counter)
+    """Clock time up to which ``seconds["total"]`` counts [s]."""
     saved_at: float = field(default_factory=time.perf_counter)
+    """Clock time at which the state was last saved [s]."""
 
     @property
     def config(self) -> Config:
-        """What is learned."""
+        """The configuration in the recipe."""
         return self.recipe.config
 
     @property
@@ -81,7 +84,7 @@ class Run:
 
     @property
     def rounds(self) -> int:
-        """Own rounds that are played: first data that had to become longer replace some."""
+        """Number of own rounds; extra first data replace at most half of those in the options."""
         options, first = self.config.data, self.data[0]
         if self.recipe.data:
             return options.rounds
@@ -90,11 +93,11 @@ class Run:
 
     @property
     def anew_round(self) -> int | None:
-        """The round in which training begins anew, once it is known that it does.
+        """The round in which training begins anew; None if there is none, or none is known yet.
 
-        Half of the own rounds have then been played, `PATIENCE` at least, and none has shown the
-        goal: the model knows no way there, and more of its episodes teach it none. Other weights
-        may find one.
+        It is the middle round, if half of the own rounds, at least `PATIENCE`, have not shown the
+        goal. The model then knows no way to the goal, and more of its episodes do not teach it
+        one. Other weights may learn one.
         """
         half = self.rounds // 2
         if self.config.data.restarts or not PATIENCE <= half < len(self.data):
@@ -104,7 +107,7 @@ class Run:
 
     @property
     def outcome(self) -> str:
-        """What became of the run, in a line, when it has ended."""
+        """The result of a run that has ended, in one line."""
         found, came = self.results, ""
         if "success_rate" in found:
             came = f", success {found['success_rate']:.0%} of {len(found['episodes'])} episodes"
@@ -137,9 +140,9 @@ class Run:
         return self.agent_of(self.model)
 
     def agent_of(self, model: LatentModel) -> Agent:
-        """Return an agent on the CPU: a few episodes side by side are played faster there.
+        """Return an agent with ``model`` on the CPU, which plays a few episodes faster than a GPU.
 
-        Its model is a copy where training is on another device.
+        The model is copied if it is on another device.
         """
         if model.goal.device.type != "cpu":
             model = copy.deepcopy(model).cpu()
@@ -147,13 +150,13 @@ class Run:
 
     @contextlib.contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Add the wall-clock of what is done inside to that of a part of the run [s]."""
+        """Add the wall-clock time of the ``with`` block to ``seconds[part]`` [s]."""
         started = time.perf_counter()
         yield
         self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
 
     def save_state(self, state: TrainingState) -> None:
-        """Write where the run stands, so that it can go on from there."""
+        """Write the state of the run, from which it can be resumed."""
         self.saved_at = time.perf_counter()
         self.seconds["total"] = self.seconds.get("total", 0.0) + self.saved_at - self.resumed_at
         self.resumed_at = self.saved_at
@@ -171,13 +174,13 @@ def begin(
     place: torch.device,
     wandb_mode: WandbMode,
 ) -> Run:
-    """Take the run up where it stands, or begin it: the first data, the untrained model."""
+    """Resume the run in ``folder``, or begin it with its first data and an untrained model."""
     started, state = time.perf_counter(), load_state(folder)
-    goal = np.zeros(spec.layout.shape, np.uint8)  # a state holds the goal
+    goal = np.zeros(spec.layout.shape, np.uint8)  # a resumed run reads its goal from its state
     if state is None:
         goal, recipe = _goal(recipe, world, spec)
         untrained = _untrained(recipe, spec, goal, place).model
-        try_out(untrained, recipe.config, spec)  # mistakes are told before data are recorded
+        try_out(untrained, recipe.config, spec)  # report mistakes before data are recorded
         data, recipe = _first_data(recipe, world, spec, goal)
     else:
         data, recipe = _data_so_far(folder, state), runs.read_recipe(folder / runs.CONFIG)
@@ -206,7 +209,7 @@ def begin(
 
 
 def begin_anew(run: Run) -> None:
-    """Let training begin anew in the middle of a run, with weights drawn from seed and round."""
+    """Begin training anew in the middle of a run, with weights drawn from seed and round."""
     goal, config = run.model.goal.cpu().numpy(), run.config.model
     seed = int(np.random.default_rng([run.recipe.seed, run.phase]).integers(2**32))
     fresh = build_model(config, run.spec, goal, seed).to(run.trainer.device)
@@ -215,10 +218,10 @@ def begin_anew(run: Run) -> None:
 
 
 def _untrained(recipe: Recipe, spec: ProblemSpec, goal: Frames, place: torch.device) -> Trainer:
-    """Return what trains an untrained model, with the model.
+    """Return a trainer with an untrained model.
 
-    The model is in evaluation mode, as it is wherever it is not being trained: a run that is taken
-    up where it plays or evaluates must not drop anything out.
+    The model is in evaluation mode; only training changes that. So a run that is resumed where it
+    plays or evaluates uses no dropout.
     """
     config, planes = recipe.config, spec.layout.to_planes(goal)
     model = build_model(config.model, spec, planes, recipe.seed).to(place).eval()
@@ -226,7 +229,7 @@ def _untrained(recipe: Recipe, spec: ProblemSpec, goal: Frames, place: torch.dev
 
 
 def _take(model: LatentModel, data: Episodes, looks: Looks) -> None:
-    """Take what stays through training from the first data: their background and mean image."""
+    """Set silhouettes, and the mean image that the decoder starts at, from the first data."""
     place = model.goal.device
     if model.silhouette is not None:
         model.silhouette.take(looks)
@@ -236,10 +239,10 @@ def _take(model: LatentModel, data: Episodes, looks: Looks) -> None:
 
 
 def _goal(recipe: Recipe, world: World | None, spec: ProblemSpec) -> tuple[Frames, Recipe]:
-    """Return the observation to reach, given or the world's own; and the recipe with its hash.
+    """Return the goal, given or the world's own, and the recipe with the hash of a given goal.
 
     Raises:
-        E2CError: when there is neither, or the recipe knows another hash of what is given.
+        E2CError: when there is no goal, or the recipe has another hash than the given goal.
     """
     given = given_goal(recipe.goal, recipe.goal_state, spec)
     if given is not None:
@@ -261,7 +264,7 @@ def _goal(recipe: Recipe, world: World | None, spec: ProblemSpec) -> tuple[Frame
 
 
 def _changed(path: str, known: str, found: str, option: str) -> E2CError:
-    """Say that a file is no longer what a configuration was trained on."""
+    """Return the error for a file that has changed since a configuration was trained on it."""
     return E2CError(
         f"{path} is not what this configuration was trained on: its hash is {found[:16]}, not "
         f"{known[:16]}; put the file back, or give this one under another name with {option}."
@@ -269,7 +272,7 @@ def _changed(path: str, known: str, found: str, option: str) -> E2CError:
 
 
 def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
-    """Let training go on from ``state``, or say that it is not of this run."""
+    """Let training go on from ``state``, or raise an E2CError if it is of another run."""
     try:
         trainer.restore(state)
     except (ValueError, RuntimeError) as error:
@@ -282,13 +285,13 @@ def _restore(trainer: Trainer, state: TrainingState, folder: Path) -> None:
 def _first_data(
     recipe: Recipe, world: World | None, spec: ProblemSpec, goal: Frames
 ) -> tuple[list[Episodes], Recipe]:
-    """Return the data given, or random transitions; and the recipe, which then says all of them.
+    """Return the given data, or recorded ones; and the recipe with their hashes or options.
 
-    Without random restarts, episodes follow until they show the goal, in place of own rounds, of
-    which half remain.
+    Without random restarts, recording goes on until an episode shows the goal. The extra episodes
+    replace at most half of the own rounds.
 
     Raises:
-        E2CError: when the recipe knows other hashes: the files were changed since.
+        E2CError: when a file has another hash than the recipe: it was changed since.
     """
     if not recipe.data:
         assert world is not None
@@ -317,7 +320,7 @@ def _first_data(
 
 
 def _data_so_far(folder: Path, state: RunState) -> list[Episodes]:
-    """The data that an interrupted run has used."""
+    """Read the data that an interrupted run has used."""
     paths = [own.data_file(folder, number) for number in range(len(state.data))]
     data = [recorded.load(path) for path in paths]
     for path, found, known in zip(paths, data, state.data, strict=True):

@@ -47,13 +47,13 @@ def collect(
         world: what is acted in.
         length: steps of an episode.
         rng: draws the starts and the controls.
-        agent: acts, with noise; without one, controls are random.
+        agent: acts, with noise; None for random controls.
         exploration: standard deviation of the noise on the agent's controls, as a share of the
             limits.
-        noise: what random controls are.
-        restarts: whether a simulated world begins at random restarts, which cover its states. Any
-            other begins where it is reset to.
-        source: what made them, for their provenance.
+        noise: the kind of random controls.
+        restarts: whether episodes of a simulated world begin at random states, which cover its
+            state space. Episodes of other worlds begin where the world resets to.
+        source: further entries of the episodes' provenance.
     """
     restarts = has_restarts(world, restarts)
     noise = suited(noise, restarts)
@@ -76,29 +76,29 @@ def collect(
 
 
 def chosen(options: DataConfig, world: World) -> DataConfig:
-    """Return options in which what was left to be chosen is chosen, as suits a world."""
+    """Return options with noise and episode length chosen for a world, where they were open."""
     restarts = has_restarts(world, options.restarts)
     length = options.episode_length or (RESTART_STEPS if restarts else episode_steps(world))
     return replace(options, noise=suited(options.noise, restarts), episode_length=length)
 
 
 def suited(noise: Noise, restarts: bool) -> Noise:
-    """Return the random controls that suit: without restarts, those that move most."""
+    """Choose random controls for ``auto``: without restarts the telegraph, which moves most."""
     return noise if noise != "auto" else "uniform" if restarts else "telegraph"
 
 
 def has_restarts(world: World, wanted: bool = True) -> bool:
-    """Say whether episodes of a world begin at random states, if that is wanted."""
+    """Say whether episodes begin at random states: where ``wanted``, in a simulated world."""
     return wanted and isinstance(world.unwrapped, Simulated)
 
 
 def noisy(agent: Agent, exploration: float, rng: np.random.Generator) -> Noisy:
-    """Let an agent explore, with noise of a share of each control's limit."""
+    """Add noise to an agent's controls; ``exploration`` is its share of each control's limit."""
     return Noisy(agent, exploration * agent.spec.control_scale.numpy(), rng)
 
 
 def with_source(episodes: Episodes, source: Mapping[str, Any]) -> Episodes:
-    """Add to the provenance of episodes."""
+    """Return episodes with ``source`` added to their provenance."""
     return replace(episodes, provenance={**episodes.provenance, **source})
 
 
@@ -118,18 +118,18 @@ def collect_transitions(
     """Record episodes of at most ``length`` steps until there are enough transitions.
 
     Args:
-        env_id: of the world.
+        env_id: id of the world.
         transitions: how many to record, rounded up to whole episodes.
         length: steps of an episode, which the world may end earlier; None for what `chosen` says.
         seed: of starts and controls.
-        agent: acts, with noise; without one, controls are random.
+        agent: acts, with noise; None for random controls.
         exploration: the noise on the agent's controls, as a share of the limits.
         noise: see `collect`.
         restarts: see `collect`.
-        goal: an observation that the episodes are to show; see `e2c.data.looks.unlikeness`. Where
-            the world tells them goals that differ, none has to be shown.
-        most: until they do, more episodes are recorded, while there are fewer transitions.
-        options: of the world, see `make_world`; their names may be those of other arguments here.
+        goal: an observation; recording goes on until an episode shows it, see
+            `e2c.data.looks.unlikeness`. It is ignored where the world tells different goals.
+        most: this many transitions end recording, even if no episode shows the goal.
+        options: of the world, see `make_world`; they may have the names of arguments here.
     """
     rng, parts, asked = np.random.default_rng(seed), list[Episodes](), dict(options or {})
     with closing(make_world(env_id, 1, **asked)) as alone:
@@ -148,7 +148,7 @@ def collect_transitions(
 
 
 def _wanting(parts: Sequence[Episodes], transitions: int, goal: Frames | None, most: int) -> bool:
-    """Say whether more episodes are to be recorded; see `collect_transitions`."""
+    """Say whether more episodes must be recorded; see `collect_transitions`."""
     count = sum(part.transitions for part in parts)
     if goal is None or not transitions <= count < most or _differ(parts):
         return count < transitions
@@ -163,9 +163,9 @@ def _differ(parts: Sequence[Episodes]) -> bool:
 
 
 def without_environment(recipe: Recipe) -> Recipe:
-    """Return a recipe as it can be followed.
+    """Return a recipe without own rounds and evaluation, if its data are a recording.
 
-    Where its data are a recording, there is no environment to act in: no own rounds, no evaluation.
+    A recording has no environment to act in.
 
     Raises:
         E2CError: when the data cannot be read, or an environment or a camera is asked for beside a
@@ -189,10 +189,10 @@ def without_environment(recipe: Recipe) -> Recipe:
 
 @contextmanager
 def opened_task(recipe: Recipe) -> Iterator[tuple[World | None, ProblemSpec]]:
-    """Open the world to act in, None where the data are a recording; tell what is known of it.
+    """Yield the world to act in, None where the data are a recording; and its description.
 
     Raises:
-        E2CError: as `make_world` and `problem_spec`; for a recording that does not tell its task.
+        E2CError: as `make_world` and `problem_spec`; for a recording without such a description.
     """
     if recipe.config.env == RECORDING and recipe.data:
         yield None, _recorded_spec(Path(recipe.data[0]))
@@ -203,7 +203,7 @@ def opened_task(recipe: Recipe) -> Iterator[tuple[World | None, ProblemSpec]]:
 
 
 def spec_of(recipe: Recipe) -> ProblemSpec:
-    """Return what is known of the world to act in, or of the recording.
+    """Return the description of the world to act in, or of the recording.
 
     Raises:
         E2CError: as `opened_task`.
@@ -213,7 +213,7 @@ def spec_of(recipe: Recipe) -> ProblemSpec:
 
 
 def _recorded_spec(path: Path) -> ProblemSpec:
-    """Read from a recording what a model has to know of its task."""
+    """Read the description of a task from the provenance of a recording."""
     told = read_provenance(path)
     try:
         made, camera = told["parameters"], Camera(**told["camera"])
@@ -245,9 +245,9 @@ def load_data(paths: Sequence[Path], spec: ProblemSpec) -> list[Episodes]:
     """Read files of episodes in one world.
 
     Raises:
-        E2CError: when one is damaged, or of another world than ``spec``: another environment,
+        E2CError: when a file is damaged, or of another world than ``spec``: another environment,
             other observations, another control step or other limits of the controls; when two
-            hold the same episodes.
+            files hold the same episodes.
     """
     loaded, before = [recorded.load(path) for path in paths], dict[str, Path]()
     for path, found in zip(paths, loaded, strict=True):
@@ -268,7 +268,7 @@ def load_data(paths: Sequence[Path], spec: ProblemSpec) -> list[Episodes]:
 
 
 def _facts(episodes: Episodes, spec: ProblemSpec) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, value in a recording and value in the task of all that must agree."""
+    """Yield each fact that must agree: its name, its value in a recording and in the task."""
     yield "the environment", episodes.provenance.get("env"), spec.env
     found, wanted = ([seen.frames, *seen.frame_shape] for seen in (episodes.layout, spec.layout))
     yield "the shape of an observation", found, wanted
@@ -284,7 +284,7 @@ def _facts(episodes: Episodes, spec: ProblemSpec) -> Iterator[tuple[str, Any, An
 
 
 def _parameters(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the parameters of the world that a recording was made in, or of each that it joins."""
+    """Yield the parameters of a recording's world, or those of each recording joined in it."""
     waiting: list[Any] = [provenance]
     while waiting:
         made = waiting.pop()

@@ -1,4 +1,4 @@
-"""Learning a part of a model on while the rest stays as it is."""
+"""Training a part of a model while the rest stays as it is."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def descend(
     clip: float,
     place: torch.device,
 ) -> None:
-    """Minimise a loss by Adam; a step whose loss is not finite is left out.
+    """Minimise a loss by Adam; a step whose loss is not finite is skipped.
 
     Args:
         title: of its progress.
         parameters: what is changed, in place.
-        loss: returns the loss of a batch, a scalar. A GPU captures it, so it reads the same tensors
-            every time.
+        loss: returns the loss of a batch, a scalar. On a GPU it becomes a CUDA graph, so it must
+            read the same tensors every time.
         draw: draws a batch into these tensors.
         rates: Adam's step size in each step.
         clip: the norm of the gradient is cut to this.

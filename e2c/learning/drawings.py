@@ -1,4 +1,4 @@
-"""The pictures of a run, drawn from episodes that it was not trained on."""
+"""The pictures of a run, drawn from episodes that its model was not trained on."""
 
 from __future__ import annotations
 
@@ -26,23 +26,25 @@ from envs import most_side_by_side
 from envs.quantity import Quantity
 from envs.world import Simulated
 
-EPISODES, LONGEST = 100, 40
-"""How many episodes are looked at, and how long they are at the most."""
+EPISODES = 100
+"""Most episodes that are used."""
+LONGEST = 40
+"""Most steps that are used of each."""
 AHEAD = (0, 2, 5, 10, 15, 20, 30)
 """Steps of a prediction that are shown as images, besides the last."""
 
 
 @dataclass(frozen=True, eq=False)
 class Unseen:
-    """Episodes that a model was not trained on, as it encodes and predicts them.
+    """Episodes that a model was not trained on, with their encodings and its predictions.
 
     Attributes:
         episodes: E of T steps.
         images: the observations, ``[E, T + 1, C, H, W]``.
         latents: their encodings, ``[E, T + 1, n]``.
-        predicted: open-loop predictions from the first of each, ``[E, T + 1, n]``.
-        truth: what the first two numbers of the state are, and their values ``[E (T + 1)]``; where
-            the world does not tell states, the step in the episode.
+        predicted: open-loop predictions from each episode's first encoding, ``[E, T + 1, n]``.
+        truth: the first two components of the state, and their values ``[E (T + 1)]``; the step in
+            the episode where states are unknown.
     """
 
     episodes: Episodes
@@ -67,10 +69,11 @@ def draw(
         folder: of the run.
         model: trained.
         spec: its task.
-        data: what it was trained on; the last own episode is drawn as a way to the goal.
+        data: what it was trained on; the first episode of the last round is drawn as a way to the
+            goal.
         seed: of the run.
         tracker: gets the pictures too; its history is drawn.
-        titles: what the terms in the history are called.
+        titles: of the terms in the history.
     """
     unseen = look(model, spec, np.random.default_rng([seed, 0, 1]), data[0])
     error = open_loop_error(_numbers(unseen.latents), _numbers(unseen.predicted))
@@ -88,7 +91,8 @@ def draw(
 def look(model: LatentModel, spec: ProblemSpec, rng: np.random.Generator, data: Episodes) -> Unseen:
     """Record episodes under random controls, then encode and predict them.
 
-    Where there is no world to record them in, they are those of ``data``, which were seen.
+    Where there is no world to record in, the episodes are those of ``data``, although the model was
+    trained on them.
     """
     if spec.env == RECORDING:
         return _look(model, spec, whole(data), [])
@@ -117,7 +121,7 @@ def _look(
 
 
 def whole(episodes: Episodes) -> Episodes:
-    """Cut episodes to the length of the shortest, so that they form a batch of a bearable size."""
+    """Cut the first `EPISODES` to the same length, at most `LONGEST`, to stack them as arrays."""
     T = min(LONGEST, int(episodes.lengths.min()))
     F, E = episodes.frames_per_observation, range(min(EPISODES, len(episodes)))
 
@@ -164,14 +168,14 @@ def _figures(
 
 
 def _newest(spec: ProblemSpec, planes: Frames) -> Frames:
-    """Return the newest frames ``[..., H, W]``, or with 3 channels, of ``[..., C, H, W]``."""
+    """Return the newest frames of ``[..., C, H, W]``: ``[..., H, W]``, or with 3 channels."""
     return np.take(spec.layout.frames_of(planes), -1, axis=planes.ndim - 3)
 
 
 def _way(
     model: LatentModel, data: Sequence[Episodes]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Encode the goal and the way ``[T + 1, n]`` of the last round's first episode, if any."""
+    """Encode the goal, and the first episode of the last round if there is one, ``[T + 1, n]``."""
     if len(data) == 1:
         return model.encode(model.goal).mean.cpu().numpy(), None
     first = next(data[-1].split())

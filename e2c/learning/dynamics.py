@@ -1,19 +1,20 @@
-"""Learning the dynamics on, after joint training: the latent space stays as it is.
+"""Training the dynamics alone, after joint training: the latent space stays as it is.
 
 Joint training begins its roll-outs at samples ``z ~ q(z|x)``. Near the goal the noise of a sample
 is larger than the motion in a step, and a fit to noisy inputs is less steep than the truth: the
 model falls more slowly than the pendulum does. Here roll-outs begin at the means ``mu``, and only
 the transition f is changed.
 
-The encodings lie on a surface that has fewer dimensions than the space. No roll-out that begins on
-it tells f what to do beside it. So f is also told that noise e that leads off the surface does not
-lead on. With the horizon T of joint training, a roll-out from ``mu_t`` has the loss::
+The encodings lie on a surface that has fewer dimensions than the space. Roll-outs that begin on
+this surface do not teach f what to do beside it. So a second term keeps f from reacting to noise e
+that leads off the surface. With the horizon T of joint training, a roll-out from ``mu_t`` has the
+loss::
 
     1/T sum_k |f^k(mu_t, u) - mu_{t+k}|^2 + |f(mu_t + e, u_t) - f(mu_t, u_t)|^2
 
 Distances are in units of the encoder's standard deviations, as in the latent KL, and both terms are
-multiplied by the same constant. Neighbours tell what is off the surface; see
-`e2c.learning.encodings.beside`.
+multiplied by the same constant. The directions off the surface are found from neighbouring
+encodings; see `e2c.learning.encodings.beside`.
 
 Source: ours. The fault is known as regression dilution (Fuller 1987, "Measurement error models");
 the second term is a contraction (Rifai et al. 2011, "Contractive auto-encoders"), but off the
@@ -38,8 +39,10 @@ RATE = 1e-3
 """Adam's step size at first; it falls to none along a cosine."""
 CLIP = 100.0
 """The norm of the gradient is cut to this."""
-NEIGHBOURS, AMONG = 16, 2500
-"""The surface is found from so many nearest encodings, among so many at most."""
+NEIGHBOURS = 16
+"""Nearest encodings from which the surface around an encoding is found."""
+AMONG = 2500
+"""Most encodings among which they are searched."""
 PIECE = 1000
 """Encodings whose neighbours are found at a time."""
 
@@ -47,7 +50,7 @@ PIECE = 1000
 def learn_dynamics(
     transition: Transition, encodings: Encodings, steps: int, seed: int
 ) -> Transition:
-    """Return a copy of a model's transition that has learned on.
+    """Return a copy of a model's transition that was trained further.
 
     Args:
         transition: trained.
@@ -87,11 +90,11 @@ def learn_dynamics(
 
 
 def off_surface(z: Tensor, among: Tensor) -> Tensor:
-    """Return what scales noise so that it leads off the surface that encodings lie on.
+    """Return the matrices that keep the part of noise that leads off the encodings' surface.
 
     Args:
         z: encodings, ``[N, n]``.
-        among: those that their neighbours are looked for among, ``[M, n]``.
+        among: encodings among which their neighbours are searched, ``[M, n]``.
 
     Returns:
         ``[N, n, n]``; see `e2c.learning.encodings.beside`.

@@ -1,8 +1,8 @@
-"""What the encoder of a model says of all observations of its data, where it changes no more.
+"""The encodings of all observations of the data, once the encoder no longer changes.
 
-Encodings lie on a surface that has fewer dimensions than the space. With C the covariance of
-differences along it, ``c (C + c I)^-1`` keeps what leads beside them, where c is a small share of
-C's trace.
+Encodings lie on a surface that has fewer dimensions than the space. Let C be the covariance of
+differences along this surface, and c a small share of C's trace. Then ``c (C + c I)^-1`` keeps the
+part of a vector that leads off the surface.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from e2c.models.gaussians import DiagonalGaussian
 PIECE = 1000
 """Observations that are encoded at a time."""
 FLAT = 0.03
-"""What lies beside differences, as a share of their variance."""
+"""c, as a share of C's trace."""
 LEAST = 1e-12
-"""The summed variance of differences is taken to be at least this."""
+"""C's trace is taken to be at least this."""
 
 
 class Encodings:
-    """The encodings of all observations that windows may show, and what else these hold.
+    """The encodings of all observations that windows may show, with the windows' actions.
 
     Attributes:
         q: ``[N, n]``, in the order of the data.
@@ -32,7 +32,7 @@ class Encodings:
         horizon: of the windows.
 
     Args:
-        model: whose encoder.
+        model: its encoder is used.
         windows: of its data.
     """
 
@@ -50,15 +50,15 @@ class Encodings:
         self._places[first.to(place)] = torch.arange(len(first), device=place)
 
     def at(self, rows: Tensor) -> Tensor:
-        """Return where in ``q`` the observations are whose first frames have these ``rows``."""
+        """Return the indices in ``q`` of the observations whose first frames are ``rows``."""
         return self._places[rows]
 
 
 def beside(differences: Tensor) -> Tensor:
-    """Return what keeps of a difference what leads beside the given ones.
+    """Return the matrices that keep the part of a vector beside the given differences.
 
     Args:
-        differences: M of them at each of N places, ``[N, M, n]``.
+        differences: M at each of N places, ``[N, M, n]``.
 
     Returns:
         ``c (C + c I)^-1``, ``[N, n, n]``.

@@ -1,4 +1,4 @@
-"""CUDA graphs: what is done again and again on a GPU, launched as a whole."""
+"""CUDA graphs: all operations of a repeated step are launched on the GPU at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 class Graphs:
     """Plays steps; on a GPU each kind of step is captured as a CUDA graph.
 
-    A kind is played as it is the first time, which lets libraries and optimisers allocate what they
-    keep. The second time it is captured. A step must read and write the same tensors every time,
-    and must not wait for the device.
+    The first step of a kind runs without a graph, so that libraries and optimisers allocate their
+    memory. The second is captured. A step must read and write the same tensors every time, and must
+    not wait for the device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -20,7 +20,7 @@ class Graphs:
         self.known: dict[Hashable, torch.cuda.CUDAGraph | None] = {}
 
     def play(self, kind: Hashable, step: Callable[[], None]) -> None:
-        """Take a step; equal kinds say that it is made of the same operations."""
+        """Take a step; steps of equal ``kind`` must consist of the same operations."""
         if self.stream is None:
             step()
             return

@@ -1,9 +1,9 @@
-"""From the looks of the first data to how they are learned from: the rules, and their reasons.
+"""Rules that choose crop, view and blur from the looks of the first data.
 
-The networks and the weights of the objective were tuned on frames in which what moves is large,
-bright and on black. Other frames are made like those, by `Silhouette`; what is small is blurred at
-first. The likelihood is a Bernoulli in any case. Before that, the camera is aimed at what moves, by
-`aim`. Whatever the user says is left as it is.
+The networks and the weights of the objective were tuned on frames that show large, bright, moving
+things on black. `Silhouette` makes other frames similar. Frames of small things are blurred at
+first. Before that, `aim` turns the camera to what moves. An option that the user has set is left as
+it is.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ BLACK = 0.02
 BRIGHT = 0.9
 """What stands out at least this much from black is white."""
 FAINT = 0.02
-"""What stands out less than this is not told from the noise of a camera."""
+"""What stands out less than this may be the noise of a camera."""
 CROWDED = 0.4
-"""Where more than this share of the pixels stands out, no background is still."""
+"""If more than this share of the pixels stands out, the background is not still."""
 SMALL = 0.02
 """What covers less than this share of a frame is small: the rods of our own tasks cover more."""
 BLUR = 1 / 6
-"""Blur at the start of training on what is small, as a share of the frame's height."""
+"""Blur at the start of training on small things, as a share of the frame's height."""
 MARGIN = 0.06
-"""A crop shows so much more at each edge than what was seen to move, as a share of its extent."""
+"""Margin of a crop at each edge, as a share of the extent of what moves."""
 WORTH = 0.8
 """A crop that shows more than this share of the picture gains too little."""
 
@@ -40,16 +40,16 @@ Crop = tuple[int, int, int, int]
 def aim(
     looks: Looks, box: Crop | None, picture: tuple[int, int], frame: tuple[int, int]
 ) -> tuple[Crop | None, str]:
-    """Return what the camera is to see of a picture, None for all of it; and why.
+    """Return the crop of a picture for the camera, None for the whole picture; and the reason.
 
-    It sees what moves, with a margin, as wide for its height as a frame is, so that nothing is
-    squeezed; less where that goes beyond the picture.
+    The crop shows what moves, with a margin. It has the aspect ratio of a frame, so that nothing is
+    squeezed, except where the edge of the picture cuts it off.
 
     Args:
         looks: of frames that show the whole picture, of any size.
-        box: what stands out in them; see `e2c.data.looks.box_of`.
+        box: around all that stands out in them; see `e2c.data.looks.box_of`.
         picture: height and width of the picture [px].
-        frame: height and width of the frames that are to be made of it [px].
+        frame: height and width of the camera's frames [px].
     """
     if box is None or looks.peak < FAINT:
         return None, "nothing stood out from the background"
@@ -58,7 +58,7 @@ def aim(
     box_size = np.array([box[1] - box[0], box[3] - box[2]])
     centre = np.array([box[0] + box[1], box[2] + box[3]]) / 2
     scale = np.array(picture) / looks.background.shape[-2:]
-    pixel = ((1 + 2 * MARGIN) * box_size * scale / frame).max()  # of a frame, in the picture's
+    pixel = ((1 + 2 * MARGIN) * box_size * scale / frame).max()  # of a frame, in picture pixels
     half = pixel * np.array(frame) / 2
     start = np.clip(np.floor(centre * scale - half), 0, None).astype(int)
     end = np.minimum(np.ceil(centre * scale + half), picture).astype(int)
@@ -69,7 +69,7 @@ def aim(
 
 
 def choose(config: Config, looks: Looks) -> tuple[Config, str]:
-    """Return a configuration in which what was left open is chosen, and a sentence that says why.
+    """Return a configuration with its open options chosen, and the reasons in a sentence.
 
     Args:
         config: as it was asked for.
@@ -88,7 +88,7 @@ def choose(config: Config, looks: Looks) -> tuple[Config, str]:
 
 
 def _view(looks: Looks) -> tuple[View, str]:
-    """Return how frames are seen, and why."""
+    """Return the view of the networks, and why."""
     if looks.level <= BLACK and looks.peak >= BRIGHT:
         return "plain", "frames are white on black"
     if looks.peak < FAINT:

@@ -1,4 +1,4 @@
-"""Own episodes: the agent acts in its world, and which round's model is kept."""
+"""Own episodes: the agent plays them, and they decide which round's model is kept."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from e2c.models.base import LatentModel, ProblemSpec
 from envs.world import settle_steps
 
 STILL = 0.1
-"""Episodes stay where they began if they are nearer to it than this, in the mean over their steps
-of the squared latent distance, over the summed variance of the encodings."""
+"""Episodes have stayed where they began if their mean squared latent distance from their start is
+below this share of the summed variance of the encodings."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Candidate:
     """A model that played a round.
 
     Attributes:
-        after_round: the round after which it had been trained; 0 for the first data.
+        after_round: the last round that the model was trained on; 0 for the first data alone.
         model: the model.
     """
 
@@ -53,7 +53,7 @@ def data_file(folder: Path, number: int) -> Path:
 
 
 def episodes_of(folder: Path) -> list[Episodes]:
-    """Read what a run was trained on; nothing where its folder holds the model alone."""
+    """Read the data that a run was trained on; none where its folder holds the model alone."""
     paths = (data_file(folder, number) for number in itertools.count())
     return [recorded.load(path) for path in itertools.takewhile(Path.exists, paths)]
 
@@ -68,8 +68,8 @@ def play(
 ) -> Episodes:
     """Let the agent play the episodes of a round, as a `player`, with noise on its controls.
 
-    Where the best model is kept, the first episode is played without noise: it tells how well the
-    model does. Noise would hide that: some swings succeed by it, and others fail.
+    Where the best model is kept, the first episode is played without noise, to judge the model:
+    noise makes some swings succeed and others fail.
 
     Args:
         agent: as it is now.
@@ -77,7 +77,7 @@ def play(
         seed: of the run.
         number: of the round, from 1.
         goal: an observation to reach, in place of the world's own goals.
-        explore: whether noise plays in the agent's place.
+        explore: whether random controls play in the agent's place.
     """
     rng, count = np.random.default_rng([seed, number]), options.episodes_per_round
     steps = own_steps(options, agent.spec)
@@ -98,7 +98,7 @@ def play(
 
 
 def player(agent: Agent, options: DataConfig) -> Agent:
-    """Return an agent with the same model that plans as own episodes are played."""
+    """Return an agent with the same model, and with the planner's options for own episodes."""
     own = {"horizon": options.own_horizon, "iterations": options.own_iterations}
     chosen: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
     return Agent(agent.model, agent.spec, replace(agent.options, catch=False, **chosen))
@@ -108,8 +108,8 @@ def player(agent: Agent, options: DataConfig) -> Agent:
 def stayed(model: LatentModel, episodes: Episodes) -> bool:
     """Say whether episodes neither left where they began nor showed the goal.
 
-    So does an agent whose model knows no way: every plan looks worse to it than none. More such
-    episodes teach it nothing.
+    An agent stays there if its model knows no way to the goal: every motion then looks worse than
+    none. More such episodes teach the model nothing.
     """
     z = model.encode(episodes.planes()).mean
     first = z[[episodes.moment_rows(e).start for e in range(len(episodes))]]
@@ -120,11 +120,11 @@ def stayed(model: LatentModel, episodes: Episodes) -> bool:
 
 
 def missed(played: Sequence[Episodes], goal: NDArray[np.uint8]) -> bool:
-    """Say whether the agent showed the goal in none of its episodes; noise plays for nobody.
+    """Say whether the agent showed the goal in none of its episodes; rounds of noise do not count.
 
     Args:
         played: own episodes, a round each.
-        goal: ``[C, H, W]``, of the episodes that were told none.
+        goal: ``[C, H, W]``, for episodes without a goal of their own.
     """
     for part in played:
         for episode in part.split() if part.provenance["controller"] == "agent" else ():
@@ -147,8 +147,8 @@ def round_steps(options: DataConfig, spec: ProblemSpec) -> int:
 def scores(episodes: Episodes, options: DataConfig, spec: ProblemSpec) -> dict[str, float]:
     """Return scores of own episodes, as far as their world tells them.
 
-    They are shown and logged; nothing is learned or chosen from them. Success is a matter of the
-    end of an episode, so it is told of those alone that are as long as the world's.
+    They are shown and logged; nothing is learned or chosen from them. Success is judged at the end
+    of an episode. So its rate is given only if own episodes are as long as the world's.
     """
     with closing(make_world_of(spec)) as world:
         found = score(episodes, settle_steps(world)).summary()
@@ -169,8 +169,8 @@ def keep_candidate(
 def best_candidate(folder: Path, data: Sequence[Episodes]) -> tuple[Candidate, list[float]]:
     """Return the model whose episode without noise was nearest to the goal, and all the distances.
 
-    Models of successive rounds differ more by chance than by progress. All are compared with the
-    last model's encoder, whichever model a run stands at.
+    Models of successive rounds differ more by chance than by progress. The encoder of the last
+    round's model measures all distances, whichever model the run has now.
 
     Args:
         folder: of the run.
@@ -183,10 +183,10 @@ def best_candidate(folder: Path, data: Sequence[Episodes]) -> tuple[Candidate, l
 
 
 def distance_to_goal(model: LatentModel, episodes: Episodes) -> float:
-    """Return how far from their goals episodes were, as ``model`` reads what was seen.
+    """Return how far episodes were from their goals, in the latent space of ``model``.
 
-    It is the mean over the steps of the squared latent distance to the episode's goal image, over
-    the summed variance of the encodings: what the planner minimises.
+    This is the mean over the steps of the squared latent distance to the episode's goal, divided by
+    the summed variance of the encodings. The planner's cost counts the same distance.
     """
     return float(squared_distances(model, episodes).mean() / model.latent_variance)
 

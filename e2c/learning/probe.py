@@ -1,4 +1,4 @@
-"""A probe of a world that nobody knows, before its first data: at what the camera is to look."""
+"""A probe of an unknown world before its first data: it decides what the camera looks at."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from e2c.options import to_dict
 from envs.images import channels_first
 from envs.world import World, picture_size
 
-TRANSITIONS, LONGEST = 200, 100
-"""Steps of the probe, in episodes of at most so many; nothing is learned from them."""
+TRANSITIONS = 200
+"""Steps of the probe; nothing is learned from them."""
+LONGEST = 100
+"""Most steps of an episode of the probe."""
 SIZE = (128, 128)
-"""Height and width of its frames [px]: enough to tell where something moves."""
+"""Height and width of its frames [px]: enough to see where something moves."""
 
 
 def aimed(recipe: Recipe, folder: Path) -> Recipe:
-    """Return a recipe that says what part of its world's pictures the camera sees.
+    """Return a recipe with the crop of its camera chosen, if it was left open.
 
-    What was left open is as in the run that ``folder`` holds. Before a run begins, a few episodes
-    are seen whole, under random controls, and `e2c.learning.looks.aim` decides. The goal has to be
-    in sight too: so it must be a picture of the same size. Another goal, or one that the world
-    tells, has been through a camera, which this one must agree with.
+    A run that ``folder`` holds keeps its crop. For a new run, a few episodes of whole pictures are
+    recorded under random controls, and `e2c.learning.looks.aim` chooses. The crop must show the
+    goal too, so the goal must be a picture as large as the world's. Other goals, also those that
+    the world tells, have been through a camera; then this camera stays as it is.
 
     Raises:
         E2CError: as `opened_task`, and where the goal cannot be read.
@@ -48,7 +50,7 @@ def aimed(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _probed(recipe: Recipe) -> Crop | None:
-    """Look where something moves, and tell what is to be seen; None where that is all."""
+    """Choose the crop from where something moves, and tell it; None for the whole picture."""
     with opened_task(recipe) as (world, spec):
         goal = _goal_to_see(recipe, world, spec)
     if goal is None:
@@ -68,7 +70,7 @@ def _probed(recipe: Recipe) -> Crop | None:
 
 
 def _goal_to_see(recipe: Recipe, world: World | None, spec: ProblemSpec) -> Frames | None:
-    """Return the picture of the goal that must be in sight; None where nothing is to be aimed."""
+    """Return the picture of the goal, which the crop must show; None where no crop is chosen."""
     size = None if world is None else picture_size(world)
     if world is None or size is None or "goal" in world.reset(seed=0)[1]:
         return None

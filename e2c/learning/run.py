@@ -49,20 +49,22 @@ from envs.world import World
 LOG_EVERY = 100
 """Optimiser steps averaged into one row of metrics."""
 KEEP_EVERY = 200
-"""Optimiser steps between states that training can go back to, or on from."""
+"""Optimiser steps between kept states, which training can go back to or be resumed from."""
 SAVE_SECONDS = 5.0
-"""Such a state is written at most this often, and at the end of each phase."""
+"""Least time between two writes of a kept state [s]; the end of each phase is always written."""
 WORTHWHILE = 500
-"""Steps of the dynamics from which on it is worth starting a process for them."""
-MEASURED_EVERY, MEASURED = 7, 2500
-"""The latent space is measured on every 7th observation, but on about so many at most."""
+"""From this many steps on, the dynamics are trained in a second process."""
+MEASURED_EVERY = 7
+"""The latent space is measured on every 7th observation of the first data."""
+MEASURED = 2500
+"""About so many observations are measured at most."""
 
 
 def train(recipe: Recipe, folder: Path, wandb_mode: WandbMode = "off") -> Run:
     """Collect, train embedding and dynamics jointly, add own episodes, evaluate, report.
 
-    The same recipe gives the same weights, bit for bit, on a CPU, however often the run is
-    interrupted: where ``folder`` holds the unfinished run of this recipe, it goes on.
+    Where ``folder`` holds the unfinished run of this recipe, that run is resumed. On a CPU the same
+    recipe gives the same weights, bit for bit, however often the run is interrupted.
 
     Args:
         recipe: everything that decides the run.
@@ -117,7 +119,7 @@ def train_side_by_side(
             held.enter_context(runs.claimed(folder, recipe))
         try:
             for recipe, folder in zip(recipes, folders, strict=True):
-                if begun:  # what is chosen from the first one's data holds for all
+                if begun:  # all use the options that were chosen from the first run's data
                     recipe = replace(recipe, config=begun[0].config)
                 begun.append(begin(recipe, folder, world, spec, place, wandb_mode))
             with Meanwhile(recipes[0].threads) as second:
@@ -133,7 +135,7 @@ def train_side_by_side(
 
 
 def _learn(side_by_side: Sequence[Run]) -> None:
-    """Train on the first data, then in rounds: act, keep what was seen, train on."""
+    """Train on the first data, then in rounds: act, keep the episodes, train on."""
     for number in range(max(run.rounds for run in side_by_side) + 1):
         if here := [run for run in side_by_side if run.phase == number <= run.rounds]:
             _learn_phase(here, number)
@@ -164,7 +166,7 @@ def _learn_phase(side_by_side: Sequence[Run], number: int) -> None:
 
 
 def _play(run: Run) -> None:
-    """Let the agent act in its task, and keep what it saw; or noise, where the agent is stuck."""
+    """Let the agent play a round, or noise where the agent is stuck, and keep the episodes."""
     options, number, seed = run.config.data, run.phase, run.recipe.seed
     if options.keep == "best":
         own.keep_candidate(run.folder, number, run.model, run.config, run.spec)
@@ -185,7 +187,7 @@ def _play(run: Run) -> None:
 
 
 def _keep_best(run: Run) -> None:
-    """Go back to the model that came nearest to the goal without noise, as the last one sees it."""
+    """Go back to the model that came nearest to the goal without noise; see `best_candidate`."""
     if len(run.data) == run.rounds + 1:
         _play(run)
     best, distances = own.best_candidate(run.folder, run.data)
@@ -194,7 +196,7 @@ def _keep_best(run: Run) -> None:
 
 
 def _fit(side_by_side: Sequence[Run], phase: Phase, name: str) -> None:
-    """Optimise to the end of a phase, telling and keeping its metrics; then measure the space."""
+    """Optimise to the end of a phase and log its metrics; then measure the latent space."""
     with contextlib.ExitStack() as timed:
         for run in side_by_side:
             timed.enter_context(run.timed("train"))
@@ -219,7 +221,7 @@ def _fit(side_by_side: Sequence[Run], phase: Phase, name: str) -> None:
 
 
 def _keep(run: Run, windows: Windows, rows: list[dict[str, float]], row: dict[str, float]) -> None:
-    """Log a step's row, with the others of its hundred; save the state where it is due."""
+    """Log the mean of every `LOG_EVERY` rows; keep the state, and save it, when this is due."""
     trainer = run.trainer
     if rows and row["step"] <= rows[-1]["step"]:
         rows.clear()  # training went back
@@ -242,7 +244,7 @@ def _look_for_collapse(run: Run, row: Mapping[str, float]) -> None:
 
 
 def _progress_text(run: Run, row: Mapping[str, float]) -> str:
-    """What is told beside the progress of training."""
+    """Return the figures that are shown beside the progress of training."""
     terms = run.model.weights(run.config.objective, 1.0)
     told = "  ".join(f"{name.replace('_', ' ')} {row[name]:.3g}" for name in ("loss", *terms))
     played = [row["own_time_in_goal"] for row in run.tracker.history if "own_time_in_goal" in row]
@@ -256,10 +258,10 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _finish(run: Run, ideal: OracleMeanwhile, second: Meanwhile) -> None:
-    """Write the model, evaluate it, and tell of everything; then the run has ended."""
+    """Train its last parts, save and evaluate the model, draw and report; end the run."""
     from e2c.learning import drawings  # see `e2c.report.style`
 
-    state = run.trainer.state()  # what is learned from here on is no part of it
+    state = run.trainer.state()  # a resumed run repeats all that follows
     _learn_apart(run, second)
     checkpoint.save(run.folder / checkpoint.NAME, run.model, run.config, run.spec)
     if run.config.evaluation.episodes:
@@ -284,7 +286,7 @@ def _finish(run: Run, ideal: OracleMeanwhile, second: Meanwhile) -> None:
 
 
 def _learn_apart(run: Run, second: Meanwhile) -> None:
-    """Let the dynamics learn on and, at the same time, the sight: neither waits for the other."""
+    """Train the dynamics and, at the same time, the sight: neither waits for the other."""
     options, seed = run.config.optimiser, run.recipe.seed
     sight, windows = None, _windows(run, 1)
     learned = _dynamics(run, second)
@@ -295,14 +297,14 @@ def _learn_apart(run: Run, second: Meanwhile) -> None:
         with run.timed("dynamics"):
             run.model = _moved_by(run.model, learned())
     if options.dynamics_steps >= WORTHWHILE:
-        second.close()  # it has told all that was asked, and memory is wanted for the evaluation
+        second.close()  # it has answered all calls, and the evaluation needs the memory
     if sight is not None:
         find_process(sight, run.model, windows, seed)
         run.model.sight = sight
 
 
 def _dynamics(run: Run, second: Meanwhile) -> Callable[[], Transition]:
-    """Return what returns the dynamics that have learned on; a second process may teach them."""
+    """Return a function that returns the trained dynamics; a second process may train them."""
     steps, seed = run.config.optimiser.dynamics_steps, run.recipe.seed
     if steps < WORTHWHILE:
         return lambda: learn_dynamics(run.model.transition, _encodings(run), steps, seed)
@@ -349,7 +351,7 @@ def _oracle(run: Run, world: World | None, second: Meanwhile) -> OracleMeanwhile
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    """Everything that made a run, and what became of it."""
+    """Return everything that made a run, and its results."""
     return {
         **to_dict(run.recipe),
         "data": [{"sha256": d.content_hash, "transitions": d.transitions} for d in run.data],

@@ -14,10 +14,10 @@ WARM_UP = 0.02
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam, over two kinds of phase: one on the first data, then one after each own round."""
+    """Adam's options; a first phase learns from the first data, one more follows each own round."""
 
     steps: int = option(5000, 1)
-    """Optimiser steps on the data given or drawn at random."""
+    """Optimiser steps on the first data, given or recorded."""
     steps_per_round: int = option(250)
     """Optimiser steps after each round of the agent's own episodes."""
     batch_size: int = option(32, 1, 65_536)
@@ -31,7 +31,7 @@ class OptimiserConfig:
     decay: float = option(0.1, 1e-6, 1e3)
     """Factor by which the step size has fallen at the end of each phase; 1 keeps it."""
     blur: float | None = option(None)
-    """Blur of the images that training starts from, a standard deviation [px]; 0 for none. Left
+    """Blur of the images at the start of training, a standard deviation [px]; 0 for none. If left
     out, it is chosen from the first data; see e2c/learning/looks.py."""
     blur_until: float = option(0.4, 0, 1)
     """Share of the first phase over which the blur falls to none, linearly."""
@@ -39,8 +39,8 @@ class OptimiserConfig:
     """Steps at the end of a run in which the dynamics alone learn on, from the means of the
     encodings; 0 for none."""
     dynamics_steps_per_round: int = option(0)
-    """Such steps before each round of own episodes, by a copy of the dynamics, which then plays
-    them; 0 for none."""
+    """Steps in which a copy of the dynamics learns on before each round of own episodes, which it
+    then plays; 0 for none."""
     sight_steps: int = option(3000)
     """Steps at the end of a run in which a copy of the encoder learns to see through the faults of
     a camera; 0 for none."""
@@ -50,7 +50,7 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of optimisation.
+    """A stretch of optimisation.
 
     Attributes:
         steps: optimiser steps.
@@ -72,7 +72,7 @@ class Schedule:
     objective: ObjectiveConfig
 
     def latent_weight(self, done: int) -> float:
-        """Return lambda: in the first phase on its geometric ramp, later at its end."""
+        """Return lambda: in the first phase on its geometric ramp, later its final value."""
         start, end = self.objective.latent_weight_start, self.objective.latent_weight
         if not self.phase.ramp:
             return end

@@ -1,8 +1,8 @@
 """Learning to see through a faulty camera, at the end of a run: the rest of a model stays as it is.
 
-A copy of the encoder learns to tell, from what a faulty camera shows, what the encoder says of the
-clean frames, and how far it errs. The data then tell how far the model errs in a step, and how the
-errors of successive observations hang together.
+A copy of the encoder sees faulty frames. It learns to return the encoding of the clean frames, and
+how large its own error is. Then the error of the model in a step, and the correlation of the errors
+of successive observations, are measured on the data.
 """
 
 from __future__ import annotations
@@ -20,24 +20,31 @@ from e2c.models.sight import PLACES, Sight
 BATCH = 96
 """Observations in a batch."""
 CLEAN = 0.2
-"""Share of them that are clean: they are to be read as the encoder reads them."""
-RATE, WARM, HELD, DECAY = 3e-3, 50, 0.3, 0.01
-"""Adam's step size, the steps in which it rises, the share of the steps before it falls, and the
-factor by which it has fallen in the end."""
+"""Share of a batch that is clean: clean frames must be read as the encoder reads them."""
+RATE = 3e-3
+"""Adam's largest step size."""
+WARM = 50
+"""Steps in which the step size rises."""
+HELD = 0.3
+"""Share of the steps before the step size falls."""
+DECAY = 0.01
+"""Factor by which the step size has fallen in the end."""
 CLIP = 10.0
 """The norm of the gradient is cut to this."""
-LOOKED_AT, PIECE = 2000, 100
-"""Windows from which the figures of a belief are taken, and how many are read at a time."""
+LOOKED_AT = 2000
+"""Windows from which the figures of a belief are taken."""
+PIECE = 100
+"""Windows that are read at a time."""
 NEIGHBOURS = 16
-"""Nearest encodings from which it is found what tells of motion."""
+"""Nearest encodings from which the directions of motion around an encoding are found."""
 LEAST = 1e-3
-"""A model errs at rest with at least this share of the mean squared error."""
+"""The variance of a model's error at rest is at least this share of its mean squared error."""
 ITERATIONS = 30
-"""Of the two fits below, which converge within ten."""
+"""Iterations of each of the two fits below; both converge within ten."""
 
 
 def learn_sight(model: LatentModel, windows: Windows, steps: int, seed: int) -> Sight:
-    """Return how observations of a model's world are best read.
+    """Return a sight for a model, learned from the model's data.
 
     Args:
         model: trained.
@@ -60,17 +67,17 @@ def learn_sight(model: LatentModel, windows: Windows, steps: int, seed: int) -> 
 def find_process(
     sight: Sight, model: LatentModel, windows: Windows, seed: int
 ) -> tuple[torch.Generator, Tensor]:
-    """Find how far a model errs in a step: at first, and once its dynamics have learned on.
+    """Find the error of a model in a step: at first, and once its dynamics have learned on.
 
     Args:
-        sight: is told it.
+        sight: gets ``process`` and ``speed``.
         model: trained.
         windows: from its data.
         seed: of the windows that are looked at.
 
     Returns:
-        The generator that has drawn them, and their observations, uint8 ``[N, 2, C, H, W]``, since
-        these are kept while the sight is learned.
+        The generator that drew the windows, and their observations ``[N, 2, C, H, W]``, as uint8,
+        since these are kept while the sight is learned.
     """
     generator = torch.Generator().manual_seed(seed)
     x, u = windows.sample(LOOKED_AT, (0, 1), generator)
@@ -87,7 +94,7 @@ def _bright(x: Tensor) -> Tensor:
 
 
 def _take_light(sight: Sight, model: LatentModel, x: Tensor) -> None:
-    """Find how bright uint8 ``x [N, 2, C, H, W]`` are, and how their encodings spread."""
+    """Find brightness and contrast of uint8 ``x [N, 2, C, H, W]``, and the spread of encodings."""
     bright = _bright(x)
     z = model.encoder(bright).mean
     std, level = torch.std_mean(bright.flatten(2), -1)
@@ -97,15 +104,15 @@ def _take_light(sight: Sight, model: LatentModel, x: Tensor) -> None:
 
 
 def foreseen(z: Tensor, expected: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """Find how far a model errs in a step.
+    """Find the covariance of a model's error in a step.
 
-    The variance of an error grows with the length of the step, ``a + b |dz|^2``. a and b are fitted
-    by iterated least squares, with weights that are one over the squared variances.
+    Its variance grows with the length of the step, ``a + b |dz|^2``. a and b are fitted by iterated
+    least squares, weighted by the inverse squares of the variances.
 
     Args:
-        z: encodings before it, ``[N, n]``.
-        expected: what the model predicts, ``[N, n]``.
-        found: encodings after it, ``[N, n]``.
+        z: encodings before the step, ``[N, n]``.
+        expected: the model's prediction, ``[N, n]``.
+        found: encodings after the step, ``[N, n]``.
 
     Returns:
         The covariance at rest, ``[n, n]``, and ``b / a``.
@@ -124,11 +131,11 @@ def foreseen(z: Tensor, expected: Tensor, found: Tensor) -> tuple[Tensor, Tensor
 
 
 def _take_motion(sight: Sight, model: LatentModel, x: Tensor, frames: int) -> None:
-    """Find what of an encoding tells of motion, from two successive observations, uint8 ``x``.
+    """Find the directions that encode motion, from uint8 ``x [N, 2, C, H, W]``.
 
-    The second observation is encoded once more, with the older frames of the first: it then shows
-    the same thing in the same place, which seems to have come from further away. Where no frame is
-    older, nothing tells of motion.
+    The second observation is encoded once more, with the older frames of the first in place of its
+    own. It then shows things in the same place that seem to move faster. The difference of the two
+    encodings is a direction of motion. With one frame per observation there is no such direction.
     """
     newest = x.shape[2] // frames
     z = model.encoder(_bright(x[:, 1])).mean
@@ -143,10 +150,10 @@ def _take_motion(sight: Sight, model: LatentModel, x: Tensor, frames: int) -> No
 def _see_through_faults(
     sight: Sight, model: LatentModel, windows: Windows, steps: int, generator: torch.Generator
 ) -> None:
-    """Let the sight tell what the encoder says of clean frames, whatever the camera does to them.
+    """Train the sight to return, for faulty frames, the encoding mu(x) of the clean frames.
 
-    It minimises ``- log N(mu(x); mean, variance + h)`` where h is what the model does not foresee
-    at rest: to read more exactly than that is of no use.
+    It minimises ``- log N(mu(x); mean, variance + h)``. h is the variance of the model's error in a
+    step at rest: to read more exactly than the model predicts is of no use.
     """
     place, frames = windows.device, windows.frames_per_observation
     camera = FaultyCamera(windows.mean_observation.numel(), place)
@@ -177,12 +184,13 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _take_errors(sight: Sight, x: Tensor, frames: int, generator: torch.Generator) -> None:
-    """Find how the errors of successive observations hang together, uint8 ``x [N, 2, C, H, W]``.
+    """Find how errors of successive observations are correlated, from uint8 ``x [N, 2, C, H, W]``.
 
-    Noise is added to the frames, each of which looks the same in both. What two draws of the noise
-    have in common is no error that changes from frame to frame, so their difference is taken. With
-    ``e_t = w_t + shared w_{t-1}``, the covariance of e and that of successive ones give ``shared``
-    and the covariance of w (the fit repeats ``W = Cov(e_t) - Cov(e_{t+1}, e_t) W^-1 Cov(...)^T``).
+    Noise is added to the frames; a frame that both observations share has the same noise in both.
+    An error that does not change from frame to frame is the same for every draw of the noise. So e
+    is the difference of two draws. With ``e_t = w_t + shared w_{t-1}``, the covariances of e_t and
+    of e_{t+1} with e_t give ``shared`` and the covariance W of w. The fit repeats
+    ``W = Cov(e_t) - Cov(e_{t+1}, e_t) W^-1 Cov(e_{t+1}, e_t)^T``.
     """
     C = x.shape[2]
     planes = torch.cat((x[:, 0], x[:, 1, -(C // frames) :]), 1)
@@ -207,7 +215,7 @@ def _take_errors(sight: Sight, x: Tensor, frames: int, generator: torch.Generato
     found = torch.linalg.solve_ex(new.mT, common.T).result.mT
     if bool(found.isfinite().all()) and bool(torch.linalg.eigvalsh(new).min() > 0):
         shared = found
-    else:  # such as where latent dimensions always agree
+    else:  # such as where two latent dimensions are always equal
         new = covariance
     sight.errors.copy_(new)
     sight.shared.copy_(shared)

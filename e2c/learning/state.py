@@ -1,4 +1,4 @@
-"""Where an interrupted run stands, in one file."""
+"""The state of an interrupted run, in one file."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ SCHEMA = "e2c-state-1"
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands.
+    """The state of a run, from which it is resumed.
 
     Attributes:
-        training: what decides the steps to come.
+        training: the state of its trainer.
         phase: 0 while training on the first data, k in round k; one more than the rounds once
             training is over.
-        rows: of ``metrics.jsonl`` that belong to it.
-        seconds: wall-clock of each part so far.
+        rows: number of rows of ``metrics.jsonl`` written before this state.
+        seconds: wall-clock time of each part so far [s].
         data: hashes of the datasets so far.
-        sessions: what made each session of the run: versions, commit, machine.
+        sessions: versions, commit and machine of each session of the run.
     """
 
     training: TrainingState
@@ -40,7 +40,7 @@ class RunState:
 
 
 def save_state(folder: Path, state: RunState) -> None:
-    """Write where the run stands, whole or not at all."""
+    """Write the state of a run, whole or not at all."""
     about = dataclasses.asdict(dataclasses.replace(state, training=_without_tensors(state)))
     tensors.write_tensors(folder / STATE, state.training.tensors, about, SCHEMA)
 
@@ -50,7 +50,7 @@ def _without_tensors(state: RunState) -> TrainingState:
 
 
 def load_state(folder: Path) -> RunState | None:
-    """Read where the run stands; None when it has not got far enough to stand anywhere.
+    """Read the state of a run; None when none was written yet.
 
     Raises:
         E2CError: when the file is damaged.
@@ -86,11 +86,11 @@ _STANDS: Shape = {
     "data": [str],
     "sessions": [{}],
 }
-"""What a state's file says beside its tensors."""
+"""The form of what a state's file holds beside its tensors."""
 
 
 def _possible(state: RunState) -> RunState:
-    """Return ``state`` if a run can stand there, or raise a ValueError."""
+    """Return ``state`` if a run can be in it, or raise a ValueError."""
     training = state.training
     counts = (state.phase, state.rows, training.step, training.done, training.skipped)
     if min(counts) < 0 or not state.data or not 0 < training.scale <= 1:

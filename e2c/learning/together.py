@@ -1,9 +1,9 @@
-"""Several seeds of one recipe trained together: a step of all of them is one step of one.
+"""Several seeds of one recipe trained together: they take each step at the same time.
 
 The weights of the models are stacked, and `torch.func.vmap` evaluates the loss of all. Each seed
 keeps its own data, random numbers, Adam and counts, so it is trained as it would be alone, up to
-rounding. A chunk of steps is drawn ahead on the CPU. On a GPU the chunk is then taken without the
-host: its steps are CUDA graphs.
+rounding. The CPU draws the random numbers of a chunk of steps ahead. A GPU then takes these steps
+without the CPU: they are CUDA graphs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from e2c.models.draws import Ahead, Asked
 from e2c.models.objectives import Batch, draw_times
 
 CHUNK = 50
-"""Steps that are drawn ahead; no chunk reaches over a multiple of it."""
+"""Most steps of a chunk; a chunk ends where a multiple of this is reached."""
 
 Rows = list[dict[str, float]]
-"""What each trainer did in a step; an empty row says that it took none, or skipped it."""
+"""A row of metrics for each trainer; it is empty if the trainer took no step, or skipped it."""
 
 
 def optimise(
@@ -39,8 +39,8 @@ def optimise(
 ) -> Iterator[Rows]:
     """Optimise all ``trainers`` to the end of a phase, as suits their device.
 
-    On a CPU they are trained one after another: a step of all takes as long as their steps alone.
-    Elsewhere it is `train_together`, which tells of the arguments and rows.
+    On a CPU they are trained one after another, since a step of all takes as long as their single
+    steps. Elsewhere `train_together` trains them; it describes arguments and rows.
     """
     if trainers[0].device.type != "cpu":
         yield from train_together(trainers, windows, phase)
@@ -55,7 +55,8 @@ def train_together(
 ) -> Iterator[Rows]:
     """Optimise all ``trainers`` to the end of a phase, as `Trainer.run` does with one.
 
-    One that diverges goes back, and is then trained without the others until they are equally far.
+    A trainer that diverges goes back. It is then trained without the others until it has taken as
+    many steps as they have.
 
     Args:
         trainers: E of them, with equal options.
@@ -86,19 +87,19 @@ def train_together(
 
 
 Tensors = dict[str, Tensor]
-"""By name."""
+"""Tensors by their names."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """What K steps of E trainers are made of."""
+    """The random numbers and the scheduled values of K steps of E trainers."""
 
     choices: list[tuple[int, ...]]
-    """Of each step."""
+    """The choices of each step; see `e2c.models.draws.Draws.choice`."""
     frames: Tensor
-    """``[K, E, B, S, F] int64``: where the frames of the windows lie."""
+    """``[K, E, B, S, F] int64``: rows of the windows' frames in `Stack.frames`."""
     actions: Tensor
-    """``[K, E, B, T] int64``: where their actions lie."""
+    """``[K, E, B, T] int64``: rows of their actions in `Stack.actions`."""
     times: Tensor
     """``[K, S] int64``: the times compared."""
     normals: Tensor
@@ -110,7 +111,7 @@ class Chunk:
     sigma: Tensor
     """``[K]``: the blur [px]."""
     generators: list[Tensors]
-    """Of each trainer: the states of its generators after these draws."""
+    """The states of each trainer's generators after these draws."""
 
     def tensors(self) -> Tensors:
         """Return what the device needs, by name."""
@@ -122,7 +123,7 @@ class Stack:
     """The models of E trainers, stacked, and what their steps need on the device.
 
     Args:
-        trainers: with equal options, equally far in the phase.
+        trainers: with equal options; all have taken the same number of steps of the phase.
         windows: of each.
         schedule: of the phase.
     """
@@ -145,13 +146,13 @@ class Stack:
         """The next step of the chunk."""
         terms = len(self.model.term_titles)
         self.told = torch.zeros(CHUNK, len(trainers), terms + 2, device=self.device)
-        """What the steps of the chunk did: loss, terms, norm of the gradient."""
+        """Loss, terms and norm of the gradient of each step of the chunk."""
 
     def run(self) -> Iterator[Rows]:
         """Take steps to the end of the phase, or until a trainer diverges; yield their rows.
 
-        While the device takes a chunk, the next one is drawn, from copies of the generators. A
-        trainer's own are always where its steps are.
+        While the device takes a chunk, the next chunk is drawn from copies of the generators. A
+        trainer's own generators go on only when its steps are counted.
         """
         first, steps = self.trainers[0], self.schedule.phase.steps
         self._lend()
@@ -170,9 +171,9 @@ class Stack:
         return any(trainer.divergence(w, self.schedule.phase) for trainer, w in pairs)
 
     def _lend(self) -> None:
-        """Let the weights of the models be parts of the stacked ones, which Adam then changes.
+        """Make the weights of the models views of the stacked ones, which Adam then changes.
 
-        So are their buffers, which a layer may change, such as the statistics of batch norm.
+        The same is done with their buffers, which a layer may change, such as batch norm.
         """
         stacked = self.weights | self.buffers
         for e, trainer in enumerate(self.trainers):
@@ -269,7 +270,7 @@ class Stack:
         """Return the losses ``[E]`` and their terms ``[E, R]``.
 
         Raises:
-            E2CError: when a part of the model cannot be evaluated for all of them at once.
+            E2CError: when a part of the model cannot be evaluated for all seeds at once.
         """
         trainer = self.trainers[0]
 
@@ -343,7 +344,7 @@ def _tensors(model: LatentModel) -> Iterator[tuple[str, Tensor]]:
 
 
 def _stacked(same: Sequence[Tensors]) -> Tensors:
-    """Stack tensors of the same name, and let them have gradients as they had."""
+    """Stack tensors of the same name; a stack requires a gradient if its tensors do."""
     return {
         name: torch.stack([part[name].detach() for part in same]).requires_grad_(
             first.requires_grad
@@ -354,7 +355,7 @@ def _stacked(same: Sequence[Tensors]) -> Tensors:
 
 @torch.no_grad()
 def _asked(model: LatentModel, trainer: Trainer, windows: Windows) -> Asked:
-    """Note what random numbers the steps of a trainer ask for; ``model`` is a copy of its own."""
+    """Note which random numbers a trainer's step asks for; ``model`` is a copy of its model."""
     asked, objective = Asked(), trainer.objective
     times = draw_times(objective.horizon, objective.targets, Asked())
     x, u = windows.sample(trainer.options.batch_size, times, torch.Generator())

@@ -1,9 +1,10 @@
-"""One optimisation loop, which yields metrics; it prints nothing and writes no file.
+"""The optimisation loop. It yields metrics; it prints nothing and writes no file.
 
-A step without a finite loss and a gradient is skipped. Training has *diverged* when too many steps
-in a row are skipped, or when the model draws images worse than the mean image that it started from.
-It then goes back to the last state that was kept, with a smaller step size. After a few returns
-the next divergence ends training with an error.
+A step is skipped unless its loss is finite and its gradient finite and not zero. Training has
+*diverged* when too many steps in a row are skipped, when the model draws images much worse than the
+mean image that it started from, or when a phase ends with a model that cannot be used. Training
+then goes back to the last kept state, with a smaller step size. After a few returns the next
+divergence ends training with an error.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from e2c.models.objectives import Batch, ObjectiveConfig, draw_times
 MAX_SKIPPED_IN_A_ROW = 20
 """Training has diverged after this many skipped steps in a row."""
 WORST = 3.0
-"""Training has diverged when the smoothed loss of its drawings is this many times the first."""
+"""Training has diverged when the smoothed sum of the tracked terms is this many times the first."""
 SMOOTHING = 0.95
-"""Share of the past in that loss."""
+"""Share of the past in that sum."""
 MAX_RECOVERIES = 5
 """Divergences that are recovered from; the next one ends training."""
 RECOVERY = 0.3
@@ -47,9 +48,9 @@ class TrainingState:
         step: optimiser steps taken, over all phases.
         done: steps taken in the present phase.
         first: the sum of the tracked terms of the untrained model, which draws the mean image; 0
-            before any step.
-        level: that sum now, smoothed.
-        skipped: steps left out.
+            before it is measured. `Trainer.focus` may raise it.
+        level: the present sum of the tracked terms, smoothed.
+        skipped: number of skipped steps.
         scale: factor on the step size, lowered by recoveries.
         recoveries: one ``{step, learning_rate, reason}`` for each.
     """
@@ -64,13 +65,13 @@ class TrainingState:
     recoveries: list[dict[str, Any]]
 
     def is_finite(self) -> bool:
-        """Whether there is neither NaN nor infinity in it."""
+        """Whether no tensor holds NaN or infinity."""
         numbers = [tensor for tensor in self.tensors.values() if tensor.is_floating_point()]
         return bool(torch.stack([tensor.isfinite().all() for tensor in numbers]).all())
 
 
 class Trainer:
-    """Adam on the objective of a method; keeps its moments and its generators from phase to phase.
+    """Adam on the objective of a method; moments and generators go on from phase to phase.
 
     Args:
         model: optimised in place.
@@ -79,7 +80,7 @@ class Trainer:
         seed: of the batches and of the reparameterised samples.
 
     Raises:
-        E2CError: when the objective is not defined on roll-outs that long.
+        E2CError: when the objective is defined on roll-outs of one step, and the horizon is longer.
     """
 
     def __init__(
@@ -99,9 +100,9 @@ class Trainer:
         self.lens = Lens(torch.zeros(()), 0.0)
         """Blurs the images of a batch: strongly at first, later not at all."""
         self.first = self.level = 0.0
-        """The sum of the tracked terms: of the untrained model, and smoothed, now."""
+        """The sum of the tracked terms: at first, and now, smoothed; see `TrainingState`."""
         self.skipped, self.skipped_in_a_row = 0, 0
-        """Steps left out because they had no finite loss or no gradient."""
+        """Steps that were skipped: in all, and since the last step that was taken."""
         self.scale = 1.0
         """Factor on the step size."""
         self.recoveries: list[dict[str, Any]] = []
@@ -110,7 +111,7 @@ class Trainer:
         """The state that a divergence goes back to."""
 
     def run(self, windows: Windows, phase: Phase) -> Iterator[dict[str, float]]:
-        """Optimise to the end of a phase; yield what each step did that is not skipped.
+        """Optimise to the end of a phase; yield a row of metrics for each step that is not skipped.
 
         A row holds ``step``, ``loss``, every term of the objective, and what `titles` names. Its
         ``step`` may be lower than in the row before: training then went back to `kept`.
@@ -141,11 +142,11 @@ class Trainer:
 
     @property
     def titles(self) -> dict[str, str]:
-        """What the numbers of a row are called in pictures, in their order."""
+        """Titles of the numbers of a row in pictures, in their order."""
         return {**self.model.term_titles, "lambda": "Weight λ", "lr": "Learning rate"}
 
     def keep(self, windows: Windows) -> bool:
-        """Keep the present state as the one to go back to, if it is sound; return whether it is."""
+        """Keep the present state, to go back to, if it is sound; return whether it is."""
         sound = self._is_sound(windows)
         if sound:
             self.kept = self.state()
@@ -196,7 +197,7 @@ class Trainer:
         self.recoveries = list(state.recoveries)
 
     def _wanted(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return tensors like those of a state, with moments where ``found`` has any."""
+        """Return tensors of the shapes that a state must have; ``found`` says which moments."""
         wanted = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         wanted |= {f"generator/{name}": at for name, at in self.generators.states().items()}
         for name, parameter in self.model.named_parameters():
@@ -233,8 +234,8 @@ class Trainer:
     def focus(self, windows: Windows, sigma: float) -> None:
         """Blur images by ``sigma`` [px] from now on; before the first blur, measure ``first``.
 
-        A later phase may begin with data so unlike the first that its loss looks like a divergence.
-        Then that loss is what divergence is measured from.
+        A later phase may begin with data so unlike the first that the tracked terms look like a
+        divergence. Then their sum at its start becomes ``first``.
         """
         if sigma and not self.first:
             self.first = self._sample_loss(windows)
@@ -244,7 +245,7 @@ class Trainer:
             self.first = begun if begun > WORST * self.first else self.first
 
     def _batch(self, windows: Windows, draws: Generators) -> Batch:
-        """Draw a batch, as the lens blurs it."""
+        """Draw a batch, blurred by the lens."""
         times = draw_times(self.objective.horizon, self.objective.targets, draws)
         x, u = windows.sample(self.options.batch_size, times, draws.batches)
         return Batch(self.lens(x), u[:, : times[-1]], torch.tensor(times, device=self.device))
@@ -258,7 +259,10 @@ class Trainer:
         return sum(terms[name].item() for name in self.model.tracked)
 
     def _is_sound(self, windows: Windows) -> bool:
-        """Evaluate one more batch: no loss so far was that of the present weights."""
+        """Say whether the state is finite, and the tracked terms of one more batch are not huge.
+
+        No row so far holds the terms of the present weights.
+        """
         bound = WORST * self.first if self.first and self.lens.is_sharp else math.inf
         return self.state().is_finite() and self._sample_loss(windows) < bound
 
@@ -299,11 +303,11 @@ class Trainer:
 
 
 def clip(model: LatentModel, options: OptimiserConfig) -> Tensor:
-    """Cut the norm of the gradient as the options say; return what it was, a scalar."""
+    """Cut the norm of the gradient as the options say; return the norm before, a scalar."""
     most = options.clip or float("inf")
     return torch.nn.utils.clip_grad_norm_(model.parameters(), most)
 
 
 def may_step(row: Mapping[str, float]) -> bool:
-    """Say whether a step has a finite loss and a gradient, so that Adam may take it."""
+    """Say whether Adam may take a step: its loss is finite, its gradient finite and not zero."""
     return math.isfinite(row["loss"] + row["gradient_norm"]) and row["gradient_norm"] > 0
