@@ -31,7 +31,7 @@ from envs.images import ImageLayout
 Options = TypeVar("Options", bound=ObjectiveConfig)
 """The options of a method's objective."""
 Weight = float | Tensor
-"""Of a term in the loss."""
+"""The weight of a term in the loss."""
 
 _BYTES = (torch.uint8, np.dtype(np.uint8))
 """The type of observations, in torch and in NumPy."""
@@ -41,7 +41,7 @@ SAME = 1e-6
 
 @dataclass(frozen=True)
 class ProblemSpec:
-    """What a model has to know of its task; read once from the environment, kept with the weights.
+    """The description of a task; read once from the environment, kept with the weights.
 
     Attributes:
         env: Gymnasium id.
@@ -50,10 +50,10 @@ class ProblemSpec:
         control_high: highest value of each control.
         dt: control step [s].
         episode_steps: control steps of an episode.
-        options: what the world was made with besides its id, as JSON can hold it: the options of
-            the environment, and ``camera``; of a recording, ``camera``.
-        picture_size: height and width [px] of the pictures that the camera looked at, in which its
-            crop is counted; None where that is not known, as of a world without a camera.
+        options: the options that the world was made with, as JSON can hold them: those of the
+            environment, and ``camera``; of a recording, ``camera`` alone.
+        picture_size: height and width [px] of the pictures before the camera crops them; None where
+            they are unknown, such as for a world without a camera.
     """
 
     env: str
@@ -83,13 +83,13 @@ class ProblemSpec:
 
 
 ACTED_IN = ("observation_shape", "control_low", "control_high")
-"""What an agent needs to find wherever it acts, as it was where it learned."""
+"""Fields of a `ProblemSpec` that must be equal where an agent acts and where it was trained."""
 TASK = ("env", *ACTED_IN, "dt", "options")
-"""What a task is, but for its duration."""
+"""Fields that define a task; its duration is not one of them."""
 
 
 def check_task(learned: ProblemSpec, here: ProblemSpec, facts: Sequence[str] = TASK) -> None:
-    """Raise an E2CError unless the ``facts`` are ``here`` as where an agent ``learned``."""
+    """Raise an E2CError unless the fields ``facts`` of the two tasks are equal."""
     for name in facts:
         there, found = getattr(learned, name), getattr(here, name)
         if there != found:
@@ -102,7 +102,7 @@ def check_task(learned: ProblemSpec, here: ProblemSpec, facts: Sequence[str] = T
 class LatentModel(nn.Module, ABC, Generic[Options]):
     """A method: its networks, and the terms of its objective.
 
-    A method is a subclass that says `terms` and `weights`, and below what is different in it. One
+    A method is a subclass that defines `terms` and `weights`, and overrides what differs in it. One
     line in `METHODS` gives it a name; ``examples/own_objective.py`` shows a whole one. The buffers
     ``goal`` (uint8 ``[C, H, W]``, the goal image) and ``latent_variance`` (the summed variance of
     the encodings of the data, the unit of latent distances) are kept with the weights.
@@ -120,13 +120,13 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
     latent_variance: Tensor
     silhouette: Silhouette | None
     sight: Sight | None
-    """How observations of a camera that may be faulty are read; None before it is learned."""
+    """Reads observations of a camera that may be faulty; None before it is learned."""
     objective: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
     """The class of the objective's options."""
     term_titles: ClassVar[Mapping[str, str]]
-    """What each term is called in pictures, with its unit; in the order of the pictures."""
+    """Title of each term in pictures, with its unit; in the order of the pictures."""
     tracked: ClassVar[tuple[str, ...]] = ("reconstruction", "prediction")
-    """Terms whose sum, which is positive, grows to a multiple when training diverges."""
+    """Terms whose sum is positive, and grows to a multiple when training diverges."""
     one_step: ClassVar[bool] = False
     """Whether its objective is defined on roll-outs of one step only."""
     dynamics: ClassVar[type[Transition]] = LocallyLinear
@@ -144,12 +144,12 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         self.register_buffer("latent_variance", torch.ones(()))
 
     def build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Drawer:
-        """Build what draws images: the decoder that ``config`` names, unless a method says else."""
+        """Build what draws images: the decoder that ``config`` names; a method may override it."""
         decoder = look_up(DECODERS, config.decoder, "model.decoder")
         return build(decoder, Decoder, spec.planes, config)
 
     def check(self, planes: tuple[int, ...]) -> None:
-        """Raise an E2CError unless encoder, decoder and likelihood do what they must on two images.
+        """Raise an E2CError unless encoder, decoder, likelihood return what they must for images.
 
         The images are a ramp from black to white, of shape ``planes [C, H, W]``. No layer learns
         from them.
@@ -169,7 +169,7 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
 
         Args:
             batch: the windows.
-            draws: every random number.
+            draws: source of every random number.
             objective: its options.
 
         Returns:
@@ -178,12 +178,12 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
 
     @abstractmethod
     def weights(self, objective: Options, latent_weight: Weight) -> Mapping[str, Weight]:
-        """Tell the weights of the terms in the loss; ``latent_weight`` is lambda, on its ramp."""
+        """Return the weights of the terms in the loss; ``latent_weight`` is lambda, on its ramp."""
 
     def forward(
         self, batch: Batch, draws: Draws, objective: Options, latent_weight: Weight
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a batch, and the terms that it is the weighted sum of; see `terms`."""
+        """Return the loss of a batch, a weighted sum of terms, and these terms; see `terms`."""
         terms = self.terms(batch, draws, objective)
         weights = self.weights(objective, latent_weight)
         loss = torch.stack([share * terms[name] for name, share in weights.items()]).sum()
@@ -203,10 +203,10 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         return self._read_by(self.encoder, observations)
 
     def read(self, observations: NDArray[np.uint8] | Tensor) -> DiagonalGaussian:
-        """Tell what uint8 observations ``[..., C, H, W]`` of a camera that may be faulty show.
+        """Read uint8 observations ``[..., C, H, W]`` of a camera that may be faulty.
 
         Returns:
-            What the sight tells of the clean encoding, over ``[..., n]``; the encoding itself where
+            The sight's estimate of the clean encoding, over ``[..., n]``; the encoding itself where
             there is no sight.
 
         Raises:
@@ -225,7 +225,7 @@ class LatentModel(nn.Module, ABC, Generic[Options]):
         return reader(seen.float() / 255) if q is None else q
 
     def _planes(self, observations: NDArray[np.uint8] | Tensor) -> Tensor:
-        """Return observations as a tensor, if they can be some."""
+        """Return observations as a tensor, or raise an E2CError for another type or shape."""
         given: Any = observations
         if not isinstance(given, Tensor):
             given = np.asarray(given)

@@ -91,15 +91,15 @@ class VAE(LatentModel[ObjectiveConfig]):
         return {"reconstruction": 1, "prior_kl": 1, "fit": 1}
 
     def more_terms(self, q: DiagonalGaussian) -> dict[str, Tensor]:
-        """Evaluate what a subclass adds, on the encodings ``[B, S, n]``."""
+        """Evaluate the terms that a subclass adds, from the encodings ``[B, S, n]``."""
         return {}
 
 
 class SlowVAE(VAE):
-    """The VAE with slowness: ``slowness``, ``KL(q(z_{t+1}|x_{t+1}) || q(z_t|x_t))``.
+    """The VAE with one more term, ``slowness``: ``KL(q(z_{t+1}|x_{t+1}) || q(z_t|x_t))``.
 
-    t counts the times of a window at which predictions are compared. These are steps where the
-    horizon is 1, as in the preset.
+    t counts the times of a window at which predictions are compared. With a horizon of 1, as in the
+    preset, they are successive steps.
     """
 
     term_titles: ClassVar[Mapping[str, str]] = {

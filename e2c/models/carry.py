@@ -1,9 +1,9 @@
-"""Carrying points and differences through locally linear dynamics, with its derivative by hand.
+"""Carrying points and differences through locally linear dynamics, with derivatives by hand.
 
-`LocallyLinear` does this at every training step. Left to automatic differentiation, it is over a
+`LocallyLinear` does this at every training step. With automatic differentiation, this takes over a
 thousand operations on small matrices. The derivative by hand (the adjoint method: one sweep back in
-time) takes a third of them. Compiled code, on a CPU, takes none, the comparison with the encodings
-included. `Transition.carry` and `Transition.follow` are the same in a few lines.
+time) takes a third of them. On a CPU, compiled code takes the place of all, and of the comparison
+with the encodings. `Transition.carry` and `Transition.follow` do the same in a few lines.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Carry(torch.autograd.Function):
         * weight ``[fan_out, fan_in]`` and bias ``[fan_out]`` of each layer.
 
     Outputs: the columns ``[T + 1, N, n, c]``; v, r, o and B ``[T, N, 3n + nm]`` of each step; and,
-    without a derivative, what each hidden layer gave before its activation, ``[T, N, width]``.
+    without a derivative, each hidden layer's output before its activation, ``[T, N, width]``.
     """
 
     generate_vmap_rule = True
@@ -75,7 +75,7 @@ class Carry(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """Sweep back: ``G`` is the derivative by the columns, ``d`` that by a layer's output."""
+        """Sweep back: ``G`` is the derivative by the columns, ``d`` by the output of a layer."""
         u, e, X, y, *rest = ctx.saved_tensors
         gain, is_bounded, is_smooth = ctx.options
         n, depth = X.shape[-2], len(rest) // 3
@@ -122,10 +122,10 @@ class CompiledFollow(torch.autograd.Function):
     """`Transition.follow` of a locally linear transition on a CPU, in compiled code.
 
     Inputs, in their order:
-        * mean and log variance of the encodings, ``[N, S, n]``, and the numbers ``[N, n]`` that
-          the first sample is made of;
+        * mean and log variance of the encodings, ``[N, S, n]``, and the normal numbers ``[N, n]``
+          of the first sample;
         * ``u [N, T, m]``, the controls in the unit of the network, and the S times;
-        * the gain and all that follows, as `Carry` has it.
+        * the gain and all inputs after it, as in `Carry`.
 
     Outputs: the path ``[N, S, n]`` and the latent KL ``[N, S - 1]``; then, without a derivative,
     what the sweep back needs, in the rows of `e2c.models.carry_kernels`.
@@ -176,7 +176,7 @@ class CompiledFollow(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
-        """Let several networks take turns."""
+        """Compute one network after another."""
         turns = [
             CompiledFollow.apply(
                 *(x if d is None else x.select(d, e) for x, d in zip(inputs, in_dims, strict=True))
@@ -188,7 +188,7 @@ class CompiledFollow(torch.autograd.Function):
 
 
 def _compared(inputs: Sequence[Any]) -> Any:
-    """Return the first inputs of `CompiledFollow` as compiled code has them."""
+    """Return the first inputs of `CompiledFollow` as arrays for compiled code."""
     from e2c.models.carry_kernels import Compared
 
     mean, log_variance, eps, _, times = inputs[:5]
@@ -197,12 +197,12 @@ def _compared(inputs: Sequence[Any]) -> Any:
 
 
 def _network(layers: Sequence[Tensor]) -> tuple[list[int], tuple[Any, Any]]:
-    """Return the widths of a network, and it as `e2c.models.carry_kernels` has it."""
+    """Return the widths of a network; and its numbers and widths for `carry_kernels.Steps`."""
     widths = [layers[0].shape[1], *map(len, layers[1::2])]
     numbers = torch.cat([part.detach().flatten() for part in layers])
     return widths, (numbers.numpy(), np.array(widths))
 
 
 def _array(tensor: Tensor) -> Any:
-    """Return the numbers of a tensor as an array in one piece."""
+    """Return the numbers of a tensor as a contiguous array."""
     return tensor.detach().contiguous().numpy()

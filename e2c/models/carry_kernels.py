@@ -1,11 +1,11 @@
-"""`e2c.models.carry` in compiled code: the same steps and the same sweep back, `LANES` at a time.
+"""`e2c.models.carry` in compiled code: the same steps and sweep back, of `LANES` roll-outs at once.
 
 The n + 2 columns of a roll-out are those of a belief's factor, its mean, and the state.
 
 A network's ``numbers`` are its weights ``[J, I]`` and biases ``[J]``, layer by layer, as one
-vector; ``widths`` are those of its layers, input first. All else lies in *rows*, ``[R, T, N]``. A
-row holds one number of all roll-outs at all times, so that what is computed side by side lies side
-by side. The derivative by the weights of a layer is then a product of two matrices.
+vector; ``widths`` are those of its layers, input first. All other arrays consist of *rows*,
+``[R, T, N]``. A row holds one number of all roll-outs at all times. So roll-outs that are computed
+together lie side by side, and the derivative by a layer's weights is a product of two matrices.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ Array = Any
 
 
 class Steps(NamedTuple):
-    """T steps of N roll-outs of c = n + 2 columns: what decides them, and what becomes of them."""
+    """T steps of N roll-outs of c = n + 2 columns: their inputs and their results."""
 
     numbers: Array  # of the network, see above
     widths: Array
     gain: Array  # of A
-    is_bounded: Array  # whether v and r are
+    is_bounded: Array  # whether v and r are bounded
     is_smooth: Array  # whether the activation is SiLU
     u: Array  # [m, T, N]: controls, in the network's unit
     X: Array  # [n c, T + 1, N], written: columns
     Y: Array  # [3n + nm, T, N], written: v, r, o and B
     kept: Array  # [K, T, N], written: the inputs of each layer
-    slopes: Array  # [K, T, N], written: the derivatives of the activations that made them
+    slopes: Array  # [K, T, N], written: the derivatives of the activations that gave these inputs
 
 
 class Compared(NamedTuple):
-    """What roll-outs begin at, at the first of S times, and are compared with at the others."""
+    """Encodings at S times: roll-outs begin at the first, and are compared with the others."""
 
     mean: Array  # [n, S, N]
     log_variance: Array  # [n, S, N]
@@ -87,10 +87,10 @@ def _pack(packed: Array, begin: int, weights: Array, biases: Array) -> int:
 
 @compiled
 def _load(rows: Array, t: int, start: int, lanes: Array) -> None:
-    """Copy the roll-outs from ``start`` on, at a time, to lanes ``[R, LANES]``."""
+    """Copy the roll-outs from ``start`` on, at time ``t``, to ``lanes [R, LANES]``."""
     count = rows.shape[2] - start
     for r in range(rows.shape[0]):
-        if count >= LANES:  # so many that are known beforehand are copied at once
+        if count >= LANES:  # a loop of a constant length is compiled to one copy
             for lane in range(LANES):
                 lanes[r, lane] = rows[r, t, start + lane]
         else:
@@ -100,7 +100,7 @@ def _load(rows: Array, t: int, start: int, lanes: Array) -> None:
 
 @compiled
 def _store(rows: Array, t: int, start: int, lanes: Array) -> None:
-    """Copy them back."""
+    """Copy ``lanes [R, LANES]`` to the roll-outs from ``start`` on, at time ``t``."""
     count = rows.shape[2] - start
     for r in range(rows.shape[0]):
         if count >= LANES:
@@ -124,7 +124,7 @@ def _apply(
 ) -> Array:
     """Apply the network to the numbers in the first of the ``buffers [3, 1, J, LANES]``.
 
-    ``kept`` gets the inputs of each layer, ``slopes`` the slopes of the activations before it.
+    ``kept`` gets the inputs of each layer, ``slopes`` the derivatives of the activations before it.
     """
     h, y, slope, at, row = buffers[0], buffers[1], buffers[2, 0], 0, 0
     for layer in range(len(widths) - 1):
@@ -152,7 +152,7 @@ def _products(a: Array, X: Array, gain: Array, out: Array) -> None:
 
 @compiled
 def _move(X: Array, y: Array, u: Array, gain: Array, rx: Array) -> None:
-    """``X + gain v r^T X``, and ``B u + o`` for mean and state; ``y`` has v, r, o and B."""
+    """Add ``gain v r^T X`` to X, and ``B u + o`` to mean and state; ``y`` holds v, r, o and B."""
     n, m = len(X), len(u)
     _products(y[n : 2 * n], X, gain, rx)
     for i in range(n):
@@ -170,7 +170,7 @@ def _move(X: Array, y: Array, u: Array, gain: Array, rx: Array) -> None:
 
 @compiled
 def _begin(q: Array, X: Array) -> None:
-    """Write the first columns."""
+    """Write the columns at time 0."""
     n, N = q.eps.shape
     X[:, 0] = 0
     for i in range(n):
@@ -221,7 +221,7 @@ def _compare(s: Array, q: Array, path: Array, kl: Array) -> None:
 
 @cached(njit, parts=PARTS, **HOW)
 def forward(s: Array, q: Array, path: Array, kl: Array) -> None:
-    """Take the steps, and compare.
+    """Take the steps, and compare with the encodings.
 
     Args:
         s: a `Steps`.
@@ -281,9 +281,10 @@ def _by_layers(
     t: int,
     start: int,
 ) -> Array:
-    """Pass the derivative by the outputs, ``d``, back to the inputs; ``deltas`` gets those between.
+    """Pass ``d``, the derivative by the network's outputs, back to its inputs, and return that.
 
-    The layers' rows in ``slopes`` begin with those of the inputs; in ``deltas`` they do not.
+    ``deltas`` gets the derivative by each layer's output before its activation. ``slopes`` has rows
+    for the network's inputs too; ``deltas`` does not.
     """
     row, end = len(deltas), len(packed)
     for layer in range(len(widths) - 2, -1, -1):
@@ -306,9 +307,9 @@ def _by_layers(
 def _by_comparison(
     s: Array, q: Array, by_path: Array, by_kl: Array, by_q: Array, by_X: Array, by_Y: Array
 ) -> Array:
-    """Write the derivative by X and Y, and by the encodings compared with; return ``[N]``.
+    """Write the derivatives by X, by Y and by the encodings compared with.
 
-    That is the derivative by the logarithm of the determinant of the first factor.
+    Return the derivative by the log determinant of the first factor, ``[N]``.
     """
     n, S, N = q.mean.shape
     by_log_det = np.zeros(N)
@@ -357,15 +358,15 @@ def _by_first(q: Array, X: Array, by_X: Array, by_log_det: Array, by_q: Array) -
 
 @cached(njit, parts=PARTS, **HOW)
 def backward(s: Array, q: Array, by_path: Array, by_kl: Array, by_q: Array, deltas: Array) -> None:
-    """Sweep back.
+    """Sweep back: from the derivatives of the loss by the outputs to those by the inputs.
 
     Args:
         s: a `Steps`, as `forward` left it.
         q: a `Compared`.
-        by_path: ``[n, S, N]``, the derivative of the loss by the states.
-        by_kl: ``[S - 1, N]``, that by the latent KL.
-        by_q: ``[2, n, S, N]``, to be written: that by the encodings' mean and log variance.
-        deltas: ``[K', T, N]``, to be written: that by what each layer gave before its activation.
+        by_path: ``[n, S, N]``, the derivative by the states.
+        by_kl: ``[S - 1, N]``, by the latent KL.
+        by_q: ``[2, n, S, N]``, to be written: by the encodings' mean and log variance.
+        deltas: ``[K', T, N]``, to be written: by each layer's output before its activation.
     """
     (m, T, N), X, widths, n = s.u.shape, s.X, s.widths, len(q.mean)
     by_X, by_Y = np.zeros_like(X), np.zeros_like(s.Y)

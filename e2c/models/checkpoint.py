@@ -26,7 +26,7 @@ SCHEMA = "e2c-checkpoint-2"
 """Written with every checkpoint; one of another version is refused, since its options differ."""
 NAME = "checkpoint.safetensors"
 MAX_STEPS = 10_000
-"""Episodes described as longer are refused."""
+"""Most steps of an episode that a file may describe."""
 _REMEDY = "train again (python train.py --out NEW_FOLDER), or copy the file again"
 
 
@@ -36,10 +36,10 @@ def save(path: Path, model: LatentModel, config: Config, spec: ProblemSpec) -> N
 
 
 def reloaded(model: LatentModel, config: Config, spec: ProblemSpec) -> LatentModel:
-    """Return, on the CPU, what `load` builds of a model that was saved, without a file.
+    """Return the model, on the CPU, that `save` and `load` would give, without a file.
 
     Raises:
-        Exception: whatever a part raises that cannot be built without numbers.
+        Exception: whatever a part raises if it cannot be built on torch's meta device.
     """
     tensors = {name: value.cpu().clone() for name, value in model.state_dict().items()}
     return _rebuild(tensors, _about(config, spec))[0].eval()
@@ -68,8 +68,8 @@ def load(run: Path, device: str = "cpu") -> tuple[LatentModel, Config, ProblemSp
     """Read and verify the checkpoint of a run folder.
 
     Raises:
-        E2CError: when there is none, it is of another schema, damaged or edited, or it needs an own
-            part that is not registered; or when torch's default type is not float32.
+        E2CError: when there is no checkpoint; when it is of another schema, damaged or edited, or
+            needs an own part that is not registered; when torch's default type is not float32.
     """
     check_precision()
     path = run / NAME
@@ -94,8 +94,8 @@ def _rebuild(
 ) -> tuple[LatentModel, Config, ProblemSpec]:
     """Build the model that is described around its weights.
 
-    It is built on torch's meta device, where tensors have shapes and no contents: nothing of the
-    described size is allocated before it is known to be that of the weights.
+    It is built on torch's meta device, where tensors have shapes and no contents. So no memory is
+    allocated before the described shapes are known to be those of the weights.
     """
     spec, config = _spec(about.get("spec")), check(from_dict(about.get("config"), Config))
     goal = tensors["goal"]

@@ -23,11 +23,11 @@ from e2c.options import look_up
 from planners.names import Names
 
 ROUNDING = 1e-3
-"""A negative logarithm may be so much below 0 [nats]."""
+"""A negative log likelihood may be this much below 0 [nats]."""
 
 
 class Drawer(nn.Module, ABC):
-    """What every method has: something that draws a latent state for people to look at."""
+    """Draws a latent state for people to look at; every method has a drawer."""
 
     @abstractmethod
     def draw(self, z: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Drawer(nn.Module, ABC):
         """Begin training from the mean image ``[C, H, W]`` in [0, 1]; by default, do nothing."""
 
     def remember(self, observations: Tensor, latents: Tensor) -> None:
-        """Take what was seen, when a phase of training has ended; by default, do nothing.
+        """Take observations at the end of a phase of training; by default, do nothing.
 
         Args:
             observations: uint8 ``[N, C, H, W]``.
@@ -46,7 +46,7 @@ class Drawer(nn.Module, ABC):
 
 
 class Gallery(Drawer):
-    """Shows the nearest of the observations that it remembers, where a method learns no decoder.
+    """Draws the nearest of the observations that it remembers, where a method learns no decoder.
 
     Args:
         observation_shape: ``(C, H, W)``.
@@ -71,14 +71,14 @@ class Gallery(Drawer):
         self.latents.copy_(latents[chosen])
 
     def draw(self, z: Tensor) -> Tensor:
-        """Return what was seen nearest to ``z [..., n]``, uint8 ``[..., C, H, W]``."""
+        """Return the observation encoded nearest to ``z [..., n]``, uint8 ``[..., C, H, W]``."""
         flat = z.reshape(-1, z.shape[-1])
         nearest = torch.cdist(flat, self.latents).argmin(-1)
         return self.observations[nearest].unflatten(0, z.shape[:-1])
 
 
 class Decoder(Drawer):
-    """``p(x|z)``: a network says y of every pixel, and a likelihood what y means.
+    """``p(x|z)``: a network returns a number y for every pixel, a likelihood gives ``p(x|y)``.
 
     Attributes:
         observation_shape: ``(C, H, W)``.
@@ -140,7 +140,7 @@ class Decoder(Drawer):
         Args:
             z: ``[..., n]``.
             x: ``[..., C, H, W]`` in [0, 1].
-            draws: what an estimate draws.
+            draws: source of an estimate's random numbers.
         """
         return self.likelihood.negative_log(self(z), x).sum((-3, -2, -1))
 
@@ -182,7 +182,7 @@ class MLPDecoder(Decoder):
         return pixel_shuffle(torch.stack(drawn, 2).flatten(1, 2), r).reshape(*z.shape[:-1], C, H, W)
 
     def negative_log_likelihood(self, z: Tensor, x: Tensor, draws: Draws) -> Tensor:
-        """Estimate it from one lattice; see `Decoder.negative_log_likelihood`."""
+        """Return an estimate from one lattice; see `Decoder.negative_log_likelihood`."""
         count = self.lattices**2
         lattice = draws.choice(count)
         y, pixels = self.draw_lattice(z, lattice), self.take_lattice(x, lattice)
@@ -209,10 +209,10 @@ class MLPDecoder(Decoder):
 class ConvDecoder(Decoder):
     """Fully connected layers to a small image, then three convolutions that each double its sides.
 
-    A convolution draws the four pixels that a pixel becomes as four channels (sub-pixel
-    convolution, Shi et al. 2016), a third of the time of convolving the larger image. The small
-    image has an eighth of the sides, rounded up; what is drawn beyond the observation is cut off,
-    so that images of any size are drawn. Every pixel has a bias of its own.
+    A convolution returns the four pixels that replace a pixel as four channels (sub-pixel
+    convolution, Shi et al. 2016). This takes a third of the time of convolving the larger image.
+    The sides of the small image are an eighth of the observation's, rounded up, and pixels beyond
+    the observation are cut off. So images of any size are drawn. Every pixel has its own bias.
     """
 
     channels = (32, 16, 8)

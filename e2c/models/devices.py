@@ -8,7 +8,7 @@ from e2c.errors import E2CError
 
 
 def check_precision() -> None:
-    """Raise an E2CError unless what is made without a type is float32, as models are."""
+    """Raise an E2CError unless torch's default type is float32, the type of models."""
     if (kind := torch.get_default_dtype()) != torch.float32:
         raise E2CError(
             f"torch's default type is {kind}; models are made and loaded in float32: call "

@@ -1,4 +1,4 @@
-"""What an objective draws at random, and the same drawn ahead."""
+"""The random numbers of an objective, drawn when it asks for them or ahead."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 _ALONE = threading.RLock()
-"""Held by the thread that has the global generator: all threads share that one."""
+"""Held by the thread that uses torch's global generator, which all threads share."""
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generator on the CPU, which layers draw their weights from.
 
-    At the end it goes on as if nothing had been drawn. Other threads that call this wait meanwhile.
+    At the end the generator is as it was before. Other threads that call this wait meanwhile.
     """
     with _ALONE, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -70,20 +70,20 @@ class Generators:
             generator.set_state(states[name])
 
     def copy(self) -> Generators:
-        """Return generators that go on from here by themselves."""
+        """Return independent generators with the same states."""
         copied = Generators(0)
         copied.set_states(self.states())
         return copied
 
 
 class Asked:
-    """Notes what an objective asks for; what it answers is not random."""
+    """Notes which random numbers an objective asks for, and answers with zeros."""
 
     def __init__(self) -> None:
         self.shapes: list[torch.Size] = []
-        """Of the normal numbers, in their order."""
+        """Shapes of the normal numbers, in their order."""
         self.counts: list[int] = []
-        """Of the choices, in their order."""
+        """Numbers of possible choices, in their order."""
 
     def normal(self, like: Tensor) -> Tensor:
         """See `Draws.normal`."""
@@ -104,7 +104,7 @@ class Asked:
 
 
 class Ahead:
-    """Answers with what was drawn ahead.
+    """Answers with random numbers that were drawn ahead.
 
     Args:
         shapes: of the normal numbers, in the order in which they are asked for.

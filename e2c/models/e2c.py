@@ -23,8 +23,8 @@ class E2C(LatentModel[ObjectiveConfig]):
         + lambda KL(N(A mu + B u + o, A Sigma A^T) || q(z_{t+1}|x_{t+1}))
 
     With more steps, the sample and the belief of ``z_t`` are carried on through ``A(zbar)``,
-    ``B(zbar)``, ``o(zbar)`` along the sampled path. The observations in between are not used.
-    Prediction and latent KL are averages over the times compared.
+    ``B(zbar)``, ``o(zbar)``, where zbar is the present state of the sampled path. The observations
+    in between are not used. Prediction and latent KL are averages over the times compared.
     """
 
     decoder: Decoder

@@ -23,11 +23,11 @@ from planners.names import Names
 
 
 class Encoder(nn.Module, ABC):
-    """What every encoder does around its network: it averages blocks of pixels, and bounds q.
+    """A network, before which blocks of pixels are averaged; its log variances are bounded.
 
     Attributes:
         image_shape: ``(C, H, W)`` of the images that the network gets, after averaging.
-        outputs: how many numbers the network must return for an image: 2n.
+        outputs: 2n, how many numbers the network must return for an image.
 
     Args:
         observation_shape: ``(C, H, W)``.
@@ -46,7 +46,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Return mean and log variance, one after the other.
+        """Return mean and log variance, in one tensor.
 
         Args:
             images: ``[N, *image_shape]`` in [0, 1].
@@ -58,7 +58,7 @@ class Encoder(nn.Module, ABC):
     def check(self, x: Tensor) -> None:
         """Raise an E2CError unless `features` returns what it must for ``x [N, C, H, W]``.
 
-        It is asked for all N at once, then for the first alone.
+        It is called with all N at once, then with the first alone.
         """
         for images in (x, x[:1]):
             y = self.features(block_mean(images, self.pool))
@@ -76,8 +76,8 @@ class Encoder(nn.Module, ABC):
 def block_mean(images: Tensor, size: int) -> Tensor:
     """Average blocks of ``size x size`` pixels: ``[..., H, W]`` to ``[..., H/size, W/size]``.
 
-    Rows first, since what lies side by side is added fastest; torch's average pooling takes nine
-    times as long on a CPU.
+    Rows are added first, since numbers that lie side by side are added fastest. torch's average
+    pooling takes nine times as long on a CPU.
     """
     rows = functools.reduce(torch.add, (images[..., i::size, :] for i in range(size)))
     return functools.reduce(torch.add, (rows[..., j::size] for j in range(size))) / size**2
@@ -98,15 +98,15 @@ class MLPEncoder(Encoder):
 
 
 class SiameseEncoder(Encoder):
-    """One fully connected network for each plane, and another for what the planes tell together.
+    """One fully connected network sees each plane alone; a second combines what it found.
 
     The planes are the frames of an observation (in colour, three of each), and all go through the
-    same weights (Bromley et al. 1993). Where a thing is, is learned from every frame; how fast it
-    moves, from what was found in several. So it needs far fewer observations than `MLPEncoder`,
-    which has to see every velocity at every place.
+    same weights (Bromley et al. 1993). So every frame teaches the first network where things are.
+    The second learns from several frames how fast they move. This needs far fewer observations
+    than `MLPEncoder`, which has to see every velocity at every place.
 
-    The last of ``model.encoder_hidden`` is the width of the second network, the others are those of
-    the first. A single one is the width of both.
+    The last of ``model.encoder_hidden`` is the width of the second network; the widths before it
+    are those of the first. A single width is that of both.
 
     Raises:
         E2CError: when ``model.encoder_hidden`` is empty.

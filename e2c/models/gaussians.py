@@ -2,8 +2,8 @@
 
 Two forms of Gaussian over a latent state of dimension ``n`` appear in Embed to Control:
 
-* `DiagonalGaussian`, what the encoder returns for an observation: ``q(z|x) = N(mu, diag sigma^2)``;
-* `FactoredGaussian`, what that becomes after k locally linear steps: ``N(m, L L^T)`` with
+* `DiagonalGaussian`, the encoder's output for an observation: ``q(z|x) = N(mu, diag sigma^2)``;
+* `FactoredGaussian`, the prediction from it after k locally linear steps: ``N(m, L L^T)`` with
   ``L = A_k ... A_1 diag(sigma)``. This is the paper's ``A Sigma A^T`` over any number of steps. The
   factor L is carried along, so no covariance has to be factorised.
 
@@ -56,7 +56,7 @@ class DiagonalGaussian:
         return -0.5 * (distance + self.log_variance + math.log(2 * math.pi)).sum(-1)
 
     def entropy(self) -> Tensor:
-        """``-E[log N(z)]`` in nats, ``[...]``; negative where it is narrow."""
+        """``-E[log N(z)]`` in nats, ``[...]``; negative for a narrow Gaussian."""
         return 0.5 * (self.log_variance + math.log(2 * math.pi * math.e)).sum(-1)
 
     def __getitem__(self, index: object) -> DiagonalGaussian:

@@ -1,15 +1,15 @@
 """Steps and derivatives of the transitions, compiled; see `planners.compiled` for the contract.
 
-A network's numbers lie in two arrays, which `e2c.control.latent` fills:
+A network's numbers lie in two arrays, which `_pack` fills:
 
 * ``sizes``: ``n``, ``m``, whether the activation is SiLU (else ReLU), whether the derivative is
   exact (else that of frozen A, B and o), the number of layers, and the widths, input first.
 * ``parameters``: the gain of A (see `locally_linear_step`), then for each layer the weights
   ``[ceil(J / TILE), I, TILE]`` of its J outputs and I inputs and the biases ``[ceil(J / TILE) *
-  TILE]``. What is beyond J is zero.
+  TILE]``. Numbers beyond J are zero.
 
-Layers work on blocks ``[C, width, LANES]``. The first block has the values; each of the others, if
-there are any, has the derivatives by one input.
+Layers work on blocks ``[C, width, LANES]``. The first block holds values. Each further block, if
+there are any, holds the derivatives by one input.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ WIDTHS = 5
 """Where the widths begin in ``sizes``."""
 LOG2_E, LN_2 = 1.44269504, 0.693147181
 EXP = (0.00829765496, 0.041915382, 0.166675747, 0.499988949, 0.999999692, 1.00000007)
-"""Polynomial, highest power first, that is ``exp`` to 8e-8 between -ln(2)/2 and ln(2)/2."""
+"""Polynomial, highest power first, equal to ``exp`` within 8e-8 from -ln(2)/2 to ln(2)/2."""
 ROUND = 12582912.0
-"""``1.5 * 2**23``: a float32 to which a small number is added keeps its integer part alone."""
+"""``1.5 * 2**23``: in float32, adding a small number to this rounds that number to an integer."""
 
 compiled = njit(**INNER)
-"""Decorates what is compiled as a part of the four functions that are handed over."""
+"""Decorates the parts of the four functions that are handed over to a planner."""
 
 
 @register_jitable
@@ -73,8 +73,8 @@ def _multiplier(rows: int, blocks: int) -> Any:
     ) -> Any:
         """``y[block + b, row + j] = sum_i p[at + i TILE + j] h[block + b, i] + p[bias + j]``.
 
-        i counts the inputs, and a number of h or y is a vector of `LANES` numbers. Only the first
-        block gets a bias, unless that is negative. The sums stay in registers.
+        i counts the inputs, and an element of h or y is a vector of `LANES` numbers. Only the first
+        block gets a bias; a negative ``bias`` means none. The sums stay in registers.
         """
 
         def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -121,11 +121,11 @@ def _multiplier(rows: int, blocks: int) -> Any:
 
 _multiply_one = _multiplier(TILE, 1)
 _multiply_two = _multiplier(TILE // 2, 2)
-"""Two blocks share the weights that are loaded; half a tile of both fits into the registers."""
+"""Loads each weight once for two blocks; half a tile of both fits into the registers."""
 
 
 def sigmoid(x: Any) -> Any:
-    """``1 / (1 + exp(-x))``; in float32 to 3e-7, in operations that exist for vectors."""
+    """``1 / (1 + exp(-x))``; in float32 within 3e-7, by operations that exist for vectors."""
 
 
 @overload(sigmoid)
@@ -150,7 +150,7 @@ def _sigmoid_of(x: Any) -> Any:
 
 
 def tanh(x: Any) -> Any:
-    """``tanh(x)``; in float32 to 2e-7 of 1."""
+    """``tanh(x)``; in float32 within 2e-7."""
 
 
 @overload(tanh)
@@ -168,7 +168,7 @@ def _tanh_of(x: Any) -> Any:
 
 @compiled
 def dense(parameters: Any, at: int, h: Any, inputs: int, y: Any, outputs: int) -> int:
-    """Apply the layer at ``at`` to blocks ``h``, derivatives without bias; return where it ends."""
+    """Apply the layer at ``at`` to blocks ``h``, the bias to the first alone; return its end."""
     bias, paired = at + inputs * padded(outputs), len(h) // 2 * 2
     for row in range(0, outputs, TILE):
         tile = at + row * inputs
@@ -199,7 +199,7 @@ def activate(smooth: int, values: Any, slopes: Any) -> None:
 
 @compiled
 def _activate_blocks(smooth: int, y: Any, slopes: Any, count: int) -> None:
-    """Apply the activation to ``count`` numbers of the first block, its slope to the others'."""
+    """Apply the activation to ``count`` numbers of block 0; multiply other blocks by its slopes."""
     values = y[0].reshape(-1)[:count]
     if smooth and len(y) == 1:
         for i in range(count):
@@ -214,7 +214,7 @@ def _activate_blocks(smooth: int, y: Any, slopes: Any, count: int) -> None:
 
 @compiled
 def _network(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any, blocks: int) -> Any:
-    """Apply the network to ``[x; u]``, as far as it has inputs; return blocks ``[C, J, LANES]``."""
+    """Apply the network to ``[x; u]``, or to x if it has n inputs; return ``[C, J, LANES]``."""
     layers, widths = sizes[WIDTHS - 1], sizes[WIDTHS:]
     widest = padded(widths.max())
     room = blocks * widest * LANES
@@ -238,7 +238,7 @@ def _network(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any, blocks: 
 
 @compiled
 def _arrays(parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any) -> Any:
-    """Make arrays of the pointers that a function is handed."""
+    """Make arrays of the pointers that a function is given."""
     layers = carray(sizes, WIDTHS)[WIDTHS - 1]
     numbers = carray(sizes, WIDTHS + layers + 1)
     at = 1
@@ -262,9 +262,9 @@ def bound(gain: Any, y: Any, n: int) -> Any:
 def locally_linear_step(
     parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any, out: Any
 ) -> None:
-    """``x + gain tanh(v) tanh(r)^T x + B u + o``; a gain of 0 is 1 without tanh.
+    """``x + gain tanh(v) tanh(r)^T x + B u + o``; a gain of 0 means ``x + v r^T x + B u + o``.
 
-    The network's outputs are ``v, r, o`` and the columns of ``B``, by the states ``x``.
+    A network returns ``v, r, o`` and the columns of ``B`` at the states ``x``.
     """
     parameters, sizes, scratch, x, u = _arrays(parameters, sizes, scratch, x, u)
     n, m, gain = sizes[0], sizes[1], parameters[0]
@@ -282,7 +282,7 @@ def locally_linear_step(
 
 @compiled
 def _inner(r: Any, x: Any, gain: Any, rx: Any) -> None:
-    """Write ``gain r^T x``; a gain of 0 is 1."""
+    """Write ``gain r^T x``; a gain of 0 means 1."""
     for lane in range(LANES):
         rx[lane] = 0
     for i in range(len(x)):
@@ -296,7 +296,7 @@ def _inner(r: Any, x: Any, gain: Any, rx: Any) -> None:
 def locally_linear_derivatives(
     parameters: Any, sizes: Any, scratch: Any, x: Any, u: Any, out: Any
 ) -> None:
-    """Differentiate `locally_linear_step`, or return A and B if ``sizes`` says so."""
+    """Write the derivatives of `locally_linear_step`; or A and B, if ``sizes`` says so."""
     parameters, sizes, scratch, x, u = _arrays(parameters, sizes, scratch, x, u)
     n, m, exact, gain = sizes[0], sizes[1], sizes[3], parameters[0]
     blocks = _network(parameters, sizes, scratch, x, u, 1 + n if exact else 1)
@@ -372,7 +372,7 @@ def locally_linear(
         layers: weights and biases, ``[J, I + 1]``.
         smooth: whether the activation is SiLU, not ReLU.
         exact: whether the derivative is that of the step, not A and B.
-        gain: of A; 0 is 1 without tanh.
+        gain: of A; 0 for free v and r, without tanh.
     """
     parameters, sizes, scratch = _pack(n, m, layers, smooth, exact, gain)
     return Compiled(locally_linear_step, locally_linear_derivatives, parameters, sizes, scratch)
@@ -387,7 +387,7 @@ def residual(n: int, m: int, layers: Sequence[NDArray[Any]], smooth: bool) -> Co
 def _pack(
     n: int, m: int, layers: Sequence[NDArray[Any]], smooth: bool, exact: bool, gain: float
 ) -> tuple[NDArray[Any], NDArray[np.int64], int]:
-    """Lay a network out as the module's docstring says; return also how much scratch it needs."""
+    """Lay a network out as the module's docstring says; return also the scratch that it needs."""
     numbers = [np.array([gain], layers[0].dtype)]
     for layer in layers:
         rows = np.zeros((padded(len(layer)), layer.shape[1]), layer.dtype)

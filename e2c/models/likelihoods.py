@@ -1,7 +1,7 @@
-"""``p(x|y)`` of every pixel, where y is what a decoder's network says of the pixel.
+"""``p(x|y)`` of every pixel, where y is the output of a decoder's network for the pixel.
 
 An own likelihood is a subclass of `Likelihood` and one line in `LIKELIHOODS`. It belongs to the
-decoder, so what it learns is trained and kept with the decoder's weights.
+decoder, so its weights are trained and kept with the decoder's.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from planners.names import Names
 class Likelihood(nn.Module, ABC):
     """The distribution of a pixel's brightness x in [0, 1].
 
-    Its negative logarithm must not be negative, since training counts it as having diverged when it
-    grows to a multiple of what it was at first.
+    Its negative logarithm must not be negative: training counts as diverged when this loss grows to
+    a multiple of its first value.
     """
 
     @abstractmethod
@@ -34,13 +34,13 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def inverse(self, mean: Tensor) -> Tensor:
-        """The finite ``y`` for which ``mean`` is drawn, nearly; of the same shape."""
+        """A finite ``y`` whose drawn brightness is nearly ``mean``; of the same shape."""
 
 
 class Bernoulli(Likelihood):
     """A pixel is white with probability ``sigmoid(y)`` (Watter et al. 2015, section 2.4).
 
-    It is taken on the logit y directly, which keeps it finite.
+    Its negative logarithm is computed from the logit y directly, which keeps it finite.
     """
 
     def negative_log(self, y: Tensor, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class CompiledCrossEntropy(torch.autograd.Function):
     """`binary_cross_entropy_with_logits` of each pixel on a CPU, in compiled code.
 
     Inputs: y and x, of one shape. Outputs: the cross-entropy and, without a derivative, its
-    derivative by y. None is taken by x.
+    derivative by y. There is no derivative by x.
     """
 
     @staticmethod
@@ -105,12 +105,12 @@ class Gaussian(Likelihood):
     """``N(y, sigma^2)`` with one learned sigma for all pixels (sigma-VAE, Rybkin et al. 2021).
 
     With a learned sigma, reconstruction and the KL terms balance by themselves, without a weight to
-    be tuned. ``log sigma`` is a weight of the model. As in the paper it is bounded below softly, at
-    -6, or else training could make sigma as small as it likes on pixels that never change.
+    be tuned. ``log sigma`` is a weight of the model. As in the paper it has a soft lower bound, -6.
+    Without one, pixels that never change would let training make sigma as small as it likes.
 
-    A camera tells a brightness to one grey level of 255, so the density times 1/255 is about the
-    probability of that grey level; its negative logarithm is what is returned. With sigma bounded
-    it is never negative.
+    A camera resolves one grey level in 255, so the density times 1/255 is about the probability of
+    a grey level. `negative_log` returns the negative logarithm of this. With sigma bounded it is
+    never negative.
     """
 
     start: float = 0.1

@@ -42,8 +42,8 @@ def find_method(name: str) -> type[LatentModel[Any]]:
     """Return the method called ``name``.
 
     Raises:
-        E2CError: when there is none, with the nearest that there is; or it is no method, or its
-            options are not declared as they must be.
+        E2CError: when there is none (the message names the nearest), when it is no method, or when
+            its options are not declared as they must be.
     """
     method = look_up(METHODS, name, "model.method")
     check_kind(method, LatentModel)
@@ -63,6 +63,6 @@ def build_model(
     method = find_method(config.method)
     with seeded(seed):
         model = build(method, LatentModel, config, spec, torch.from_numpy(goal.copy()))
-        if not torch.empty(0).is_meta:  # there, nothing has contents
+        if not torch.empty(0).is_meta:  # on the meta device, tensors have no contents
             model.check(spec.planes)
         return model

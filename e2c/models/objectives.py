@@ -14,7 +14,7 @@ from e2c.options import option
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What every method's loss has; a method with more knobs has a subclass of its own."""
+    """The options of every method's loss; a method with more options has a subclass of its own."""
 
     horizon: int = option(8, 1, 1000)
     """Steps of the open-loop roll-outs trained on; 1 is the published loss."""

@@ -8,7 +8,7 @@ from typing import Literal
 from e2c.options import WIDTHS, option
 
 View = Literal["auto", "plain", "silhouette"]
-"""How frames are seen."""
+"""What the networks see of frames; see `ModelConfig`."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class ModelConfig:
     latent_dim: int = option(5, 1, 256)
     """n, the dimension of the latent state."""
     view: View = "auto"
-    """What the networks see: frames as they are, or what stands out from a still background, white
-    on black. auto: chosen from the first data; see e2c/learning/looks.py."""
+    """What the networks see. plain: frames as they are. silhouette: what stands out from a still
+    background, white on black. auto: chosen from the first data; see e2c/learning/looks.py."""
     encoder: str = "siamese"
     """Network that encodes images: mlp, siamese, conv, or another of e2c/models/encoders.py."""
     encoder_hidden: tuple[int, ...] = option((128, 16, 128), *WIDTHS)
@@ -45,6 +45,6 @@ class ModelConfig:
     transition_hidden: tuple[int, ...] = option((100, 100), *WIDTHS)
     """Widths of the transition's hidden layers."""
     transition_bound: float = option(0.95, 0, 0.999)
-    """|v^T r| of A = I + v r^T stays below it, so that A is invertible; 0 for free v and r."""
+    """|v^T r| of A = I + v r^T stays below this, so that A is invertible; 0 for free v and r."""
     activation: Literal["relu", "silu"] = "silu"
-    """Between layers; a smooth one gives the planner smooth Jacobians."""
+    """Activation between layers; silu is smooth, and gives the planner smooth Jacobians."""

@@ -1,4 +1,4 @@
-"""Own parts of a model: whether they fit is looked at once, when the model is built."""
+"""Checks of a model's parts, which may be the user's own; they run once, when it is built."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def build(kind: Callable[..., T], base: type, *arguments: Any) -> T:
 
     Raises:
         E2CError: when ``kind`` is no such class, lacks a method, takes other arguments or does not
-            build its base, first of all.
+            call ``super().__init__`` first.
     """
     wanted = check_kind(kind, base)
     if lacking := sorted(getattr(kind, "__abstractmethods__", ())):
@@ -56,7 +56,7 @@ def call(builder: Callable[..., T], like: str, *arguments: Any, **named: Any) ->
 
     Args:
         builder: a class, or a function.
-        like: the name of what takes the arguments as they are given.
+        like: the name of a class or function that takes these arguments.
         arguments: by their places.
         named: by their names.
     """
@@ -71,7 +71,7 @@ def call(builder: Callable[..., T], like: str, *arguments: Any, **named: Any) ->
 
 
 def check_tensor(part: object, method: str, found: object, wanted: Sequence[int]) -> None:
-    """Raise an E2CError unless a method returned a finite float32 tensor of the shape that it must.
+    """Raise an E2CError unless a method returned a finite float32 tensor of the wanted shape.
 
     Args:
         part: whose method it is.
@@ -93,12 +93,12 @@ def check_tensor(part: object, method: str, found: object, wanted: Sequence[int]
 
 
 def check_learns(part: nn.Module, method: str, found: Tensor) -> None:
-    """Raise an E2CError if a part has weights to train and what it returned has no gradient.
+    """Raise an E2CError if a part has weights to train, and its result has no gradient.
 
     Args:
         part: whose method it is.
         method: its name and brackets.
-        found: what it returned; nothing has a gradient in inference mode.
+        found: the result; not checked in inference mode, where nothing has a gradient.
     """
     if found.requires_grad or torch.is_inference_mode_enabled():
         return

@@ -18,7 +18,7 @@ Array = Any
 
 
 def minus_log(s: Any) -> Any:
-    """``-log s`` of s in [1/2, 1]; in float32 to 1e-7, in operations that exist for vectors."""
+    """``-log s`` of s in [1/2, 1]; in float32 within 1e-7, by operations that exist for vectors."""
 
 
 @overload(minus_log)

@@ -1,4 +1,4 @@
-"""What is done with observations before an agent plans, in compiled code."""
+"""Reading observations in compiled code; see `e2c.models.reading`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = Any
 
 @cached(njit, **HOW)
 def blank(images: Array) -> Array:
-    """Tell ``[N]`` which ``images [N, C, H, W]`` have a plane of one value alone."""
+    """Return ``[N]`` bool: which ``images [N, C, H, W]`` have a plane of equal pixels."""
     found = np.zeros(len(images), np.bool_)
     for k in range(len(images)):
         for plane in images[k]:
@@ -29,7 +29,7 @@ def blank(images: Array) -> Array:
 
 @compiled
 def _is_even(plane: Array) -> bool:
-    """Tell whether a plane ``[H, W]`` has one value alone."""
+    """Return whether all pixels of a plane ``[H, W]`` are equal."""
     for row in plane:
         for pixel in row:
             if pixel != plane[0, 0]:
@@ -45,9 +45,9 @@ def look(frames: Array, pool: int, light: Array, dark: float) -> Array:
 
     Args:
         frames: uint8 ``[N, C, H, W]``.
-        pool: averaged are blocks of ``pool x pool`` pixels, which divides H and W.
-        light: mean brightness and contrast to be given, ``[2]``; nothing adapts if it is empty.
-        dark: the least contrast.
+        pool: height and width of the blocks [px]; divides H and W.
+        light: mean brightness and contrast to adapt to, ``[2]``; empty for no adaptation.
+        dark: the least contrast that an observation is taken to have.
 
     Returns:
         float32 ``[N, C, H W / pool^2]``.

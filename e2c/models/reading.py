@@ -1,7 +1,7 @@
-"""Reading observations on a CPU in compiled code, which costs fewer calls than torch.
+"""Reading observations on a CPU in compiled code, which needs fewer calls than torch.
 
-`e2c.models.sight.Sight` and `e2c.models.encoders.Encoder` do the same in torch, to rounding. No
-weights are kept, so these may change at any time.
+`e2c.models.sight.Sight` and `e2c.models.encoders.Encoder` do the same in torch, to rounding.
+Weights are read in every call, so they may change at any time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from e2c.models.gaussians import LOG_VARIANCE_RANGE, DiagonalGaussian
 from e2c.models.sight import DARK, Sight
 
 FEW = 4
-"""So many observations, at most, are faster multiplied here; more of them by torch."""
+"""Up to this many observations, compiled layers are faster than torch's."""
 Rows = NDArray[np.float32]
 
 
 def read(reader: nn.Module, observations: Tensor) -> DiagonalGaussian | None:
-    """Read what a sight or an encoder would, or return None where torch has to do it.
+    """Return what a sight or an encoder returns, or None where torch has to compute it.
 
-    That is so on a GPU, where gradients are wanted, and for an encoder with another ``forward``.
+    Torch has to on a GPU, where gradients are wanted, and for an encoder with another ``forward``.
 
     Args:
         reader: a sight or an encoder.
@@ -60,12 +60,12 @@ def read(reader: nn.Module, observations: Tensor) -> DiagonalGaussian | None:
 
 
 def _mlp(encoder: MLPEncoder, images: Rows) -> Rows:
-    """Do as `MLPEncoder.features` with ``images [N, C, P]`` of P pixels."""
+    """Compute `MLPEncoder.features` of ``images [N, C, P]`` with P pixels."""
     return _apply(encoder.net, images.reshape(len(images), -1))
 
 
 def _siamese(encoder: SiameseEncoder, images: Rows) -> Rows:
-    """Do as `SiameseEncoder.features`."""
+    """Compute `SiameseEncoder.features` of ``images [N, C, P]``."""
     planes = _apply(encoder.plane, images.reshape(-1, images.shape[-1]))
     return _apply(encoder.planes, planes.reshape(len(images), -1))
 
@@ -74,7 +74,7 @@ COMPILED: dict[type[Encoder], Callable[[Any, Rows], Rows]] = {
     MLPEncoder: _mlp,
     SiameseEncoder: _siamese,
 }
-"""How the features of each encoder are computed of few observations."""
+"""Functions that compute the features of each encoder for few observations."""
 
 
 def _apply(net: nn.Sequential, h: Rows) -> Rows:
@@ -94,6 +94,6 @@ def _apply(net: nn.Sequential, h: Rows) -> Rows:
 
 
 def _array(tensor: Any) -> Rows:
-    """Return the numbers of a tensor, which are not copied."""
+    """Return a tensor as an array, without a copy."""
     array: Rows = tensor.numpy(force=True)
     return array

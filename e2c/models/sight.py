@@ -11,9 +11,9 @@ from e2c.models.encoders import Encoder
 from e2c.models.gaussians import DiagonalGaussian
 
 DARK = 0.01
-"""Contrasts are raised as if they were at least this, a standard deviation of the brightness."""
+"""The least contrast that an observation is taken to have: a standard deviation of brightness."""
 PLACES = 500
-"""Encodings at which it is known what tells of motion."""
+"""Encodings at which the directions of motion are known."""
 TRUST = 0.6
 """Share of an unforeseen motion that is believed at once."""
 
@@ -21,24 +21,24 @@ TRUST = 0.6
 class Sight(nn.Module):
     """A second encoder, which has learned to see through the faults of a camera.
 
-    It tells a Gaussian of what the encoder would return for the clean frames. Like an eye it adapts
-    to the light: observations are given the mean brightness and the contrast of the data. With it
-    are kept the figures that a belief is built on; `e2c.learning.sight` learns all of this.
+    It returns a Gaussian over the encoding of the clean frames. Like an eye it adapts to the light:
+    it gives observations the mean brightness and the contrast of the data. It also holds the
+    figures that a belief needs. `e2c.learning.sight` learns all of this.
 
     Attributes:
-        light: the mean brightness and its standard deviation, ``[2]``, over the pixels of an
-            observation in the data.
-        process: ``[n, n]``, the covariance of what the model does not foresee in a step, at rest.
-        speed: how much larger that is for each unit of the squared latent length of the step.
-        errors: ``[n, n]``, the covariance of what is new in the error of an observation, in units
-            of the standard deviations that are told.
-        shared: ``[n, n]``, how that comes again in the error of the next observation, in the same
-            units: successive observations share frames.
+        light: mean brightness and contrast of the data, ``[2]``; the contrast is the standard
+            deviation over the pixels of an observation.
+        process: ``[n, n]``, the covariance of the model's error in a step, at rest.
+        speed: the covariance in a step dz is ``(1 + speed |dz|^2) process``.
+        errors: ``[n, n]``, the covariance of w, the new part of an observation's error
+            ``e_t = w_t + shared w_{t-1}``, in units of the sight's standard deviations.
+        shared: ``[n, n]``, the part of w that comes again in the next error, since successive
+            observations share frames.
         mean: ``[n]``, of the encodings of the data.
-        variance: ``[n]``, of the same.
+        variance: ``[n]``, of the encodings of the data.
         places: ``[P, n]``, encodings of the data.
-        motion: ``[P, n, n]``, projects a difference of encodings there on what tells how fast
-            things move: what older frames alone can change.
+        motion: ``[P, n, n]``, for each place: projects a difference of encodings on the directions
+            that encode how fast things move. Older frames alone can change these.
 
     Args:
         encoder: of the model; it is copied.
@@ -78,16 +78,16 @@ class Sight(nn.Module):
         return q
 
     def steadied(self, z: Tensor, expected: Tensor) -> Tensor:
-        """Return encodings that believe a share of the motion that was not foreseen.
+        """Return encodings that contain only a share, `TRUST`, of the unforeseen motion.
 
-        A thing that stands where the model did not foresee it was displaced, or moves faster. An
-        observation takes it for the latter: 0.03 rad of noise between two frames, 0.05 s apart,
-        look like 0.6 rad/s. If it does move faster, the next observations tell so again, and the
-        belief has followed after a few. Compiled code computes it on a CPU, without a gradient.
+        A thing at an unforeseen place was displaced, or moves faster. An encoding always says that
+        it moves faster: 0.03 rad of noise between two frames, 0.05 s apart, look like 0.6 rad/s. If
+        it does move faster, the next observations say so again, and the belief follows after a few.
+        Compiled code computes this on a CPU, without a gradient.
 
         Args:
-            z: what the observations tell, ``[B, n]``.
-            expected: what the model foresaw, ``[B, n]``; what is not finite foresaw nothing.
+            z: encodings of the observations, ``[B, n]``.
+            expected: the model's prediction, ``[B, n]``; where it is not finite, z is not changed.
 
         Returns:
             ``[B, n]``. Source: ours.

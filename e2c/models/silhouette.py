@@ -13,15 +13,15 @@ from e2c.data.looks import Looks
 class Silhouette(nn.Module):
     """Turns frames of any background into frames like those that the default was made for.
 
-    A pixel becomes as bright as it differs from the background, and white where it differs at least
-    as much as half of what stands out does. On such frames the Bernoulli likelihood pays for what
-    moves, however faint it was, and the encoder's inputs are 0 where there is nothing to see. What
-    stands out far more than the rest does not count for more.
+    A pixel becomes as bright as it differs from the background, and white from the median
+    difference of the pixels that stand out. Larger differences count no more. On such frames the
+    Bernoulli likelihood counts what moves, however faint it was, and the encoder's inputs are 0
+    where there is nothing to see.
 
     Attributes:
         background: uint8 ``[C, H, W]``.
-        away: float32 ``[C, H, W]``, how much brighter than the background what stands out is there
-            [grey levels].
+        away: float32 ``[C, H, W]``, how much brighter than the background each pixel is when it
+            stands out [grey levels].
         contrast: the difference in grey levels that becomes white, a scalar.
 
     Args:
@@ -39,7 +39,7 @@ class Silhouette(nn.Module):
         self.register_buffer("contrast", torch.tensor(255.0))
 
     def take(self, looks: Looks) -> None:
-        """Take background and contrast from what was found in frames."""
+        """Set all buffers from what was found in frames."""
         frames = len(self.background) // len(looks.background)
         for name in ("background", "away"):
             found = torch.from_numpy(getattr(looks, name)).repeat(frames, 1, 1)
@@ -53,5 +53,5 @@ class Silhouette(nn.Module):
         return (away * (255 / self.contrast)).clamp_(max=255).round_().to(torch.uint8)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Return uint8 silhouettes ``y [..., C, H, W]`` as frames; white is what stands out."""
+        """Return the frames of uint8 silhouettes ``y [..., C, H, W]``, as uint8."""
         return (self.background + y / 255 * self.away).clamp_(0, 255).round_().to(torch.uint8)

@@ -11,7 +11,7 @@ RCE and PCC bound ``log p(x'|x, u)`` from below, with one encoder for both ``p(z
     E[log p(x'|zhat')] - E[log q(zhat'|x') - log p(zhat'|z, u)] - E[KL(q(z|x, u, zhat') || p(z|x))]
 
 The first expectation is the ``prediction``. The two others together are the ``consistency``: how
-far what is inferred from both observations diverges from what is predicted from the first.
+far the inference from both observations diverges from the prediction from the first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from e2c.options import option
 
 
 class BackwardEncoder(nn.Module):
-    """``q(z|x, u, zhat')``: what is known of a latent state once its successor is known too.
+    """``q(z|x, u, zhat')``: the distribution of a latent state once its successor is known too.
 
     The exact posterior is proportional to ``p(z|x) p(zhat'|z, u)``, so x matters only through the
     parameters of ``p(z|x)``. This network sees those parameters; the published ones see the image.
@@ -136,7 +136,7 @@ class RCE(LatentModel[RCEObjective]):
         }
 
     def weights(self, objective: RCEObjective, latent_weight: Weight) -> Mapping[str, Weight]:
-        """With ``latent_weight = 1`` the first two terms are the published bound."""
+        """With ``latent_weight = 1``, prediction and consistency are the published bound."""
         return {
             "prediction": 1,
             "consistency": latent_weight,
@@ -161,9 +161,9 @@ class LowCurvature(LatentModel[CurvatureObjective]):
 
         E ||f(z + dz, u + du) - f(z, u) - A dz - B du||^2,    dz, du ~ N(0, curvature_noise^2)
 
-    with ``A dz``; public code has ``A^T dz``, which is no Taylor expansion. ``du`` is in units of
-    the limits. As in public code no gradient of it reaches the encoder, which would shrink the
-    latent space.
+    Public code has ``A^T dz`` in place of ``A dz``, which is no Taylor expansion. ``du`` is in
+    units of the limits. As in public code, the gradient of the curvature does not reach the
+    encoder: it would shrink the latent space.
     """
 
     objective: ClassVar[type[ObjectiveConfig]] = CurvatureObjective
@@ -182,7 +182,7 @@ class LowCurvature(LatentModel[CurvatureObjective]):
         return DiagonalGaussian(self.transition.step(z, u), log_variance)
 
     def curvature(self, z: Tensor, u: Tensor, std: float, draws: Draws) -> Tensor:
-        """Return the squared error of the expansion, ``[...]``, over steps of ``std`` a number."""
+        """Return the squared error of the expansion, ``[...]``, over a step drawn with ``std``."""
         z, scale = z.detach(), self.transition.control_scale
         dz, du = (std * draws.normal(v) for v in (z, u))
         return taylor_remainder(self.transition, z, u, dz, scale * du).square().sum(-1)
@@ -206,9 +206,9 @@ class PCC(LowCurvature):
     }
     tracked: ClassVar[tuple[str, ...]] = ("prediction", "deterministic")
     deterministic_weight: ClassVar[float] = 0.3
-    """Of ``-log p(x'|f(mu(x), u))``, the prediction without any noise; as published."""
+    """Weight of ``-log p(x'|f(mu(x), u))``, the prediction without any noise; as published."""
     vae_weight: ClassVar[float] = 0.01
-    """Of the negative ELBO of ``x`` alone under a standard normal prior; as published."""
+    """Weight of the negative ELBO of ``x`` alone under a standard normal prior; as published."""
 
     def __init__(self, config: ModelConfig, spec: ProblemSpec, goal: Tensor) -> None:
         super().__init__(config, spec, goal)
@@ -271,7 +271,7 @@ class AmortisedJacobian(NonLinear):
 
 
 class AmortisedPCC(PCC):
-    """PCC whose A and B come from networks, which learn them from the curvature."""
+    """PCC whose A and B come from a network of their own, which the curvature trains."""
 
     dynamics: ClassVar[type[Transition]] = AmortisedJacobian
 
@@ -299,7 +299,7 @@ class PC3(LowCurvature):
     latent_noise: ClassVar[float] = 0.1
     """Standard deviation of the noise on ``z'``; as published."""
     centre_weight: ClassVar[float] = 0.1
-    """Of `centre`; as in the published code."""
+    """Weight of the term ``centre``; as in the published code."""
 
     def build_decoder(self, config: ModelConfig, spec: ProblemSpec) -> Gallery:
         """Build a gallery, which learns nothing and only draws."""
@@ -346,14 +346,14 @@ def taylor_remainder(
 
 
 def info_nce(scores: Tensor) -> Tensor:
-    """Cross-entropy of telling which of K candidates belongs to each of K, in nats.
+    """Cross-entropy of choosing, for each of K items, the one of K candidates that belongs to it.
 
     Args:
-        scores: ``[K, K]``, log odds up to a number for each row; the diagonal belongs.
+        scores: ``[K, K]``, log odds up to a constant in each row; candidate i belongs to item i.
 
     Returns:
-        A scalar, not negative, ``log K`` at chance; ``log K`` less it bounds the mutual information
-        from below (van den Oord et al. 2018).
+        A scalar in nats, not negative, ``log K`` at chance. ``log K`` minus this is a lower bound
+        of the mutual information (van den Oord et al. 2018).
     """
     return (scores.logsumexp(1) - scores.diagonal()).mean()
 

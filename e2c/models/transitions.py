@@ -22,7 +22,7 @@ from e2c.models.options import ModelConfig
 
 @dataclass(frozen=True, eq=False)
 class LocalLinearisation:
-    """``z' = A z + B u + o`` around the state at which it was asked for.
+    """``z' = A z + B u + o`` around a state.
 
     Attributes:
         A: ``[..., n, n]``.
@@ -36,7 +36,7 @@ class LocalLinearisation:
 
     @classmethod
     def through(cls, value: Tensor, A: Tensor, B: Tensor, z: Tensor, u: Tensor) -> Self:
-        """Return the one that is ``value [..., n]`` at ``z [..., n]`` and ``u [..., m]``."""
+        """Return A, B and the o that gives ``value [..., n]`` at ``z [..., n]``, ``u [..., m]``."""
         Az, Bu = (A @ z.unsqueeze(-1)).squeeze(-1), (B @ u.unsqueeze(-1)).squeeze(-1)
         return cls(A, B, value - Az - Bu)
 
@@ -71,15 +71,15 @@ class Transition(nn.Module, ABC):
         super().__init__()
         self.n, self.m = config.latent_dim, len(control_scale)
         self.register_buffer("control_scale", control_scale)
-        # Constants are no part of a checkpoint, so they are made on the CPU even where a checkpoint
-        # is read, which builds its model without contents first.
+        # Loading a checkpoint builds the model on torch's meta device, without contents. Constants
+        # are no part of a checkpoint, so they are made on the CPU.
         self.register_buffer("identity", torch.eye(self.n, device="cpu"), persistent=False)
         is_point = torch.tensor([0.0] * self.n + [1.0, 1.0], device="cpu")
         self.register_buffer("is_point", is_point, persistent=False)
 
     @abstractmethod
     def forward(self, z: Tensor, u: Tensor) -> LocalLinearisation:
-        """Return the model's linearisation for ``z [..., n]``, ``u [..., m]``; exact there."""
+        """Return the linearisation at ``z [..., n]``, ``u [..., m]``; there, it equals `step`."""
 
     @abstractmethod
     def step(self, z: Tensor, u: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class Transition(nn.Module, ABC):
     def follow(
         self, q: DiagonalGaussian, eps: Tensor, u: Tensor, times: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Go from a sample of an encoding, open loop, and compare with the encodings to come.
+        """Roll out from a sample of the first encoding, and compare with the later encodings.
 
         Args:
             q: the encodings at the S ``times``, ``[B, S, n]``.
@@ -132,7 +132,7 @@ class Transition(nn.Module, ABC):
 
         Returns:
             The path at ``times``, ``[B, S, n]``, and the latent KL at all but the first,
-            ``[B, S - 1]``: that of the belief carried along to the encoding (Watter et al. 2015,
+            ``[B, S - 1]``: the KL of the carried belief to the encoding (Watter et al. 2015,
             section 2.4).
         """
         first = q[:, 0]
@@ -143,11 +143,11 @@ class Transition(nn.Module, ABC):
 
     @abstractmethod
     def features(self, z: Tensor, u: Tensor) -> Tensor:
-        """Return ``phi(z, u) [..., d]``: f is linear in the `last_weights`, and this its slope."""
+        """Return ``phi(z, u) [..., d]``: f is linear in the `last_weights`, with this slope."""
 
     @abstractmethod
     def last_weights(self) -> list[Tensor]:
-        """Return the parameters W, as views whose columns are those of ``[n, d]`` in order.
+        """Return views of parameters, which side by side are a matrix ``W [n, d]``.
 
         With ``W + dW``, f becomes ``f(z, u) + dW phi(z, u)``.
         """
@@ -188,11 +188,11 @@ class LocallyLinear(Transition):
 
     @property
     def is_plain(self) -> bool:
-        """Whether faster code may step in its place; a subclass may step in another way."""
+        """Whether faster code may replace `step`; a subclass may define another one."""
         return type(self) is LocallyLinear
 
     def log_det(self, A: Tensor) -> Tensor:
-        """``log |1 + v^T r|``, the matrix determinant lemma; the trace of A holds ``v^T r``."""
+        """``log |1 + v^T r|`` by the matrix determinant lemma; the trace of A is ``n + v^T r``."""
         if not self.is_plain:
             return super().log_det(A)
         return (A.diagonal(dim1=-2, dim2=-1).sum(-1) + (1 - self.n)).abs().log()
@@ -261,7 +261,7 @@ class LocallyLinear(Transition):
         return self.gain, self.scale > 0, is_smooth, *weights
 
     def features(self, z: Tensor, u: Tensor) -> Tensor:
-        """See `Transition.features`: the last hidden layer and 1; the same times each control."""
+        """See `Transition.features`: the last hidden layer and 1, then both times each control."""
         h = _hidden(self.net, z)
         factor = torch.cat((torch.ones_like(u[..., :1]), u / self.control_scale), -1)
         return (factor.unsqueeze(-1) * h.unsqueeze(-2)).flatten(-2)
@@ -292,7 +292,7 @@ def from_columns(
     Args:
         columns: ``[..., T + 1, n, n + 2]``, as `as_columns` writes them.
         log_det: of the first belief, ``[...]``.
-        growth: what each step adds to it, ``[..., T]``.
+        growth: what each step adds to ``log_det``, ``[..., T]``.
     """
     factor, mean, path = columns.split_with_sizes([columns.shape[-2], 1, 1], -1)
     log_dets = log_det.unsqueeze(-1) + pad(growth.cumsum(-1), (1, 0))
@@ -331,7 +331,7 @@ class NonLinear(Transition):
         return [last.weight, last.bias[:, None]]
 
     def _derivatives(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
-        """``df/dz`` and ``df/du`` from those of g by the network's inputs, ``[..., n, n + m]``."""
+        """``df/dz`` and ``df/du`` from ``slopes [..., n, n + m]``, the derivatives of g."""
         by_z, by_u = slopes.split_with_sizes([self.n, self.m], -1)
         return self.identity + by_z, by_u / self.control_scale
 
@@ -381,7 +381,7 @@ def _last(net: nn.Sequential) -> nn.Linear:
 
 
 def _hidden(net: nn.Sequential, x: Tensor) -> Tensor:
-    """Return the last hidden layer of an `mlp` for ``x [..., k]``, and 1 behind it."""
+    """Return the last hidden layer of an `mlp` for ``x [..., k]``, with a 1 appended."""
     for layer in [*net][:-1]:
         x = layer(x)
     return torch.cat((x, torch.ones_like(x[..., :1])), -1)

@@ -1,7 +1,8 @@
-"""A model on trial, before it is trained: what would fail later is told now, in a sentence.
+"""Trying a model out before it is trained: what would fail later is told now, in a sentence.
 
 The parts may be the user's own. A copy of the model does once, on a few numbers, what training and
-the agent ask of it; then it is loaded as from a checkpoint. No number that training uses is drawn.
+the agent ask of it. Then it is loaded as from a checkpoint. The random numbers of training stay the
+same.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _copied(model: LatentModel[Any]) -> LatentModel[Any]:
 
 
 def check_transition(f: Transition) -> None:
-    """Raise an E2CError unless a transition's methods return what they must, and agree."""
+    """Raise an E2CError unless a transition's methods return what they must, and are consistent."""
     n, m, scale = f.n, f.m, f.control_scale
     for lead in ((), (B,), (1, B)):
         z, u = scale.new_full((*lead, n), 0.1), 0.5 * scale.expand(*lead, m)
@@ -79,7 +80,7 @@ def check_transition(f: Transition) -> None:
             check_tensor(f, method, found, (*lead, *shape))
         width = _width(f)
         check_tensor(f, "features()", phi, (*lead, width))
-    if not torch.is_inference_mode_enabled():  # nothing has a derivative there
+    if not torch.is_inference_mode_enabled():  # in this mode nothing has a derivative
         _check_agreement(f)
 
 
@@ -109,7 +110,7 @@ def _check_agreement(f: Transition) -> None:
 
 
 def _width(f: Transition) -> int:
-    """Return d, how many columns the last weights have; or say that they are none."""
+    """Return d, the number of columns of the last weights, or raise an E2CError for their shape."""
     weights = f.last_weights()
     if not all(isinstance(W, Tensor) and W.ndim == 2 and len(W) == f.n for W in weights):
         told = [list(W.shape) if isinstance(W, Tensor) else type(W).__name__ for W in weights]
@@ -149,7 +150,7 @@ def _batch(model: LatentModel[Any], config: Config, spec: ProblemSpec) -> Batch:
 
 
 def check_objective(model: LatentModel[Any], batch: Batch, config: Config) -> None:
-    """Raise an E2CError unless a method's loss is made of terms, as the trainer takes them."""
+    """Raise an E2CError unless a method's terms, weights and titles are what the trainer needs."""
     objective, name = config.objective, type(model).__name__
     terms = model.terms(batch, Generators(0), objective)
     if not isinstance(terms, Mapping):
@@ -179,7 +180,7 @@ def check_objective(model: LatentModel[Any], batch: Batch, config: Config) -> No
 
 
 def _check_names(method: str, said: str, names: Any, terms: Mapping[str, Tensor]) -> None:
-    """Raise an E2CError unless there are ``names``, and each is that of a term."""
+    """Raise an E2CError unless there are ``names``, and each names a term."""
     unknown = [repr(name) for name in names if name not in terms]
     if unknown or not names:
         raise E2CError(
@@ -209,7 +210,7 @@ def _without_numbers(model: LatentModel[Any]) -> str:
 
 
 def _difference(model: LatentModel[Any], again: LatentModel[Any]) -> str:
-    """Say which part of a model that was loaded answers otherwise; an empty text where none."""
+    """Say which part of a loaded model returns other numbers; an empty text where none does."""
     for (part, right), (_, found) in zip(_answers(model), _answers(again), strict=True):
         if not torch.allclose(found, right, rtol=1e-3, atol=1e-4):
             return f"{part} then returned other numbers"
@@ -227,7 +228,7 @@ def _not_loaded(reason: object) -> E2CError:
 
 @torch.no_grad()
 def _answers(model: LatentModel[Any]) -> list[tuple[str, Tensor]]:
-    """Return what each part answers to fixed questions, with the name of its class."""
+    """Return the outputs of each part for fixed inputs, with the name of its class."""
     f, goal = model.transition, model.goal
     x = torch.linspace(0, 1, B * goal.numel(), device=goal.device).view(B, *goal.shape)
     z, u = f.control_scale.new_full((B, f.n), 0.1), 0.5 * f.control_scale.expand(B, f.m)
