@@ -1,7 +1,7 @@
 """Trajectory optimisation in a receding horizon: iLQG with control limits, CEM and MPPI, batched.
 
-The package knows nothing of pixels, of learned models or of environments. It plans on whatever
-implements the small protocols of `planners.base`: a learned latent model, a simulator's true
+The package knows nothing of pixels, of learned models or of environments. It plans for any object
+that implements the small protocols of `planners.base`: a learned latent model, a simulator's true
 equations, a linear test system, or any function in torch (`FunctionDynamics`).
 
     >>> import torch

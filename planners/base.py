@@ -129,8 +129,8 @@ _SENTENCES = {
 class Plan:
     """The best trajectory found for each problem, with the feedback law around it.
 
-    Where the cost is infinite, no finite trajectory was found: see `Planner` for what the
-    other fields are then.
+    An infinite cost means that no finite trajectory was found; `Planner.plan` says what the other
+    fields then hold.
     """
 
     states: Tensor
@@ -140,8 +140,8 @@ class Plan:
     gains: Tensor
     """``K [B, T, m, n]``: feedback ``u = U + K (x - X)``.
 
-    Rows of controls that the last backward pass clamped are zero; so is everything from a planner
-    without feedback.
+    The rows of controls that the last backward pass clamped are zero. A planner without feedback
+    returns zeros.
     """
     cost: Tensor
     """``[B]``: total cost of the trajectory; infinite where none was finite."""
@@ -155,17 +155,17 @@ class Plan:
         return [Status(code).sentence for code in self.status.tolist()]
 
     def with_found(self, rows: Tensor, other: Plan) -> Plan:
-        """Return this plan with the finite plans of ``other`` put in; ``rows [R]`` says where."""
+        """Return this plan with ``rows [R]`` replaced by ``other`` where that is finite."""
         found = other.cost.isfinite()
         return self._with(rows[found], other, found)
 
     def with_cheaper(self, rows: Tensor, other: Plan) -> Plan:
-        """Return this plan with what is cheaper in ``other`` put in; ``rows [R]`` says where."""
+        """Return this plan with ``rows [R]`` replaced by ``other`` where that is cheaper."""
         cheaper = other.cost < self.cost[rows]
         return self._with(rows[cheaper], other, cheaper)
 
     def _with(self, rows: Tensor, other: Plan, which: Tensor) -> Plan:
-        """Return this plan with the plans ``which [R] bool`` of ``other`` at ``rows``."""
+        """Return this plan with ``rows`` replaced by the plans ``which [R] bool`` of ``other``."""
         return Plan(
             **{
                 name: mine.index_copy(0, rows, getattr(other, name)[which])
@@ -175,7 +175,7 @@ class Plan:
 
 
 class Planner(Protocol):
-    """What plans at every step of a control loop; the action is ``plan.controls[:, 0]``.
+    """An object that plans at every step of a control loop; the action is ``plan.controls[:, 0]``.
 
     It may remember the last plan and start from it. A problem's plan does not depend on the
     problems solved beside it.

@@ -16,7 +16,7 @@ from planners.base import Status, choose
 _STEPS = tuple(0.5**i for i in range(8))
 """Fractions of the Newton step that are tried in parallel; the best one is taken."""
 _MOST_STEPS = 20
-"""Newton steps; each finds one active set, so a handful is enough for a few controls."""
+"""Most Newton steps. Each finds one active set, so a handful is enough for a few controls."""
 
 
 class BoxQPSolution(NamedTuple):
@@ -39,8 +39,8 @@ def box_qp(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> BoxQPSolution:
         H: ``[..., m, m]``, symmetric and positive definite; where it is not, the status says so
             and the result is meaningless.
         g: ``[..., m]``.
-        low: ``[..., m]``, may be minus infinity; ``high`` likewise.
-        high: See ``low``.
+        low: ``[..., m]``, may be minus infinity.
+        high: ``[..., m]``, may be infinity.
     """
     u = newton_solve(H, -g[..., None])[..., 0].clamp(low, high)
     free, solved = _active_set(H, g, u, low, high)
@@ -60,8 +60,8 @@ def limited_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor
     Args:
         H: ``[N, m, m]``, positive definite.
         g: ``[N, m, 1+n]``: ``[g, dg/dx]``, a gradient that is affine in a parameter ``x``.
-        low: ``[N, m, 1]``; ``high`` likewise.
-        high: See ``low``.
+        low: ``[N, m, 1]``.
+        high: ``[N, m, 1]``.
 
     Returns:
         ``[k K] [N, m, 1+n]``: the minimiser at ``x = 0`` and its Jacobian by ``x``, whose rows are
@@ -75,7 +75,7 @@ def limited_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor
 
 
 def _scalar_law(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The law of `limited_law` of one control: clamping is exact, and ten times as fast."""
+    """Return the law of `limited_law` for one control: clamping is exact, and ten times as fast."""
     best, K = (g / -H).split_with_sizes((1, g.shape[-1] - 1), 2)
     k = torch.clamp(best, low, high)
     return torch.cat((k, K * (k == best)), 2)

@@ -1,7 +1,7 @@
-"""What a caller hands over is looked at once, where it comes in; the loops inside trust it.
+"""Checks of a caller's arguments: done once, where they come in, so that inner loops need none.
 
-Every function here raises a ValueError of one sentence: what is allowed, and what was got. Numbers
-that are not finite are no mistake in states: a plan's status tells of them.
+Every function here raises a ValueError of one sentence: what is allowed, and what was got. NaN and
+infinity are allowed in states: the status of the plan reports them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from planners.costs import GoalCost
 T = TypeVar("T")
 
 FLOATS = (torch.float32, torch.float64)
-"""What planners compute in."""
+"""The dtypes that planners compute in."""
 
 
 def states(x0: Tensor, n: int) -> None:
-    """Refuse what is no tensor of states ``[B, n]``. It is called at every step of a control loop.
+    """Refuse anything but a tensor of states ``[B, n]``. Planners call it at every control step.
 
     Raises:
         ValueError: when it is something else, empty, or of another shape or dtype.
@@ -40,7 +40,7 @@ def alike(x0: Tensor, last: Tensor) -> None:
     """Refuse states ``x0`` that cannot follow those of the ``last`` plan.
 
     Raises:
-        ValueError: when dtype or device are others.
+        ValueError: when the dtype or the device differs.
     """
     if x0.dtype != last.dtype or x0.device != last.device:
         raise ValueError(
@@ -50,7 +50,7 @@ def alike(x0: Tensor, last: Tensor) -> None:
 
 
 def goals(cost: Cost, x0: Tensor, m: int) -> None:
-    """Refuse what is no cost of the states ``x0 [B, n]`` and of ``m`` controls.
+    """Refuse anything but a cost of the states ``x0 [B, n]`` and of ``m`` controls.
 
     Raises:
         ValueError: when it has no ``total``, or is a `GoalCost` of other dimensions or dtype.
@@ -65,7 +65,7 @@ def goals(cost: Cost, x0: Tensor, m: int) -> None:
 
 
 def limits(low: Tensor, high: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Return copies of the limits of ``m`` controls, which a change of the caller's leaves alone.
+    """Check the limits of ``m`` controls, and return copies that the caller cannot change.
 
     Raises:
         ValueError: when they are no real tensors ``[m]``, or leave no finite control.
@@ -83,7 +83,7 @@ def limits(low: Tensor, high: Tensor, m: int) -> tuple[Tensor, Tensor]:
 
 
 def starting_controls(U: Tensor, x0: Tensor, m: int) -> None:
-    """Refuse what is no tensor ``[B, T, m]`` or ``[B, K, T, m]`` of controls from ``x0 [B, n]``.
+    """Refuse anything but controls ``[B, T, m]`` or ``[B, K, T, m]`` from ``x0 [B, n]``.
 
     Raises:
         ValueError: when it is something else, of another shape, or has no time or no candidate.
@@ -98,7 +98,7 @@ def starting_controls(U: Tensor, x0: Tensor, m: int) -> None:
 
 
 def predicted(X: Tensor, U: Tensor, x0: Tensor) -> None:
-    """Refuse what is no tensor ``[B, K, T+1, n]`` of the states that ``U [B, K, T, m]`` led to.
+    """Refuse anything but the states ``[B, K, T+1, n]`` that ``U [B, K, T, m]`` led to.
 
     Raises:
         ValueError: when it is something else, of another shape, or of another dtype than ``x0``.
@@ -113,10 +113,10 @@ def predicted(X: Tensor, U: Tensor, x0: Tensor) -> None:
 
 
 def system(dynamics: Any, *methods: str) -> None:
-    """Refuse what has not the ``methods`` of `planners.System` or `planners.Dynamics`.
+    """Refuse an object without the ``methods`` of `planners.System` or `planners.Dynamics`.
 
     Raises:
-        ValueError: when a method is missing, or a dimension is no whole number from 1 on.
+        ValueError: when a method is missing, or a dimension is not a whole number of at least 1.
     """
     sizes: list[Any] = [getattr(dynamics, name, None) for name in ("state_dim", "control_dim")]
     has_methods = all(callable(getattr(dynamics, name, None)) for name in methods)
@@ -129,7 +129,7 @@ def system(dynamics: Any, *methods: str) -> None:
 
 
 def generator(given: torch.Generator | None) -> None:
-    """Refuse what is no generator on the CPU, and not None.
+    """Refuse anything but a generator on the CPU, or None.
 
     Raises:
         ValueError: when it is something else.
@@ -143,7 +143,7 @@ def generator(given: torch.Generator | None) -> None:
 
 
 def options(given: T | None, kind: type[T]) -> T:
-    """Return the options that were given, and the defaults for None.
+    """Return the options that were given; for None, the defaults.
 
     Raises:
         ValueError: when they are of another class than ``kind``.
@@ -154,7 +154,7 @@ def options(given: T | None, kind: type[T]) -> T:
 
 
 def whole(options: Any, *names: str, least: int = 1) -> None:
-    """Refuse options of which a named field is no whole number from ``least`` on.
+    """Refuse options with a named field that is not a whole number of at least ``least``.
 
     Raises:
         ValueError: naming the first such field.
@@ -166,7 +166,7 @@ def whole(options: Any, *names: str, least: int = 1) -> None:
 
 
 def finite(options: Any, *names: str, above: float | None = None) -> None:
-    """Refuse options of which a named field is no finite number from 0 on, or ``above`` another.
+    """Refuse options with a named field that is not a finite number >= 0, or > ``above`` if given.
 
     Raises:
         ValueError: naming the first such field.
@@ -179,7 +179,7 @@ def finite(options: Any, *names: str, above: float | None = None) -> None:
 
 
 def truth(options: Any, *names: str) -> None:
-    """Refuse options of which a named field is neither True nor False.
+    """Refuse options with a named field that is neither True nor False.
 
     Raises:
         ValueError: naming the first such field.
@@ -190,7 +190,7 @@ def truth(options: Any, *names: str) -> None:
 
 
 def pair(options: Any, name: str) -> None:
-    """Refuse options of which a field is no pair of finite numbers above 0.
+    """Refuse options with a field that is not a pair of finite numbers above 0.
 
     Raises:
         ValueError: naming the field.
@@ -202,7 +202,7 @@ def pair(options: Any, name: str) -> None:
 
 
 def held(options: Any, name: str, kind: type) -> None:
-    """Refuse options of which a field holds something else than a ``kind``.
+    """Refuse options with a field that holds anything but a ``kind``.
 
     Raises:
         ValueError: naming the field.
@@ -212,7 +212,7 @@ def held(options: Any, name: str, kind: type) -> None:
 
 
 def _refuse(options: Any, name: str, wanted: str) -> None:
-    """Raise the ValueError of a field."""
+    """Raise the ValueError about a field of options."""
     value = getattr(options, name)
     raise ValueError(f"{name} of {type(options).__name__} must be {wanted}; got {value!r:.40}.")
 
@@ -234,7 +234,7 @@ def _limits(m: int) -> str:
 
 
 def _told(value: Any) -> str:
-    """Say what was got, in a few words."""
+    """Describe a value in a few words."""
     if isinstance(value, Tensor):
         return f"shape {list(value.shape)}, {value.dtype}"
     return f"type {type(value).__name__}"

@@ -1,19 +1,18 @@
-"""How a system hands over compiled code, and how that is compiled.
+"""How a system provides functions for compiled code, and how they are compiled.
 
-Planning on a CPU costs calls more than arithmetic. So a system may give its step and its
-derivatives as functions that [numba](https://numba.pydata.org) can compile; `planners.fused` then
-plans without leaving compiled code. Whatever a system gives here, its ``step`` and ``linearize`` in
-torch say the same, to rounding.
+On a CPU, planning spends more time on calls than on arithmetic. So a system may provide its step
+and its derivatives as functions that [numba](https://numba.pydata.org) can compile; then
+`planners.fused` plans without leaving compiled code. They compute the same as the system's ``step``
+and ``linearize`` in torch, up to rounding.
 
-Both functions work on `LANES` states at once, which lie side by side: a state is ``[n, LANES]``.
-They write no lane that another lane's state influences. Their arguments are pointers to numbers
-of the dtype of ``parameters``, but for ``sizes``, to int64:
+Both functions work on `LANES` states side by side, an array ``[n, LANES]``. The result of a lane
+must not depend on the other lanes. The arguments are
 
 ``parameters, sizes, scratch, x, u, out``
 
 with ``x [n, LANES]`` and ``u [m, LANES]``. ``out`` is the next state ``[n, LANES]``, or the
-derivatives ``[n, n + m, LANES]`` by state and control. ``numba.carray(x, (n, LANES))`` makes an
-array of a pointer.
+derivatives ``[n, n + m, LANES]`` by state and control. All are pointers: ``sizes`` to int64, the
+others to the dtype of ``parameters``. ``numba.carray(x, (n, LANES))`` makes an array of a pointer.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ LANES = 8
 """States that are computed side by side: the float32 numbers in a register of 256 bits."""
 
 HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-"""How numba compiles: other threads go on, divisions by zero are not raised, and products are
-added without being rounded."""
+"""Options of numba: other threads go on, a division by zero raises nothing, and a product may be
+added without being rounded first."""
 INNER: dict[str, Any] = HOW | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""The same for functions that only compiled code calls: Python's way in takes long to compile."""
+"""`HOW` for functions that only compiled code calls: an entry for Python takes long to compile."""
 WITHIN: dict[str, Any] = INNER | {"inline": "always"}
-"""The same for a large function that is called in one place. It becomes a part of its caller, and
-is optimised with it; alone it would be optimised before that too."""
+"""`INNER` for a large function that is called in one place. It becomes a part of its caller and is
+optimised once, with it; otherwise it would be optimised alone as well."""
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
@@ -51,20 +50,21 @@ DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float6
 class Compiled:
     """Code and numbers of a system; see the module's docstring.
 
-    The numbers do not change: a system that changes hands another object over, by which planners
-    know that derivatives which they remember are of the past.
+    The numbers must not change. A system that changes returns another object; planners then discard
+    the derivatives that they remember.
     """
 
     step: Callable[..., None]
-    """Writes the next states; a function of a module, not a closure, so that it can be cached."""
+    """Writes the next states. It is a function of a module, not a closure, so that numba can cache
+    its code."""
     derivatives: Callable[..., None]
     """Writes the derivatives."""
     parameters: NDArray[Any]
-    """``[P]``, float32 or float64; its dtype is that of all arithmetic."""
+    """``[P]``: numbers of the system, float32 or float64; all arithmetic is in this dtype."""
     sizes: NDArray[np.int64]
     """``[I]``: integers, such as shapes."""
     scratch: int
-    """How many numbers a call may use besides."""
+    """How many numbers of working memory a call needs."""
 
 
 class Options(NamedTuple):
@@ -82,11 +82,12 @@ class Options(NamedTuple):
 class Memory:
     """Derivatives along the plans of B problems, for the call a step later.
 
-    They need not be those of the last plans: where each was taken is known.
+    Each is stored with the state and the control at which it was taken, since these may lie off the
+    last plans.
     """
 
     code: Compiled
-    """Of the system whose derivatives these are."""
+    """The system whose derivatives these are."""
     at: NDArray[Any]
     """``[B, T, n + m]``: states and controls at which they were taken; NaN where there are none."""
     F: NDArray[Any]
@@ -94,14 +95,14 @@ class Memory:
 
     @classmethod
     def empty(cls, code: Compiled, B: int, T: int, n: int, m: int) -> Memory:
-        """Return a memory of nothing."""
+        """Return a memory that holds no derivatives yet."""
         real = code.parameters.dtype
         return cls(code, np.full((B, T, n + m), np.nan, real), np.zeros((B, T, n, n + m), real))
 
 
 @cache
 def address(function: Callable[..., None], dtype: np.dtype[Any]) -> int:
-    """Compile a function of `Compiled` for a dtype, once, and return where its code lies."""
+    """Compile a function of `Compiled` for a dtype, once, and return the address of its code."""
     from numba import cfunc, from_dtype, types
 
     real, integer = types.CPointer(from_dtype(dtype)), types.CPointer(types.int64)
@@ -110,7 +111,7 @@ def address(function: Callable[..., None], dtype: np.dtype[Any]) -> int:
 
 
 def numbers(code: Compiled) -> tuple[Any, ...]:
-    """Return what compiled code takes of a system: addresses, parameters, sizes and scratch."""
+    """Return a system as compiled code takes it: addresses, parameters, sizes and scratch."""
     real = code.parameters.dtype
     addresses = address(code.step, real), address(code.derivatives, real)
     return *addresses, code.parameters, code.sizes, code.scratch
@@ -124,13 +125,13 @@ def cached(
 ) -> Callable[..., Any]:
     """Return numba's decorator ``compiler(*arguments, **options)``, with a cache on disk.
 
-    It is for functions of a module, which have neither defaults nor a closure. They stay as they
-    are; a twin is compiled.
+    It is for functions of a module that have neither defaults nor a closure. The function itself
+    stays as it is; a twin is compiled.
 
-    It is beside the source, or else in the user's cache folder, or nowhere if none can be written.
-    What is in it is found by the function's name, to which the sum of the sources is added: those
-    of its own module, and of ``parts``, the others whose code it calls. So a cache of other sources
-    is never read; numba would stop at a class that they had and these have not.
+    The cache is beside the source, or else in the user's cache folder; where neither can be
+    written, there is none. An entry is found by the function's name and a checksum of the sources:
+    its own module, and ``parts``, the other modules whose code it calls. So an entry of older
+    sources is never read; numba would fail where it names a class that no longer exists.
     """
 
     def decorate(function: Any) -> Any:

@@ -1,6 +1,6 @@
 """Numbers of iLQG that no problem changes, for torch and for compiled code alike.
 
-Those of the regularisation are Tassa's; see `planners.ilqg`.
+The numbers of the regularisation are Tassa's; see `planners.ilqg`.
 """
 
 SMALLEST_STEP = 1e-2
@@ -12,7 +12,7 @@ FULL_STEP = 0.5
 """The full step is taken at once if the cost falls by at least this share of the expected
 reduction, since the model then holds that far; else the cheapest of all steps is taken."""
 LEAST_LAMBDA = 1e-6
-"""Below this lambda is zero, the full Newton step; it is also the first value tried when lambda
-must grow from zero."""
+"""A smaller lambda becomes zero, the full Newton step. This is also the first value tried when
+lambda must grow from zero."""
 GROWTH = 1.6
-"""Growth of lambda's own rate of change, so that lambda moves faster and faster."""
+"""Factor by which lambda's own rate of change grows, so that lambda moves faster and faster."""

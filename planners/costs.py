@@ -22,11 +22,11 @@ class GoalCost:
         Q: Weight of the running state error: ``[n]``, a diagonal, or ``[n, n]``, symmetric.
         R: Weight of the control: ``[m]`` or ``[m, m]``, symmetric.
         Qf: Weight of the terminal state error, as ``Q``; left out, it is ``Q``.
-        reference: ``r [m]`` or ``[B, m]``: the control without cost; left out, it is zero. Give
-            the control that holds the goal here, if it is known.
+        reference: ``r [m]`` or ``[B, m]``: the control that costs nothing; left out, it is zero.
+            Best is the control that holds the goal, if it is known.
 
     Raises:
-        ValueError: for what is no tensor, or one of another shape.
+        ValueError: when an argument is no tensor, or has another shape.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ def has_numbers(cost: Cost, x: Tensor) -> TypeGuard[GoalCost]:
 
 
 def _check_tensors(**given: object) -> None:
-    """Raise a ValueError unless all that is given are tensors."""
+    """Raise a ValueError unless all arguments are tensors."""
     for name, value in given.items():
         if not isinstance(value, Tensor):
             raise ValueError(f"{name} is a tensor; got type {type(value).__name__}.")

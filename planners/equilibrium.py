@@ -12,7 +12,7 @@ from planners.boxqp import box_qp
 NEWTON_STEPS = 5
 """Gauss-Newton steps; one suffices where ``f`` is affine in the control."""
 RIDGE = 1e-6
-"""Weight of the control itself, so that of equally good ones the smallest is found."""
+"""Weight of the control itself, so that the smallest of equally good controls is found."""
 
 
 def holding_control(dynamics: Dynamics, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def holding_control(dynamics: Dynamics, x: Tensor, low: Tensor, high: Tensor) ->
         high: See ``low``.
 
     Returns:
-        Within the limits; what is nearest to zero there, where nothing finite is found.
+        ``u*``, within the limits; where it is not finite, the control nearest to zero within them.
 
     Raises:
         ValueError: when an argument has another type or shape, or the limits do not fit each other.

@@ -29,7 +29,7 @@ class FunctionDynamics:
         control_dim: ``m``.
 
     Raises:
-        ValueError: when ``f`` is no function, or a dimension no whole number from 1 on.
+        ValueError: when ``f`` is no function, or a dimension is not a whole number of at least 1.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class FunctionDynamics:
 
     def linearize(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return the Jacobians ``fx [..., n, n]`` and ``fu [..., n, m]`` of `step`."""
-        # In inference mode older versions of torch return zeros, without a word. Hence the clones.
+        # In inference mode, older versions of torch return zeros and report no error; hence clones.
         with torch.inference_mode(False), torch.no_grad():
             xs, us = x.reshape(-1, self.state_dim).clone(), u.reshape(-1, self.control_dim).clone()
             fx, fu = vmap(jacrev(self.step, argnums=(0, 1)))(xs, us)

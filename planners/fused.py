@@ -19,7 +19,7 @@ from planners.compiled import Compiled, Memory, Options, numbers
 from planners.costs import GoalCost
 
 EACH = 16
-"""A thread is given at least so many items, or starting it would take longer than they do."""
+"""Least number of items for a thread: to start it for fewer takes longer than to compute them."""
 
 
 def solve(
@@ -39,14 +39,14 @@ def solve(
     Args:
         code: The system.
         cost: Cost to minimise.
-        options: Numbers of the options.
+        options: Options of iLQG.
         alpha: ``[S]``: step sizes; the first is 0, the second 1.
-        x0: ``[B, n]``; it, the cost and all other tensors have the dtype of the code.
+        x0: ``[B, n]``. All tensors, those of the cost too, have the dtype of the code.
         U: ``[B, K, T, m]``.
         low: ``[m]``.
         high: ``[m]``.
         X: ``[B, K, T+1, n]``, or None.
-        memory: Of the call a step earlier, or None.
+        memory: Derivatives of the call a step earlier, or None.
     """
     (B, K, T, m), n, real = U.shape, x0.shape[1], code.parameters.dtype
     plans = (
@@ -92,7 +92,7 @@ def shift(code: Compiled, plan: Plan) -> tuple[Tensor, Tensor]:
 def roll_out(
     code: Compiled, x0: Tensor, U: Tensor, cost: GoalCost | None = None, keep: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Roll ``U [B, K, S, T, m]`` out from ``x0 [B, n]``, as they are.
+    """Roll the controls ``U [B, K, S, T, m]`` out from ``x0 [B, n]``, without limits.
 
     Returns:
         States ``[B, K, S, T+1, n]``, or an empty tensor if they are not to be kept; and costs
@@ -100,7 +100,7 @@ def roll_out(
     """
     (*lead, T, m), n, real = U.shape, x0.shape[1], code.parameters.dtype
     count, priced = math.prod(lead), cost is not None
-    if cost is None:  # compiled code takes one, and reads none where J has no room
+    if cost is None:  # compiled code needs some cost; where J is empty, it computes none
         cost = GoalCost(x0.new_zeros(n), x0.new_zeros(n), x0.new_zeros(m))
     X, J = np.empty((count * keep, T + 1, n), real), np.empty(count * priced, real)
     problem = (numbers(code), _numbers(cost, len(x0)), _whole(x0), _whole(U).reshape(-1, T, m))
@@ -113,7 +113,7 @@ def roll_out(
 
 
 def _numbers(cost: GoalCost, B: int) -> tuple[NDArray[Any], ...]:
-    """Return what compiled code takes of the cost of ``B`` problems."""
+    """Return the cost of ``B`` problems as compiled code takes it."""
     return tuple(map(_whole, (*cost.targets(B), cost.Q, cost.R, cost.Qf)))
 
 
@@ -134,7 +134,7 @@ def _share(count: int, work: Callable[[int, int], None]) -> None:
 def workers() -> int:
     """Return how many threads may plan: as many as OMP_NUM_THREADS says, or as there are cores.
 
-    It may be more than torch's, which wait for one another many times in a step.
+    torch may use fewer, since its threads wait for one another many times in a step.
     """
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdecimal() and int(told) > 0:
@@ -143,5 +143,5 @@ def workers() -> int:
 
 
 def _whole(tensor: Tensor) -> NDArray[Any]:
-    """Return the numbers of a tensor as an array in one piece."""
+    """Return a tensor as a contiguous array."""
     return tensor.contiguous().numpy()

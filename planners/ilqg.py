@@ -44,12 +44,12 @@ class ILQGOptions:
     tolerance: float = 1e-7
     """Converged when the (expected or actual) reduction falls below this times ``1 + |cost|``."""
     real_time: bool = False
-    """Whether a warm start may end with its first iteration, although that linearises around states
-    which began elsewhere: in a control loop the next call comes soon."""
+    """Whether a warm start may end with its first iteration, though this linearises around states
+    that began elsewhere: in a control loop the next call comes soon."""
     regularisation: float = 0.0
     """Starting value of lambda, added to the diagonal of Quu; 0 is the full Newton step."""
     regularisation_max: float = 1e10
-    """Above this the optimisation of a candidate is given up, with a status."""
+    """Largest lambda; a candidate that needs a larger one ends, and its status says so."""
     reuse: float = 0.0
     """Compiled code uses a derivative again where no entry of state and control differs by more
     than this times ``1 + |entry|`` from where it was taken."""
@@ -63,7 +63,7 @@ class ILQGOptions:
 
 
 class _Problem(NamedTuple):
-    """What is to be solved: ``B`` problems from ``x0 [B, n]`` with limits ``low, high [m]``."""
+    """``B`` problems to solve, from ``x0 [B, n]`` with limits ``low, high [m]``."""
 
     dynamics: Dynamics
     cost: Cost
@@ -93,13 +93,13 @@ class _Search(NamedTuple):
     lam: Tensor  # [B, K], regularisation
     rate: Tensor  # [B, K], its factor of change
     moved: Tensor  # [B, K] bool: the last iteration took a step, so lambda may fall
-    stuck: Tensor  # [B, K] bool: it found no step to take, so lambda must grow
+    stuck: Tensor  # [B, K] bool: the last iteration found no step to take, so lambda must grow
     status: Tensor  # [B, K] int64: how the search would end now
     done: Tensor  # [B, K] bool
     iterations: Tensor  # [B, K] int64
 
     def end(self, mask: Tensor, status: Status) -> _Search:
-        """End with ``status`` the candidates in ``mask [B, K]`` that have not ended before."""
+        """End the candidates in ``mask [B, K]`` with ``status``, unless they have ended before."""
         ending = mask & ~self.done
         return self._replace(
             status=self.status.masked_fill(ending, int(status)),
@@ -140,8 +140,8 @@ class ILQG:
             X: ``[B, K, T+1, n]``: the states that ``U`` led to from a start near ``x0``. The first
                 iteration linearises around ``X``, and its feedback corrects ``x0 - X[:, :, 0]``.
                 Left out, ``U`` is rolled out from ``x0`` first.
-            memory: Derivatives of the call a step earlier, of this system and ``K = 1``; they are
-                replaced by those of this call. Only compiled code uses it.
+            memory: Derivatives of the call a step earlier, of this system and ``K = 1``; this call
+                replaces them by its own. Only compiled code uses it.
 
         Returns:
             The best candidate of each problem. Without ``X`` its cost is never above that of the
@@ -176,7 +176,7 @@ class ILQG:
         X: Tensor | None = None,
         memory: Memory | None = None,
     ) -> Plan:
-        """Do as `solve`, with arguments that were checked before and ``U [B, K, T, m]`` as x0 is.
+        """Do as `solve`, with checked arguments and ``U [B, K, T, m]`` of the dtype of ``x0``.
 
         A planner calls it at every step of a control loop.
         """
@@ -223,14 +223,16 @@ class ILQG:
     ) -> _Search:
         """Take the cheapest acceptable trial of ``Xs, Us, Js [B, K, 1+S, ...]``, or else the first.
 
-        The full step goes before all others if it is as good as expected, or if little is expected.
+        Smaller steps are not taken if the full step is good (`planners.constants.FULL_STEP`), or if
+        the expected reduction is small.
 
-        The first trial has step size zero. It is the trajectory as it was; if that did not start
-        at ``x0``, it is rolled out from ``x0`` under the new feedback.
+        The first trial has step size zero. It is the trajectory before; if that did not start at
+        ``x0``, it is rolled out from ``x0`` under the new feedback.
 
-        A candidate has converged when the expected reduction is small. Unless it is in real time,
-        it ends only if its trajectory was rolled out from ``x0`` before (its cost is known).
-        Otherwise the next iteration linearises around the new trajectory with the same lambda.
+        A candidate has converged when the expected or the actual reduction is small. Without
+        ``real_time`` it then ends only if its trajectory was rolled out from ``x0`` before (its
+        cost is known). Otherwise the next iteration linearises around the new trajectory with the
+        same lambda.
         """
         may_end = search.cost.isfinite() | self.options.real_time
         alpha, J = self._alpha.to(Js), Js[..., 0]
@@ -254,12 +256,12 @@ class ILQG:
         )
 
     def _regularise(self, search: _Search) -> _Search:
-        """Lower lambda of the candidates that moved; raise it of those that are stuck."""
+        """Lower lambda of the candidates that moved; raise lambda of the stuck candidates."""
         search = self._lower(search, search.moved & ~search.done)
         return self._raise(search, search.stuck & ~search.done, Status.NO_IMPROVEMENT)
 
     def _raise(self, search: _Search, mask: Tensor, exhausted: Status) -> _Search:
-        """Raise lambda where ``mask`` holds; what exceeds the maximum ends with ``exhausted``."""
+        """Raise lambda where ``mask`` holds; candidates above the limit end with ``exhausted``."""
         faster = (search.rate * GROWTH).clamp(min=GROWTH)
         raised = (search.lam * faster).clamp(min=LEAST_LAMBDA)
         search = search._replace(
@@ -279,16 +281,16 @@ class ILQG:
         )
 
     def _tolerance(self, cost: Tensor) -> Tensor:
-        """Return the reduction ``[B, K]`` that is too small to go on, or to be told from noise.
+        """Return the largest reduction ``[B, K]`` that is too small to go on, or may be rounding.
 
-        From an infinite cost no reduction is.
+        Where the cost is infinite, it is minus infinity: no reduction is too small.
         """
         relative = max(self.options.tolerance, 8 * torch.finfo(cost.dtype).eps)
         return (relative * (1 + cost.abs())).where(cost.isfinite(), -torch.inf)
 
 
 def _begin(problem: _Problem, U: Tensor, X: Tensor | None, lam: float) -> _Search:
-    """Start at ``U [B, K, T, m]``, rolled out unless its ``X`` is given; end what is not finite."""
+    """Start at ``U [B, K, T, m]``, rolled out unless ``X`` is given; end if nothing is finite."""
     if X is None:
         Xs, _, Js = problem.roll_out(U[:, :, None])
         X, J, finite = Xs[:, :, 0], Js[..., 0], Js[..., 0].isfinite()
@@ -313,7 +315,7 @@ def _begin(problem: _Problem, U: Tensor, X: Tensor | None, lam: float) -> _Searc
 def _take(
     search: _Search, best: Tensor, gains: Tensor, Xs: Tensor, Us: Tensor, Js: Tensor
 ) -> _Search:
-    """Move every candidate that has not ended to its trial ``best [B, K]``; 0 is no improvement."""
+    """Move each candidate that has not ended to its trial ``best [B, K]``; 0: no improvement."""
     item = best[..., None, None, None]
     status = torch.where(best > 0, int(Status.ITERATION_LIMIT), int(Status.NO_IMPROVEMENT))
     return search._replace(

@@ -1,14 +1,14 @@
-"""iLQG in compiled code: what `planners.ilqg` does, a few candidates side by side.
+"""iLQG in compiled code: the algorithm of `planners.ilqg`, a few candidates side by side.
 
 Candidates that are optimised side by side stand in *slots*. When one ends, the next takes its slot.
 The states of all slots are linearised, and their trials rolled out, `LANES` at a time (see
-`planners.compiled`), so that no lane is idle. What a candidate becomes does not depend on
-what stands beside it. Roll-outs and derivatives are computed in the dtype of the states, the rest
+`planners.compiled`), so that no lane is idle. The plan of a candidate does not depend on the
+candidates beside it. Roll-outs and derivatives are computed in the dtype of the states, the rest
 in float64. State and control are one vector ``w = [x; u]`` of length ``N = n + m``. Decisions and
 statuses are those of `planners.ilqg`.
 
-numba keeps compiled code in a cache, with a copy of all that it calls. Systems are called by their
-addresses and thus not copied.
+numba keeps compiled code in a cache, with a copy of every function that the code calls. Systems are
+called by their addresses, so they are not copied.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from planners.kernels_system import derivatives, system_of, weights
 
 PARTS = (constants, kernels_backward, kernels_lines, kernels_system)
 SLOTS = LANES
-"""So many that a trial of each fills the lanes."""
+"""Number of slots: one trial of each fills the lanes."""
 CONVERGED, ITERATION_LIMIT, NO_IMPROVEMENT, NOT_FINITE, NOT_POSITIVE_DEFINITE = map(int, Status)
 compiled, within = njit(**INNER), njit(**WITHIN)
 Array = Any
@@ -43,25 +43,25 @@ CANDIDATE = np.dtype(
         ("status", np.int64),
         ("iterations", np.int64),
         ("cost", np.float64),  # cost, infinite where no finite roll-out is known
-        ("lam", np.float64),  # regularisation, and its factor of change
-        ("rate", np.float64),
+        ("lam", np.float64),  # regularisation
+        ("rate", np.float64),  # its factor of change
         ("moved", np.bool_),  # the last iteration took a step, so lambda may fall
-        ("stuck", np.bool_),  # it found no step to take, so lambda must grow
+        ("stuck", np.bool_),  # the last iteration found no step to take, so lambda must grow
         ("sound", np.float64),  # NaN if a derivative is not finite, else 0
         ("slope", np.float64),  # the cost is expected to change by alpha slope + alpha^2 curvature
         ("curvature", np.float64),
         ("cost_before", np.float64),  # cost of the trial of step size zero
         ("best", np.int64),  # cheapest acceptable trial, or 0
-        ("lowest", np.float64),  # its cost, infinite if it is 0
+        ("lowest", np.float64),  # cost of the trial `best`, infinite if `best` is 0
         ("upcoming", np.int64),  # the next trial
-        ("decided", np.bool_),  # whether further trials are not worth a look
+        ("decided", np.bool_),  # whether the search needs no further trials
     ]
 )
 """The state of a search; see `planners.ilqg._Search`."""
 
 
 class Room(NamedTuple):
-    """Where G candidates are optimised."""
+    """Working memory to optimise G candidates."""
 
     search: Array  # [G] of `CANDIDATE`
     begun: Array  # [G]: slots whose candidates have states
@@ -70,29 +70,29 @@ class Room(NamedTuple):
     better: Array  # [G, T+1, N]: their trials `best`
     F: Array  # [G, T, n, P]: derivatives, see `kernels_backward`
     at: Array  # [G, T, N]: where they were taken, NaN where they are not known
-    asked: Array  # [G T]: which are to be taken
+    asked: Array  # [G T]: the items ``g T + t`` whose derivatives are to be taken
     laws: Array  # [G, T, m, P]
-    target: Array  # [G, N]: of their costs
+    target: Array  # [G, N]: targets of their costs
     local: Array  # `kernels_backward.Local`
-    slot: Array  # [LANES]: whose trial is in a lane, and which
-    trial: Array  # [LANES]
-    trials: Array  # [T+1, N, LANES]
+    slot: Array  # [LANES]: the slot whose trial is in a lane
+    trial: Array  # [LANES]: the number of this trial
+    trials: Array  # [T+1, N, LANES]: trajectories of the trials
     aim: Array  # [N, LANES]: their targets
-    error: Array  # [N, LANES]: how far a trial is from it
+    error: Array  # [N, LANES]: trial minus target
     total: Array  # [LANES]: costs of the trials
     w: Array  # [N, LANES]: states that are linearised
     D: Array  # [n, N, LANES]: their derivatives
 
 
 class Problem(NamedTuple):
-    """What is to be solved, and how."""
+    """The problem to solve, and the options."""
 
     system: Array
     stage: Array  # C [1+N, P]: see `kernels_system.weights` and `kernels_backward`
     terminal: Array
     limits: Array  # [2, m]
     options: Array  # `planners.compiled.Options`
-    tolerance: Array  # theirs, or the noise of the dtype
+    tolerance: Array  # that of the options, but at least the rounding of the dtype
     alpha: Array  # [S]: step sizes; the first is 0, the second 1
 
 
@@ -213,7 +213,7 @@ def _begin(
 
 @compiled
 def _recall(r: Array, g: int, index: int, memory: Array) -> None:
-    """Take the derivatives of the memory over, a step later; others are not known."""
+    """Copy the derivatives of the memory, shifted by one step; mark the others as not known."""
     (at, F), (_, T, n, _) = memory, r.F.shape
     for t in range(T):
         known = len(at) > 0 and t + 1 < T
@@ -225,7 +225,7 @@ def _recall(r: Array, g: int, index: int, memory: Array) -> None:
 
 @compiled
 def _write(r: Array, g: int, plans: Array, memory: Array) -> None:
-    """Write what is known of a candidate that has ended; its feedback is written already."""
+    """Write the plan of a candidate that has ended, but for its feedback, and the memory."""
     X, U, _, J, status, iterations = plans
     search, W, n = r.search[g], r.W[g], X.shape[2]
     c = search.index
@@ -251,7 +251,7 @@ def _end(search: Array, status: int) -> None:
 
 @within
 def _iterate(r: Array, p: Array, active: Array, plans: Array) -> None:
-    """Improve the candidates in the slots ``active`` once; roll those out that had no states."""
+    """Improve the candidates in the slots ``active`` once; roll out those without states."""
     begun = 0
     for g in active:
         search = r.search[g]
@@ -294,7 +294,7 @@ def _raise(search: Array) -> None:
 def _linearise(r: Array, p: Array, slots: Array) -> None:
     """Write the derivatives along the trajectories of slots, `LANES` states at a time.
 
-    Those that were taken nearby are kept, as `planners.ilqg.ILQGOptions.reuse` says.
+    Derivatives that were taken nearby are kept, as `planners.ilqg.ILQGOptions.reuse` says.
     """
     T, n, count = r.F.shape[1], r.F.shape[2], 0
     for g in slots:
@@ -334,7 +334,7 @@ def _is_near(w: Array, at: Array, reuse: float) -> bool:
 
 @within
 def _find_law(r: Array, p: Array, g: int) -> None:
-    """Pass backward, raising lambda until definite."""
+    """Pass backward, raising lambda until the control Hessian is positive definite."""
     search, W = r.search[g], r.W[g]
     sound = search.sound
     for i in range(W.shape[1]):

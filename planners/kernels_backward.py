@@ -2,8 +2,8 @@
 
 The mathematics are those of `planners.riccati` and `planners.boxqp`, which name the
 sources; all is float64. As there, one matrix holds the affine terms too: ``y = [1; x]`` is a state
-and ``w = [1; x; u]`` a state and a control. Rows over ``w`` are filled up with zeros to a multiple
-of `LANES`, their length P, so that they are computed in whole registers.
+and ``w = [1; x; u]`` a state and a control. Rows over ``w`` are filled up with zeros to the length
+P, a multiple of `LANES`, so that they are computed in whole registers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ Array = Any
 """An array or a number in compiled code."""
 
 NEWTON_STEPS, FRACTIONS = 20, 8
-"""Of the box QP: see `planners.boxqp`."""
+"""Most Newton steps of the box QP, and how many fractions of each are tried; see
+`planners.boxqp`."""
 NOISE = 32 * float(np.finfo(np.float64).eps)
-"""A slope is zero to rounding below this share of its terms."""
+"""A slope below this share of its terms is zero up to rounding."""
 
 
 class BoxQP(NamedTuple):
@@ -45,11 +46,11 @@ class BoxQP(NamedTuple):
 
 
 class Local(NamedTuple):
-    """Where a backward pass is computed."""
+    """Working memory of a backward pass."""
 
-    C: Array  # [1+n+m, P]: of a cost
-    Q: Array  # [1+n+m, P]: of the value of a state and a control
-    V: Array  # [1+n, P]: of the value of a state, in the first 1+n columns
+    C: Array  # [1+n+m, P]: cost
+    Q: Array  # [1+n+m, P]: value of a state and a control
+    V: Array  # [1+n, P]: value of a state, in the first 1+n columns
     VF: Array  # [1+n, P]
     H: Array  # [m, P]: ``Qu + Quu [k K]``
     error: Array  # [n+m]
@@ -73,7 +74,7 @@ def padded(n: int, m: int) -> int:
 
 @compiled
 def local_of(n: int, m: int) -> Array:
-    """Make room for dimensions."""
+    """Make the working memory for ``n`` states and ``m`` controls."""
     P = padded(n, m)
     qp = BoxQP(
         np.zeros((m, m)),
@@ -106,7 +107,7 @@ def _add_rows(
     """``y[i] = c[j] + p.flat[at::every][:count] @ h[k : k + count]``.
 
     Rows are those of C-contiguous arrays of float64, whose last axis has P numbers. The sum stays
-    in registers, where numba would write it after every addition.
+    in registers; numba's own code would write it to memory after every addition.
     """
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -147,11 +148,11 @@ def backward_pass(
     Args:
         r: `Local`.
         p: see `planners.kernels.Problem`.
-        target: ``[n+m]``: of the cost.
+        target: ``[n+m]``: target of the cost.
         F: ``[T, n, P]``: derivatives ``[0 fx fu]``.
         W: ``[T+1, n+m]``: states and controls.
         lam: regularisation.
-        laws: to be written.
+        laws: the control laws, to be written.
     """
     (T, m, _), n, slope, curvature = laws.shape, F.shape[1], 0.0, 0.0
     _expand(r, p.terminal, W[T], target)
@@ -173,7 +174,7 @@ def backward_pass(
 
 @compiled
 def _expand(r: Array, C: Array, w: Array, target: Array) -> None:
-    """Write the cost ``1/2 [1; w]ᵀ C [1; w]`` around ``w``, whose gradient is not in C yet."""
+    """Write the cost ``1/2 [1; w]ᵀ C [1; w]`` around ``w``, with the gradient, which C lacks."""
     for i in range(len(w)):
         r.error[i] = w[i] - target[i]
     _add_rows(r.C, 0, C, 0, len(w), r.error, 0, 1, C, 1)
@@ -184,7 +185,7 @@ def _expand(r: Array, C: Array, w: Array, target: Array) -> None:
 
 @compiled
 def _add_value(r: Array, F: Array) -> None:
-    """Write ``Q = C + Fᵀ V F`` of the state that follows; F has another first row ``[1 0 0]``."""
+    """Write ``Q = C + Fᵀ V F`` with V of the next state; F comes without its row ``[1 0 0]``."""
     n, P = F.shape
     for i in range(1 + n):
         _add_rows(r.VF, i, r.zero, 0, n, r.V, i * P + 1, 1, F, 0)
@@ -218,7 +219,7 @@ def _minimise_value(r: Array, n: int, w: Array, limits: Array, lam: float, law: 
 
 @compiled
 def _minimise_alone(Qu: Array, n: int, low: float, high: float, lam: float, law: Array) -> bool:
-    """Do the same with one control: clamping is exact, and faster."""
+    """Do as `_minimise_value` with one control: clamping is exact, and faster."""
     Quu = Qu[1 + n] + lam
     gain = -1 / Quu
     best = gain * Qu[0]
@@ -230,7 +231,7 @@ def _minimise_alone(Qu: Array, n: int, low: float, high: float, lam: float, law:
 
 @compiled
 def _add_feedback(r: Array, law: Array) -> None:
-    """Write V of a state, whose control is the law's: ``V = Gᵀ Q G, G = [I; k K]``."""
+    """Write ``V = Gᵀ Q G`` with ``G = [I; k K]``: the value of a state under the law."""
     (m, P), n1 = law.shape, len(r.V)
     for a in range(m):
         _add_rows(r.H, a, r.Q, n1 + a, m, r.Q, (n1 + a) * P + n1, 1, law, 0)

@@ -43,7 +43,7 @@ def search_lines(r: Array, p: Array, active: Array) -> None:
 
 @compiled
 def _share_lanes(r: Array, p: Array, active: Array) -> int:
-    """Say whose trial is next in each lane; return how many lanes are used."""
+    """Give the lanes to the next trials; return how many lanes are used."""
     waiting, lane = 0, 0
     for g in active:
         search = r.search[g]
@@ -97,7 +97,7 @@ def _control(r: Array, p: Array, t: int, w: Array) -> None:
 
 @compiled
 def _consider(r: Array, p: Array, lane: int) -> None:
-    """Keep the trial in a lane if it is the best; decide whether others are worth a look."""
+    """Keep the trial in a lane if it is the best; decide whether others are needed."""
     g, trial = r.slot[lane], r.trial[lane]
     search, alpha = r.search[g], p.alpha[trial]
     if search.decided:
@@ -127,6 +127,6 @@ def stationary(p: Array, search: Array) -> bool:
 
 @compiled
 def is_small(p: Array, search: Array, reduction: float) -> bool:
-    """Tell whether a reduction is too small to go on; none is where the cost was infinite."""
+    """Tell whether a reduction is too small to go on; never so where the cost was infinite."""
     before = search.cost_before
     return math.isfinite(before) and reduction <= p.tolerance * (1 + abs(before))

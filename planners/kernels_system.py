@@ -27,7 +27,7 @@ def spread(builder: Any, number: Any) -> Any:
 
 
 def fuse(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """Return the vectors' ``a b + c``, rounded once where the processor can."""
+    """Return ``a b + c`` of vectors, rounded only once where the processor can do so."""
     size = {ir.FloatType(): 32, ir.DoubleType(): 64}[a.type.element]
     kind = ir.FunctionType(a.type, [a.type] * 3)
     name = f"llvm.fmuladd.v{LANES}f{size}"
@@ -85,7 +85,7 @@ def derivatives(system: Array, w: Array, out: Array) -> None:
 def _fill(rows: Array, first: int, used: int, each: int, lanes: Array) -> None:
     """Write to ``lanes [I, LANES]`` the numbers of ``rows [B, I]`` of items from ``first`` on.
 
-    A row is that of ``each`` items; lanes that are not used repeat the last one that is.
+    ``each`` items in a row share a row of ``rows``. Unused lanes repeat the last used lane.
     """
     for lane in range(LANES):
         b = (first + min(lane, used - 1)) // each
@@ -95,7 +95,7 @@ def _fill(rows: Array, first: int, used: int, each: int, lanes: Array) -> None:
 
 @compiled
 def _place(following: Array, U: Array, first: int, used: int, t: int, w: Array) -> None:
-    """Write states, and their controls of ``U [N, T, m]``, to ``w``; at the end the last ones."""
+    """Write states and their controls in ``U [N, T, m]`` to ``w``; at time T, the last control."""
     n, last = len(following), U.shape[1] - 1
     for i in range(n):
         for lane in range(LANES):
@@ -107,10 +107,10 @@ def _place(following: Array, U: Array, first: int, used: int, t: int, w: Array) 
 
 @compiled
 def weights(cost: Array, width: int) -> Array:
-    """Return what a step and the end weigh, ``C [1 + N, width]`` each.
+    """Return the weights of a step and of the end, ``C [1 + N, width]`` each.
 
     A cost ``goal [B, n], reference [B, m], Q, R, Qf`` is ``1/2 [1; w]ᵀ C [1; w]`` around the target
-    ``[goal; reference]``. What is beyond the last column of C is zero.
+    ``[goal; reference]``. Columns from ``1 + N`` on are zero.
     """
     _, _, Q, R, Qf = cost
     n, m = len(Q), len(R)
@@ -129,7 +129,7 @@ def add_cost(C: Array, w: Array, aim: Array, error: Array, total: Array) -> None
     """Add the cost of all lanes to ``total [LANES]``; NaN where w is not finite.
 
     Args:
-        C: of `weights`.
+        C: one of the `weights`.
         w: ``[N, LANES]``.
         aim: ``[N, LANES]``, the targets.
         error: ``[N, LANES]``, to be written: ``w - aim``.
@@ -154,13 +154,14 @@ def roll_out(
     """Roll controls out, from the first to the last of a part, `LANES` at a time.
 
     Args:
-        part: first and last of the N.
+        part: begin and end of the range of the N to roll out.
         code: addresses, parameters, sizes and scratch of `planners.compiled.Compiled`.
         cost: see `weights`.
-        x0: ``[B, n]``; the first ``N / B`` rows of ``U`` begin at the first of them, and so on.
-        U: ``[N, T, m]``: controls, applied as they are.
-        X: ``[N, T+1, n]``: states, to be written; or ``[0, T+1, n]``.
-        J: ``[N]``: costs, to be written, infinite where something is not finite; or ``[0]``.
+        x0: ``[B, n]``; the first ``N / B`` rows of ``U`` begin at the first state, and so on.
+        U: ``[N, T, m]``: controls, applied without limits.
+        X: ``[N, T+1, n]``: states, to be written; ``[0, T+1, n]`` if they are not needed.
+        J: ``[N]``: costs, to be written, infinite where something is not finite; ``[0]`` if they
+            are not needed.
     """
     (begin, end), (N, T, m), n = part, U.shape, x0.shape[1]
     each, system = N // max(len(x0), 1), system_of(code)

@@ -9,14 +9,14 @@ T = TypeVar("T")
 
 
 class Names(dict[str, T]):
-    """Parts by name. ``names["mine"] = Mine`` adds one; no other part takes a built-in one's name.
+    """Parts by name. ``names["mine"] = Mine`` adds one; a built-in name keeps its part.
 
-    What is saved keeps the name alone. Where the part of that name is another one when it is
-    loaded, nothing could tell.
+    A saved file holds only the name of a part. If the name meant another part later, loading could
+    not detect that.
 
     Args:
-        kind: what the parts are called in a sentence.
-        built_in: those that there are from the beginning.
+        kind: the word for a part in error messages.
+        built_in: the parts that cannot be replaced.
     """
 
     def __init__(self, kind: str, built_in: Mapping[str, T]) -> None:
@@ -24,10 +24,10 @@ class Names(dict[str, T]):
         self._kind, self._built_in = kind, dict(built_in)
 
     def __setitem__(self, name: str, part: T) -> None:
-        """Add a part, or put another in the place of an added one.
+        """Add a part, or replace one that was added before.
 
         Raises:
-            ValueError: when ``name`` is that of a built-in part.
+            ValueError: when ``name`` belongs to another, built-in part.
         """
         if self._built_in.get(name, part) is not part:
             raise ValueError(

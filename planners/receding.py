@@ -1,10 +1,10 @@
 """iLQG in a receding horizon.
 
-The first call rolls many random tries out, optimises the cheapest of them for a while, and the best
-of these at length. A roll-out costs a small part of an iteration, and iLQG finds the next local
-minimum only. So which swings lead to the goal is found by chance, and how exactly by iLQG. Where
-the plan leads nowhere, there is another start, from many more and wilder tries. Not every start has
-them: where the dynamics are learned, the cheapest of many is often one that they are wrong about.
+The first call rolls random tries out, optimises the cheapest of them for a while, and then the best
+of these at length. A roll-out costs a small part of an iteration, and iLQG finds only the nearest
+local minimum. So the random tries find which swings lead to the goal, and iLQG makes them exact.
+Where the plan leads nowhere, planning starts again, from many more and wilder tries. Not every
+start has so many: learned dynamics have errors, and the cheapest of many tries often exploits one.
 
 Every later call starts from the last plan, shifted by one step. The optimiser linearises around
 that plan **as it was predicted** and rolls it out from the measured state under the new feedback,
@@ -12,11 +12,11 @@ which absorbs the difference; one or two iterations then suffice (the real-time 
 et al. 2005). Rolled out without feedback, the plan of an unstable system would fall apart. A warm
 start is kept even if it cannot be improved. Where a plan has hardly moved, derivatives of earlier
 calls are used again. The idea is that of Chen, Bruschetta, Cuccato & Beghi 2018 ("An adaptive
-partial sensitivity updating scheme for fast nonlinear model predictive control"), who take those
-derivatives anew that change most by a measure of curvature; here distance decides.
+partial sensitivity updating scheme for fast nonlinear model predictive control"). They update the
+derivatives that change most by a measure of curvature; here the distance moved decides.
 
-iLQG does not leave a local minimum. Where the system does not do what was planned, a plan can end
-up with one more swing though the system could be caught at its goal. So where a plan leads away
+iLQG does not leave a local minimum. Where the system departs from the plan, the plan can end up
+with one more swing, though the system could be caught at its goal. So where a plan leads away
 from the goal, there is a second starting point: to stay at the goal from now on. The feedback
 around it is that of the linear-quadratic regulator at the goal, and its roll-out from the measured
 state says whether that regulator catches the system. The cheaper of both plans is returned.
@@ -39,11 +39,11 @@ from planners.rollouts import price
 from planners.warm import WarmStarted
 
 NOWHERE = 0.5
-"""A plan leads nowhere whose end is further from the goal, by the cost, than this times its
-start."""
+"""A plan leads nowhere if its distance from the goal (`GoalCost.distances`) at the end is more than
+this times the distance at the start."""
 AWAY = 2.0
-"""A plan leads away from the goal whose distance from it, by the cost, is ever more than this times
-what it is now."""
+"""A plan leads away from the goal if its distance from it is at any time more than this times the
+distance at the start."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,25 @@ class RecedingOptions:
     first_iterations: int = 50
     """Iterations of a start from scratch."""
     scout_iterations: int = 10
-    """How many of them every starting point gets; the best goes on alone."""
+    """How many of the first iterations every starting point gets; the best gets the rest alone."""
     iterations: int = 1
     """Iterations of every later call, at most; at least 1."""
     tolerance: float = 1e-4
     """A later call of several iterations ends when one lowers the cost by less than this times
-    ``1 + |cost|``. Where the system does what was planned, the first does."""
+    ``1 + |cost|``. Where the system follows the plan, one iteration is enough."""
     restarts: int = 8
     """Starting points ``K`` that a start from scratch optimises, at least 1."""
     tries: int = 1
-    """Random controls rolled out for each starting point, at least 1; the cheapest become them."""
+    """Random controls rolled out per starting point, at least 1; the cheapest of all are taken."""
     more_tries: int = 32
-    """As many where the plan that was found leads nowhere, and the cost has a goal."""
+    """The same for a second start, where the first plan leads nowhere and the cost has a goal."""
     noise: tuple[float, float] = (0.5, 5.0)
     """Standard deviations of random controls, as shares of half the range of the limits: of the
-    gentlest and of the wildest try. The latter, cut off at the limits, is nearly bang-bang. Where
+    gentlest and of the wildest try. The wildest, cut off at the limits, is nearly bang-bang. Where
     there is one try for each starting point, all are gentle."""
     reuse: float = 1e-3
     """Later calls use a derivative again that was taken nearby; see `planners.ILQGOptions.reuse`.
-    Where the system does what was planned, few are taken anew."""
+    Where the system follows the plan, few are taken anew."""
     catch: bool = True
     """Whether later calls start from staying at the goal too, where the cost has one and the plan
     leads further from it than `AWAY`."""
@@ -100,8 +100,8 @@ class RecedingHorizon(WarmStarted):
         high: ``[m]``: upper limits.
         options: Horizon, iterations and restarts.
         generator: Source of the random starting points, on the CPU; left out, torch's global one.
-            They are drawn once, now, and shared by all problems, so that a problem's actions do not
-            depend on those solved beside it.
+            All problems share these points, and they are drawn once, here. So a problem's actions
+            do not depend on the problems solved beside it.
 
     Raises:
         ValueError: for an argument of another type, or limits that do not fit the system or each
@@ -142,7 +142,7 @@ class RecedingHorizon(WarmStarted):
         self._memory: Memory | None = None
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
-        """Start from random tries; where that leads nowhere, from more of them too."""
+        """Start from random tries; where the plan leads nowhere, start from more of them too."""
         plan = self._start(self._tries, x0, cost)
         if not isinstance(cost, GoalCost):
             return plan
@@ -166,8 +166,8 @@ class RecedingHorizon(WarmStarted):
     def _cheapest(self, tries: Tensor, x0: Tensor, cost: Cost, row: int) -> Tensor:
         """Return the cheapest of the tries ``[S, T, m]`` of one problem, ``[K, T, m]``.
 
-        Where none is finite, rest is the first. Problems take turns, since the states of all tries
-        of all of them need much memory.
+        Where none is finite, the first of them is to stay at rest. Problems take turns, since the
+        states of all tries of all problems need much memory.
         """
         rows = torch.tensor([row], device=x0.device)
         low, high = self.low.to(x0), self.high.to(x0)
@@ -175,7 +175,7 @@ class RecedingHorizon(WarmStarted):
         return tries[found.J[0, 0].sort(stable=True).indices[: self.options.restarts]]
 
     def _improve(self, U: Tensor, X: Tensor, x0: Tensor, cost: Cost) -> Plan:
-        """Iterate from the warm start and, where that leads away, from staying at the goal."""
+        """Iterate from the warm start; where the plan leads away, also from staying at the goal."""
         plan = self._solve_on(x0, cost, U, X, self._recall(U, X))
         if not (self.options.catch and isinstance(cost, GoalCost)):
             return plan
@@ -198,7 +198,10 @@ class RecedingHorizon(WarmStarted):
         return self._next.optimise(self.dynamics, cost, x0, U, self.low, self.high, X, memory)
 
     def _recall(self, U: Tensor, X: Tensor) -> Memory | None:
-        """Return the memory of the last call; an empty one if that had another system."""
+        """Return the memory of the last call, or an empty one if that call had another system.
+
+        Without compiled code there is none.
+        """
         code = code_of(self.dynamics, X)
         if code is None:
             return None

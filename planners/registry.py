@@ -18,7 +18,7 @@ from planners.sampling import CEM, MPPI, CEMOptions, MPPIOptions
 
 
 class Builder(Protocol):
-    """What builds a planner: a function, or a class with this constructor."""
+    """A function that builds a planner, or a class with this constructor."""
 
     def __call__(
         self,
@@ -36,7 +36,7 @@ class Builder(Protocol):
             dynamics: System to control.
             low: ``[m]``: lower limits of the controls.
             high: ``[m]``: upper limits.
-            horizon: Number ``T`` of controls planned ahead; it replaces that of the options.
+            horizon: Number ``T`` of controls planned ahead; it replaces the options' horizon.
             options: The planner's own options; left out, its defaults.
             generator: Source of random numbers, on the CPU; left out, torch's global one.
         """

@@ -50,8 +50,8 @@ class ControlLaw(NamedTuple):
     curvature: Tensor
     """``[...]``: see ``slope``."""
     usable: Tensor
-    """``[...] bool``: False where some ``Quu + lambda I`` is not positive definite or the box QP of
-    it was not solved, and the law is meaningless."""
+    """``[...] bool``: False where some ``Quu + lambda I`` is not positive definite or its box QP
+    was not solved; the law is then meaningless."""
 
 
 def local_model(fx: Tensor, fu: Tensor, cost: QuadraticCost) -> LocalModel:

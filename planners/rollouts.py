@@ -1,4 +1,4 @@
-"""Roll-outs: many trials of many problems at once, and what they cost."""
+"""Roll-outs: many trials of many problems at once, and their costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from planners.costs import has_numbers
 
 
 class Trials(NamedTuple):
-    """Roll-outs of controls, and what they cost."""
+    """Roll-outs of controls, and their costs."""
 
     X: Tensor
     """``[B, K, S, T+1, n]``: states; may be an empty tensor where they are not needed."""
@@ -43,7 +43,7 @@ def roll_out(
         high: ``[m]``: upper limits.
         X: ``[B, K, T+1, n]``: the states that the feedback steers to; a candidate's trials share
             them.
-        gains: ``[B, K, T, m, n]``: feedback; left out, the controls are rolled out as they are.
+        gains: ``[B, K, T, m, n]``: feedback; left out, there is none.
 
     Returns:
         States ``[B, K, S, T+1, n]`` and the controls applied, ``[B, K, S, T, m]``.
@@ -74,7 +74,7 @@ def price(
     high: Tensor,
     keep: bool = False,
 ) -> Trials:
-    """Roll ``u = clamp(U, low, high)`` out as `roll_out` does, and tell what it costs.
+    """Roll ``u = clamp(U, low, high)`` out as `roll_out` does, and compute the costs.
 
     Args:
         system: System to roll out.
@@ -97,7 +97,7 @@ def price(
 
 
 def finite_cost(cost: Cost, X: Tensor, U: Tensor) -> Tensor:
-    """Return the cost ``[B, ...]`` of trajectories; infinite where they or it are not finite.
+    """Return the cost ``[B, ...]`` of trajectories; infinite where a number in them is not finite.
 
     Args:
         cost: Cost to evaluate.

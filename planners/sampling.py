@@ -27,7 +27,7 @@ from planners.warm import WarmStarted
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """What CEM and MPPI share."""
+    """The options that CEM and MPPI share."""
 
     horizon: int = 50
     """Number ``T`` of controls planned ahead; at least 1."""
@@ -48,7 +48,7 @@ class SamplingOptions:
 
 
 class Samples(NamedTuple):
-    """Controls and what they cost."""
+    """Controls and their costs."""
 
     U: Tensor
     """``[B, S, T, m]``: controls, within the limits."""
@@ -57,7 +57,7 @@ class Samples(NamedTuple):
 
 
 class SamplingPlanner(WarmStarted):
-    """What CEM and MPPI share; a subclass says how to fit a normal distribution to the samples.
+    """The base of CEM and MPPI; a subclass fits a normal distribution to the samples.
 
     Args:
         dynamics: System to control; only its ``step`` is used.
@@ -65,9 +65,9 @@ class SamplingPlanner(WarmStarted):
         high: ``[m]``: upper limits.
         options: Horizon, samples and iterations.
         generator: Source of the noise, on the CPU; left out, torch's global one. A seed is drawn
-            from it once, now. The noise of a call depends on this seed and on the number of calls
-            since the reset, and all problems share it. So a problem's actions do not depend on
-            those solved beside it, and a reset repeats them.
+            from it once, here. The noise of a call depends on this seed and on the number of calls
+            since the reset, and all problems share the noise. So a problem's actions do not depend
+            on the problems solved beside it, and after a reset they repeat.
 
     Raises:
         ValueError: for an argument of another type, or limits that do not fit the system or each
@@ -92,8 +92,8 @@ class SamplingPlanner(WarmStarted):
     def _fit(self, samples: Samples, std: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation ``[B, T, m]`` of the next samples, given the last.
 
-        The result is not used for a problem of which no sample is finite. ``iterations`` are those
-        of the call.
+        The result is not used for a problem without a finite sample. ``iterations`` is the number
+        of iterations of the call.
         """
 
     def _from_scratch(self, x0: Tensor, cost: Cost) -> Plan:
@@ -210,7 +210,7 @@ class MPPIOptions(SamplingOptions):
     """How MPPI samples."""
 
     noise: float = 0.35
-    """Less than CEM's, since MPPI averages the samples and CEM chooses among them."""
+    """As for CEM, but less, since MPPI averages the samples and CEM chooses among them."""
     temperature: float = 0.1
     """``lambda``, as a share of the median minus the least of the sampled costs; above 0."""
     last_noise: float = 0.25
@@ -248,7 +248,7 @@ class MPPI(SamplingPlanner):
         super().__init__(dynamics, low, high, checks.options(options, MPPIOptions), generator)
 
     def _fit(self, samples: Samples, std: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
-        """Return the weighted mean, and the standard deviation on its way to the last."""
+        """Return the weighted mean, and the standard deviation of the next iteration."""
         above = samples.J - samples.J.amin(1, keepdim=True)
         spread = above.where(above.isfinite(), torch.nan).nanmedian(1, keepdim=True).values
         lam = self.options.temperature * spread
@@ -258,7 +258,7 @@ class MPPI(SamplingPlanner):
 
 
 def _cheapest(samples: Samples) -> Samples:
-    """Return the cheapest of each problem, ``S = 1``; the first of equal ones."""
+    """Return the cheapest sample of each problem, ``S = 1``; of equal samples, the first."""
     J, index = samples.J.min(1, keepdim=True)
     return Samples(samples.U.take_along_dim(index[..., None, None], 1), J)
 

@@ -1,6 +1,6 @@
 """Receding horizon: plan, act once, shift the plan by one step, plan again from there.
 
-This is what all planners share that start from their last plan, however they improve it:
+All planners that start from their last plan do the following, however they improve it:
 
 * The first call plans from scratch. Every later call starts from the last plan, shifted by one step
   (a *warm start*), and improves it a little.
@@ -59,10 +59,11 @@ class WarmStarted(ABC):
         """Plan from the states ``x0 [B, n]``; the action to take is ``plan.controls[:, 0]``.
 
         Numerical failures are not raised. Where no finite plan is found, the cost is infinite and
-        the plan is the last one, shifted by one step. Where there is none, the controls are those
-        nearest to zero and the state stays where it is.
+        the plan is the last one, shifted by one step. Where there is no last plan, the controls are
+        those nearest to zero and the state stays where it is.
 
-        Another number of problems than in the last call begins anew, as after `reset`.
+        If the number of problems differs from that of the last call, planning begins anew, as after
+        `reset`.
 
         Raises:
             ValueError: when ``x0`` is no tensor of states, or not of the dtype of the last plan, or
@@ -99,10 +100,10 @@ class WarmStarted(ABC):
         """
 
     def _restart(self, plan: Plan, x0: Tensor, cost: Cost) -> Plan:
-        """Count what is lost with a known state; restart losses 1, 2, 4, 8, ...
+        """Count the lost problems whose state is finite; restart them on losses 1, 2, 4, 8, ...
 
         Problems without a finite plan keep their last plan, shifted by one step, until a restart
-        succeeds. If they never had one, the states of the plan that is kept are not finite.
+        succeeds. The states of that plan are not finite if there never was a finite plan.
         """
         lost = ~plan.cost.isfinite() & x0.isfinite().all(-1)
         self.lost = self.lost + lost
@@ -116,8 +117,8 @@ class WarmStarted(ABC):
 def shift(system: System, plan: Plan) -> tuple[Tensor, Tensor]:
     """Move a plan on by one step: controls ``[B, T, m]`` and states ``[B, T+1, n]``.
 
-    The last control is repeated, not zeroed: near a goal that must be held against a force it is
-    the holding control. If it leads to no finite state, the last state is repeated too.
+    The last control is repeated, not zeroed: near a goal that must be held against a force, it is
+    the control that holds it. If it leads to no finite state, the last state is repeated too.
     """
     code = code_of(system, plan.states)
     if code is not None:
@@ -132,7 +133,7 @@ def shift(system: System, plan: Plan) -> tuple[Tensor, Tensor]:
 
 
 def _with_finite_states(plan: Plan, x0: Tensor) -> Plan:
-    """Replace states that are not finite: the state stays at ``x0``, with zero for what is unknown.
+    """Replace states that are not finite by ``x0``, with zero for entries that are not finite.
 
     Only a problem that never had a finite plan has such states.
     """
