@@ -41,18 +41,18 @@ __all__ = ["ENVIRONMENTS", "Camera", "EnvEntry", "TaskWorld", "World", "make", "
 
 @dataclass(frozen=True)
 class EnvEntry:
-    """What Gymnasium is told about one task."""
+    """One task's entry in Gymnasium's registry."""
 
     id: str
     """The name given to `make`."""
     task: str
-    """``module:Class`` of the `envs.task.Task`, imported when it is first made."""
+    """``module:Class`` of the `envs.task.Task`; it is imported when a world of it is first made."""
     max_episode_steps: int
-    """Control steps after which an episode is truncated, and over which it is scored."""
+    """Control steps of an episode: it is then truncated, and scored over all of them."""
 
 
 TASK_WORLD = "envs.native:TaskWorld"
-"""What makes a world of each of our tasks."""
+"""``module:Class`` of the world of each of our tasks."""
 
 ENVIRONMENTS = {
     entry.id: entry
@@ -74,15 +74,16 @@ def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options
         env_id: an id of Gymnasium's registry: one of `ENVIRONMENTS`, or any other whose
             environment renders pictures (``Id-v0``, or ``module:Id-v0`` to import a module first).
         num_envs: B.
-        camera: what is made of the pictures of an environment that is not a world itself, or of
-            those that MuJoCo draws of one of ours.
-        options: of the environment, e.g. ``state_noise`` and ``render_mode``; and
-            ``max_episode_steps`` in place of the number of steps that it is registered with, None
-            for episodes without an end.
+        camera: how pictures become observations, for an environment that is not a world itself, and
+            for one of our tasks if MuJoCo draws it.
+        options: of the environment, e.g. ``state_noise`` and ``render_mode``. Also
+            ``max_episode_steps``, in place of the number in the registry; None for episodes without
+            an end.
 
     Raises:
-        ValueError: for an unknown id (the message names the nearest of ours), for an environment
-            that does not make a world or misses a package, or for an option that it does not take.
+        ValueError: for an unknown id (the message names our tasks, the nearest first), for an
+            environment that makes no world or misses a package, or for an option that it does not
+            take.
     """
     spec = _spec_of(env_id)
     if "max_episode_steps" in options:
@@ -105,7 +106,7 @@ def make(env_id: str, num_envs: int = 1, camera: Camera | None = None, **options
 
 
 def most_side_by_side(env_id: str) -> int:
-    """Return how many episodes of an environment are better not exceeded in one world.
+    """Return the largest sensible number of episodes in one world of an environment.
 
     Raises:
         ValueError: for an unknown id.
@@ -129,7 +130,7 @@ def _drawn_by_mujoco(
 def _of_own_frames(
     spec: EnvSpec, num_envs: int, camera: Camera | None, options: dict[str, Any]
 ) -> World:
-    """Make a world that shows images, or of an environment that renders."""
+    """Make a world that shows images, or a world of an environment that renders."""
     world = _native(spec, num_envs, options)
     if world is None:
         return gymnasium_world(spec, num_envs, camera, **options)
@@ -142,7 +143,7 @@ def _of_own_frames(
 
 
 def _native(spec: EnvSpec, num_envs: int, options: dict[str, Any]) -> World | None:
-    """Make what is registered for many episodes at once; None where that shows no images."""
+    """Make the vector environment that is registered; None if there is none that shows images."""
     if spec.vector_entry_point is None:
         return None
     world = gymnasium.make_vec(spec, num_envs, **options)
@@ -153,7 +154,7 @@ def _native(spec: EnvSpec, num_envs: int, options: dict[str, Any]) -> World | No
 
 
 def _spec_of(env_id: str) -> EnvSpec:
-    """Return what Gymnasium knows of ``Id-v0``, or of ``module:Id-v0`` when it is imported.
+    """Return the registry's entry of ``Id-v0``, or of ``module:Id-v0`` after the module's import.
 
     Raises:
         ValueError: when there is no such module or id, or dm_control is not installed.
@@ -173,7 +174,7 @@ def _import(module: str, name: str) -> None:
     """Import the module that registers an environment.
 
     Raises:
-        ValueError: when it cannot be imported, with what to do.
+        ValueError: when it cannot be imported; the message says what to do.
     """
     path, env_id = Path(module), f"{module}:{name}"
     try:
@@ -194,7 +195,7 @@ def _import(module: str, name: str) -> None:
 
 
 def _unknown(module: str, name: str, error: gymnasium.error.Error) -> str:
-    """Return the sentence for an id that is not registered, with those that are."""
+    """Return the sentence for an id that is not registered; it names ids that are."""
     if not module:
         nearest = sorted(ENVIRONMENTS, key=lambda known: -_similarity(name, known))
         return (

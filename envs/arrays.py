@@ -1,4 +1,4 @@
-"""What somebody gives as an array, a number or a truth value, and how a sentence tells of it."""
+"""Arrays, numbers and truth values that a caller gives, and words for them in a sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def as_array(given: Any) -> NDArray[Any]:
-    """Return ``given`` as an array: of objects, where it cannot be one, such as a ragged list."""
+    """Return ``given`` as an array; an array of objects if it cannot be one, like a ragged list."""
     try:
         return np.asarray(given)
     except (ValueError, TypeError, RuntimeError):
@@ -19,23 +19,23 @@ def as_array(given: Any) -> NDArray[Any]:
 
 
 def form_of(array: NDArray[Any]) -> str:
-    """Return a few words for a sentence: ``float64 of shape [2, 3]``; objects are no array."""
+    """Describe an array in a few words: ``float64 of shape [2, 3]``; objects are no array."""
     return "no array" if array.dtype == object else f"{array.dtype} of shape {list(array.shape)}"
 
 
 def brief(value: Any) -> str:
-    """Return the `repr` of a value in one line, cut to what a sentence can hold."""
+    """Return the `repr` of a value in one line, shortened to fit a sentence."""
     return " ".join(reprlib.repr(value).split())
 
 
 def is_number(value: Any) -> bool:
-    """Say whether ``value`` is one finite number; a truth value and a text are none."""
+    """Say whether ``value`` is one finite number; truth values and texts are not."""
     found = as_array(value)
     return found.shape == () and found.dtype.kind in "fiu" and bool(np.isfinite(found))
 
 
 def is_whole(value: Any) -> bool:
-    """Say whether ``value`` is a whole number; a truth value is none."""
+    """Say whether ``value`` is a whole number; a truth value is not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 

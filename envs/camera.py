@@ -1,9 +1,9 @@
 """Camera: from the pictures that an environment renders to observations.
 
 `look` puts a camera in front of any Gymnasium environment that renders. Gymnasium's own wrappers
-for pictures hold functions that are bound to the environment that they were made for: a deep copy
-of them shows the original's pictures, and they cannot be pickled. So one wrapper here does their
-work, with the same numbers, and a goal's picture goes the same way as a rendered one.
+for pictures hold functions that are bound to their first environment: a deep copy of them shows the
+original's pictures, and they cannot be pickled. So one wrapper here does their work and gives the
+same numbers. A goal's picture becomes an observation in the same way as a rendered one.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Env = gymnasium.Env[Any, Any]
 Frames = NDArray[np.uint8]
 RENDERERS = ("own", "mujoco")
 ALIKE = 0.02
-"""Share by which the shapes of a picture and of its copy in another resolution differ at most."""
+"""Largest relative difference of two aspect ratios that count as the same."""
 GREY = (0.2125, 0.7154, 0.0721)
-"""Shares of red, green and blue in a grey level, as in Gymnasium's `GrayscaleObservation`."""
+"""Weights of red, green and blue in a grey level, as in Gymnasium's `GrayscaleObservation`."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Camera:
     frames: int = field(default=2, metadata={"range": (1, 64)})
     """Frames in an observation; one alone does not show a velocity."""
     crop: tuple[int, int, int, int] | None = field(default=None, metadata={"range": (0, LONGEST)})
-    """Rows and columns of the picture that are seen: top, bottom, left, right [px]. Left out, all
-    are, but training looks where something moves."""
+    """Rows and columns of the picture that are seen: top, bottom, left, right [px]. Left out, the
+    whole picture is seen; training then chooses the part in which something moves."""
     repeat: int = field(default=1, metadata={"range": (1, 1000)})
     """Steps of the environment for which an action is held."""
     renderer: Literal["own", "mujoco"] = "own"
@@ -52,7 +52,7 @@ class Camera:
     floor with light and shadow."""
 
     def __post_init__(self) -> None:
-        """Take lists, as files have them, for the tuples that are meant."""
+        """Turn lists into tuples, since files hold lists."""
         for name in ("size", "crop"):
             if isinstance(given := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(given))
@@ -70,10 +70,10 @@ class Camera:
     def look_at(self, picture: Frames) -> Frames:
         """Return the observation in which every frame shows ``picture``, uint8 ``[h, w, 3]``.
 
-        It goes the way of the pictures that an environment renders.
+        It is made as of a picture that an environment renders.
 
         Raises:
-            ValueError: for an array of another kind, or when there is nothing of it inside `crop`.
+            ValueError: for an array of another kind, or when `crop` is not inside the picture.
         """
         self.check()
         frame = self.frame(check_picture(picture, "The picture is"))
@@ -124,14 +124,14 @@ class Camera:
 
 
 def resized(picture: Frames, size: Sequence[int]) -> Frames:
-    """Return a picture in the resolution of others, in which a crop is where it is in those.
+    """Return a picture in the resolution of others, so that a crop shows the same part of it.
 
     Args:
         picture: uint8 ``[h, w, 3]``, or grey ``[h, w]``.
         size: height and width of the others [px].
 
     Raises:
-        ValueError: when it is of another shape, such as upright where the others lie.
+        ValueError: when its aspect ratio differs, such as portrait in place of landscape.
     """
     (height, width), (H, W) = picture.shape[:2], size
     if (height, width) == (H, W):
@@ -145,10 +145,10 @@ def resized(picture: Frames, size: Sequence[int]) -> Frames:
 
 
 def look(env: Env, camera: Camera) -> Env:
-    """Replace an environment's observations by what ``camera`` makes of its pictures.
+    """Replace an environment's observations by those that ``camera`` makes of its pictures.
 
     Raises:
-        ValueError: when it does not render pictures, or there is nothing of them inside the crop.
+        ValueError: when it does not render pictures, or the crop is not inside them.
     """
     camera.check()
     held = _Repeated(env, camera.repeat) if camera.repeat > 1 else env
@@ -157,7 +157,7 @@ def look(env: Env, camera: Camera) -> Env:
 
 
 class _Seen(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Shows one frame: what the camera makes of the picture that is rendered."""
+    """Shows one frame, which the camera makes of the rendered picture."""
 
     def __init__(self, env: Env, camera: Camera) -> None:
         super().__init__(env)
@@ -169,7 +169,7 @@ class _Seen(gymnasium.ObservationWrapper[Any, Any, Any]):
         self.observation_space = Box(0, 255, camera.frame(picture).shape, np.uint8)
 
     def observation(self, observation: Any) -> Frames:
-        """Return the present frame; the environment's own observation is left out."""
+        """Return the present frame; the environment's own observation is not used."""
         picture = _rendered(self.env)
         if picture.shape[:2] != self.picture_size:
             sizes = ["x".join(map(str, size)) for size in (self.picture_size, picture.shape[:2])]
@@ -180,13 +180,13 @@ class _Seen(gymnasium.ObservationWrapper[Any, Any, Any]):
         return self.camera.frame(picture)
 
     def close(self) -> None:
-        """Close the environment, and free what draws it."""
+        """Close the environment, and free its OpenGL objects."""
         self._free()
         super().close()
 
 
 class _Repeated(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Holds each action for several steps; an episode that ends meanwhile ends."""
+    """Holds each action for several steps, or until the episode ends."""
 
     def __init__(self, env: Env, repeat: int) -> None:
         super().__init__(env)
@@ -197,7 +197,7 @@ class _Repeated(gymnasium.Wrapper[Any, Any, Any, Any]):
             self.settle_steps = -(-env.get_wrapper_attr("settle_steps") // repeat)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Step ``repeat`` times; rewards are added, all else is that of the last step."""
+        """Step ``repeat`` times; rewards are added, other results are those of the last step."""
         total = 0.0
         for _ in range(self.repeat):
             observation, reward, terminated, truncated, info = self.env.step(action)
@@ -208,14 +208,14 @@ class _Repeated(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def check_picture(picture: Any, told: str) -> Frames:
-    """Return ``picture`` if it is one, uint8 ``[h, w, 3]``.
+    """Return ``picture`` if it is a picture, uint8 ``[h, w, 3]``.
 
     Args:
         picture: anything.
-        told: how the sentence begins for what is none: ``"Dot-v0 renders"``.
+        told: how the message for anything else begins: ``"Dot-v0 renders"``.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when it is not a picture.
     """
     found = as_array(picture)
     if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or found.size == 0:
@@ -231,7 +231,7 @@ def _rendered(env: Env) -> Frames:
     """Return the picture ``[h, w, 3]`` that an environment renders.
 
     Raises:
-        ValueError: when it renders none, or MuJoCo finds no graphics library to draw it with.
+        ValueError: when it renders none, or MuJoCo cannot draw it with OpenGL.
     """
     try:
         make_current(env)

@@ -15,8 +15,8 @@ class CartPole(MechanicalTask):
 
     Mechanics
         The classic cart-pole (Barto, Sutton & Anderson 1983, without friction): a cart of 1 kg, and
-        on it a uniform pole of 0.1 kg whose half length is 0.5 m; g = 9.81 m/s². Two Runge-Kutta
-        steps of MuJoCo to a control step of 0.02 s. After it the angle is wrapped into ±pi and the
+        on it a uniform pole of 0.1 kg whose half length is 0.5 m; g = 9.81 m/s². A control step of
+        0.02 s is two Runge-Kutta steps of MuJoCo. After it the angle is wrapped into ±pi and the
         velocities are clipped to ±6 m/s and ±2 pi rad/s. Nothing stops the cart at the ends of its
         track.
     State ``[4]``
@@ -31,13 +31,13 @@ class CartPole(MechanicalTask):
     Start
         Angle uniform in ±pi/8, all else 0.
     Random restarts
-        Where one step under a random force leads from a state uniform in ±2.4 m, ±pi/10, ±6 m/s and
-        ±2 pi rad/s: so narrow in the angle because the published sampler is.
+        The state after one step under a random force, from a state uniform in ±2.4 m, ±pi/10,
+        ±6 m/s and ±2 pi rad/s. The angle's range is that narrow in the published sampler too.
     Goal
-        ``|angle|`` ≤ pi/10 with the cart on its track, ``|position|`` ≤ 2.4 (off the track is a
-        failure by the published task's word, though its score looks at the angle alone). Its image
+        ``|angle|`` ≤ pi/10 with the cart on its track, ``|position|`` ≤ 2.4. (The published task
+        calls leaving the track a failure, though its score depends on the angle alone.) Its image
         shows the pole upright and at rest in the middle. The score is the share of 50 steps (1 s)
-        that end in that region; as a success counts one whose last 25 all do.
+        that end in that region. An episode succeeds if its last 25 steps all do.
     Reward
         1 in the goal region before the step, 0 elsewhere; for comparison only.
 
@@ -63,15 +63,15 @@ class CartPole(MechanicalTask):
     max_restart_angle = math.pi / 10
     """A random restart begins at most this far from upright [rad]."""
     middle = (70.0, 40.0)
-    """Where the camera sees the hinge of a cart in the middle: row, column [px]."""
+    """Place of the hinge in the image when the cart is in the middle: row, column [px]."""
     track_pixels = 32.0
-    """How far from there it sees one at the end of the track [px]."""
+    """Distance in the image from the middle to either end of the track [px]."""
     cart_half_size = (4.0, 8.0)
     """Half the drawn cart's height and width [px]."""
     pole_length = 52.0
     """The drawn pole's length [px]."""
     pole_radius = 3.0
-    """Half its thickness [px]."""
+    """Half the drawn pole's thickness [px]."""
 
     def draw(self, states: Floats) -> Frames:
         """Return the frames ``[N, 80, 80]`` of ``states [N, 4]``."""
@@ -101,7 +101,7 @@ class CartPole(MechanicalTask):
         return (np.abs(wrap(angle)) <= self.goal_half_width) & (np.abs(position) <= self.reach[0])
 
     def sample_states(self, rng: np.random.Generator, n: int) -> Floats:
-        """Draw ``n`` states ``[n, 4]``, near upright and else uniform in their ranges."""
+        """Draw ``n`` states ``[n, 4]``, near upright and otherwise uniform in their ranges."""
         states = super().sample_states(rng, n)
         states[:, 1] *= self.max_restart_angle / self.reach[1]
         return states

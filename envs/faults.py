@@ -1,4 +1,4 @@
-"""What goes wrong in code that is not ours, and where: an environment's faults in one sentence."""
+"""Faults of a user's environment in one sentence: what failed, and where."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[1]
 OURS = tuple(f"{HOME / package}{os.sep}" for package in ("e2c", "envs", "planners"))
 LIBRARIES = (*(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")), "<")
-"""How the names of files begin that are Python's, of an installed package, or of no file."""
+"""Beginnings of the file names of Python's library, of installed packages and of ``<string>``."""
 
 CONTRACT = (
     "reset(seed, options) must return an observation and an info, step(action) an observation, a "
@@ -19,12 +19,12 @@ CONTRACT = (
 
 
 def failure(name: str, error: Exception) -> str:
-    """Tell in one sentence how somebody's environment failed.
+    """Say in one sentence how a user's environment failed.
 
     Args:
         name: of the environment.
-        error: what it raised, or Gymnasium on its behalf. What a camera or a world of ours raised
-            is such a sentence already, and is returned as it is.
+        error: the exception that the environment raised, or Gymnasium about it. If code of ours
+            raised it, its message is such a sentence already, and is returned as it is.
     """
     said = " ".join(str(error).split()).rstrip(".")
     frames = traceback.extract_tb(error.__traceback__)
@@ -46,9 +46,9 @@ def failure(name: str, error: Exception) -> str:
 
 
 def own_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """Return the last place of the user's own code that an error came through, if any.
+    """Return the last place in the user's own code that an error came through, if any.
 
-    What is in this project, in an installed package or in Python's library is nobody's own.
+    Code of this project, of installed packages and of Python's library is not the user's own.
     """
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [f for f in frames if not f.filename.startswith((*OURS, *LIBRARIES))]

@@ -23,12 +23,12 @@ from envs.world import World
 def gymnasium_world(
     spec: EnvSpec, num_envs: int, camera: Camera | None = None, **options: Any
 ) -> World:
-    """Make ``num_envs`` environments and look at what they render.
+    """Make ``num_envs`` environments, seen by a camera that looks at their pictures.
 
     Args:
-        spec: what Gymnasium knows of the environment.
+        spec: the environment's entry in Gymnasium's registry.
         num_envs: episodes side by side.
-        camera: what is made of the pictures.
+        camera: how pictures become observations.
         options: of the environment.
 
     Raises:
@@ -54,15 +54,15 @@ def _build(spec: EnvSpec, camera: Camera, options: Mapping[str, Any]) -> Env:
 
 @contextmanager
 def explained(spec: EnvSpec, options: Mapping[str, Any]) -> Iterator[None]:
-    """Tell in one sentence why an environment cannot be made here.
+    """Say in one sentence why an environment cannot be made here.
 
     Args:
-        spec: what Gymnasium knows of the environment.
-        options: that it is made with.
+        spec: the environment's entry in Gymnasium's registry.
+        options: of the environment.
 
     Raises:
-        ValueError: in place of what a missing package, a wrong entry point, an unknown option or
-            MuJoCo's graphics raise. Other errors are the environment's own and stay as they are.
+        ValueError: in place of the errors of a missing package, a wrong entry point, an unknown
+            option or MuJoCo's graphics. The environment's own errors stay as they are.
     """
     try:
         yield
@@ -77,7 +77,7 @@ def explained(spec: EnvSpec, options: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _refusal(spec: EnvSpec, error: Exception, options: Mapping[str, Any]) -> str | None:
-    """Return the sentence for an option or an entry point that is none; None for another error."""
+    """Return the sentence for an unknown option or entry point; None for another error."""
     module, _, name = str(spec.entry_point).partition(":")
     if isinstance(error, AttributeError) and str(error).startswith(f"module {module!r}"):
         return f"{spec.id} is registered as {module}:{name}, which has no {name}: correct that."
@@ -106,7 +106,7 @@ def _missing(spec: EnvSpec, package: str | None) -> str:
 
 
 def _fault_of_mujoco() -> str | None:
-    """Return why MuJoCo cannot be imported, where its graphics are to blame."""
+    """Return why MuJoCo cannot be imported with the chosen MUJOCO_GL; None if it can, or unset."""
     chosen = os.environ.get("MUJOCO_GL")
     if not chosen:
         return None

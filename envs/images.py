@@ -1,4 +1,4 @@
-"""How the images of an observation lie in its array."""
+"""The layout of the images of an observation in its array."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.generic)
 CHANNELS = 3
-"""Of a colour image, which stand last in its shape."""
+"""Channels of a colour image; they are the last axis of its shape."""
 LONGEST = 100_000
-"""Pixels of the longest side of a picture."""
+"""Largest height or width of a picture [px]."""
 PICTURE_SIZE = "picture_size"
-"""Name under which files keep the height and width [px] of the pictures of a recording."""
+"""Key under which files keep the height and width [px] of a recording's pictures."""
 
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """Gymnasium's shapes of an image observation, told apart.
+    """The layout of an observation of images, found from its shape in Gymnasium.
 
     An observation is one frame, ``[H, W]`` or ``[H, W, 3]``, or a stack of F frames from the oldest
     to the newest, ``[F, H, W]`` or ``[F, H, W, 3]``. Networks see it as C planes ``[C, H, W]``,
@@ -91,5 +91,5 @@ def is_size(value: object) -> bool:
 
 
 def channels_first(frames: NDArray[T], is_colour: bool) -> NDArray[T]:
-    """Return frames ``[..., H, W]`` or ``[..., H, W, 3]`` as ``[..., K, H, W]``, K being 1 or 3."""
+    """Return frames ``[..., H, W]`` or ``[..., H, W, 3]`` as ``[..., K, H, W]``, K = 1 or 3."""
     return np.moveaxis(frames, -1, -3) if is_colour else frames[..., None, :, :]

@@ -1,10 +1,10 @@
-"""What the mechanical tasks of the locally-linear-control suite have in common.
+"""The common base of the mechanical tasks of the locally-linear-control suite.
 
 They are the tasks of PCC (Levine et al., ICLR 2020) and PC3 (Shu et al., ICML 2020), after the
-public code of PCC. That code integrates to a tolerance where MuJoCo takes Runge-Kutta steps of a
-fixed length; either way the step is that of the same differential equation. It counts angles
-clockwise and lets torques turn counter-clockwise; here both turn counter-clockwise, so a state is
-seen as the mirror image of its namesake there, under the same torques.
+public code of PCC. That code integrates to a tolerance, and MuJoCo takes Runge-Kutta steps of a
+fixed length; both solve the same differential equation. That code counts angles clockwise, and
+torques counter-clockwise. Here both are counter-clockwise, so under the same torques a state here
+looks like the mirror image of the same numbers there.
 """
 
 from collections.abc import Callable
@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from envs.physics import Simulator, load_asset, unseen
 from envs.task import Floats, Frames, Task, wrap
 
-_CORRECTIONS = 3  # each gains two digits or more; see `MechanicalTask._rewind`
+_CORRECTIONS = 3  # each adds two correct digits or more; see `MechanicalTask._rewind`
 
 
 class MechanicalTask(Task):
     """Joints without friction, moved by MuJoCo, then brought back into their ranges.
 
     A state is the joints' positions, then their velocities. After each step, angles are wrapped
-    into the range of their joint and velocities clipped to their limits, both those of the asset.
-    State noise is added after that, and not brought back into the ranges before the next step; its
-    unit is 1% of each range, to either side, a choice of this project.
+    into the range of their joint and velocities are clipped to their limits; the asset states both.
+    State noise is added after that. It may leave the ranges until the next step. Its unit is a
+    choice of this project: 1% of each half range.
 
     Args:
-        state_noise: standard deviation of the state noise, in units of 1% of each range.
+        state_noise: standard deviation of the state noise, in units of 1% of each half range.
     """
 
     asset: ClassVar[str]
@@ -41,7 +41,7 @@ class MechanicalTask(Task):
         self._steps = simulator.number("steps").astype(np.int64)
         self._velocity_limit = simulator.number("velocity_limit")
         self.reach: Floats = np.concatenate([simulator.joint_range, self._velocity_limit])
-        """The range of each state component, to either side, ``[n]``."""
+        """Half the range of each state component, ``[n]``: values lie in ± this."""
         dt = int(self._steps[0]) * simulator.timestep
         super().__init__(dt, simulator.control_range, state_noise)
 
@@ -54,9 +54,9 @@ class MechanicalTask(Task):
         return self._confine(after)
 
     def _integrate(self, flow: Callable[[Floats], Floats], states: Floats) -> Floats:
-        """Follow ``states [N, n]`` along ``flow`` for a control step, as the engine integrates."""
+        """Integrate ``flow`` from ``states [N, n]`` over a control step, as the engine does."""
         h = self._simulator.timestep
-        with np.errstate(invalid="ignore"):  # what is not finite is found at the end
+        with np.errstate(invalid="ignore"):  # states that are not finite become NaN at the end
             for _ in range(int(self._steps[0])):
                 a = flow(states)
                 b = flow(states + h / 2 * a)
@@ -80,16 +80,16 @@ class MechanicalTask(Task):
     def previous(self, states: Floats) -> Floats:
         """Return the states ``[N, n]`` from which one unforced control step leads to ``states``.
 
-        A system at rest was held where it is. A predecessor may be faster than the limit, or
-        beyond the range of an angle: then the step is one that was clipped, or wrapped.
+        A state at rest is its own predecessor. A predecessor may be faster than the limit, or
+        beyond the range of an angle: then the step from it is clipped, or wrapped.
         """
         return self._rewind(states, self._duration(states))
 
     def _rewind(self, states: Floats, steps: NDArray[np.int64]) -> Floats:
         """Return where ``states [N, n]`` were ``steps [N]`` of the engine before; see `previous`.
 
-        Without friction a motion runs backwards when its velocities are reversed, but for the
-        integrator's error. That is taken off by aiming as far beside as the last shot missed.
+        Without friction, a motion with reversed velocities runs backward, up to the integrator's
+        error. To correct this error, the aim is moved by the amount that the last try missed.
         """
         still = np.zeros((len(states), self.control_dim))
         turned = np.where(np.arange(self.state_dim) < self.state_dim // 2, 1.0, -1.0)
@@ -101,10 +101,10 @@ class MechanicalTask(Task):
         return np.where(moving, earlier, states)
 
     def restart(self, rng: np.random.Generator, n: int) -> tuple[Frames, Floats]:
-        """Draw ``n`` random restarts: what the camera has seen, ``[n, F, H, W]``, and states.
+        """Draw ``n`` random restarts: observations ``[n, F, H, W]``, and states.
 
-        As published, a restart is where one step under random controls leads from a drawn state;
-        so its earlier frame is that of a step like any other.
+        As published, a restart is the state after one step under random controls from a drawn
+        state. So its frames show a step like any other.
         """
         before = self.sample_states(rng, n)
         low, high = self.action_space.low, self.action_space.high
@@ -113,7 +113,7 @@ class MechanicalTask(Task):
         return self.transition(earlier, before, actions, generators=rng.spawn(n))
 
     def noise_unit(self) -> Floats:
-        """Return 1% of the range of each state component, to either side, ``[n]``."""
+        """Return 1% of half the range of each state component, ``[n]``."""
         return 0.01 * self.reach
 
     def goal_state(self) -> Floats:

@@ -1,7 +1,7 @@
 """MuJoCo's camera: our own tasks as MuJoCo draws them, on a chequered floor, with light and shadow.
 
-A frame is a pure function of a state here too, so a goal's image, random restarts and the earlier
-frame of an observation are made as with the frames that the tasks draw themselves.
+A frame is a pure function of a state here too. So the image of a goal, random restarts and the
+earlier frame of an observation are made in the same way as with the tasks' own frames.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from envs.physics import load_asset
 from envs.task import Floats, Frames, Task
 
 FINER = 2
-"""Pictures are this much larger than frames: a move of part of a pixel has to move brightness."""
+"""Pictures are this much larger than frames, so that a move by part of a pixel changes a frame."""
 
 
 def film(task: Task, camera: Camera) -> None:
     """Let a task be seen by MuJoCo's camera from now on.
 
     Args:
-        task: that MuJoCo simulates.
+        task: one that MuJoCo simulates.
         camera: size, colour, crop and number of the frames.
 
     Raises:
-        ValueError: for a task without bodies, for an action that is held for several steps, for a
-            crop that is not inside the picture, or when no graphics library works.
+        ValueError: for a task that MuJoCo does not simulate, for an action that is held for several
+            steps, for a crop that is not inside the picture, or when no graphics library works.
     """
     if camera.repeat > 1:
         raise ValueError(
             "Our own tasks take an action for each step; leave the camera's repeat out."
         )
     look = MujocoCamera(staged(task.visible()), camera)
-    look(task.goal_state()[None])  # what does not work is told now
+    look(task.goal_state()[None])  # if drawing does not work, this says so at once
     task.look_with(look, camera.frames, camera.frame_shape)
 
 
 def staged(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    """Return a task's model in the studio, which is scaled to how far the model reaches."""
+    """Return a task's model in the studio, which is scaled to the reach of the model."""
     studio, reach = load_asset("studio.xml"), spec.numeric("reach").data[0]
     for thing in (studio.geom("floor"), studio.light("lamp"), studio.camera("front")):
         thing.pos = reach * thing.pos
@@ -55,11 +55,11 @@ def staged(spec: mujoco.MjSpec) -> mujoco.MjModel:
 class MujocoCamera:
     """Takes frames of a model, each from the state alone.
 
-    A copy, and one that was pickled, has an OpenGL context of its own.
+    A copy or an unpickled object has an OpenGL context of its own.
 
     Args:
-        model: what is seen, by its camera ``front``; a state begins with its ``qpos``.
-        camera: what is made of the pictures.
+        model: the model to draw, with a camera ``front``; a state begins with its ``qpos``.
+        camera: how pictures become frames.
 
     Raises:
         ValueError: when no graphics library works.
@@ -70,7 +70,7 @@ class MujocoCamera:
         self._open()
 
     def _open(self) -> None:
-        """Make what draws; it is freed when this object is no longer used."""
+        """Make the OpenGL context and its objects; they are freed with this object."""
         H, W = (FINER * side for side in self.camera.size)
         self.model.vis.global_.offheight, self.model.vis.global_.offwidth = H, W
         self._data, self._rect = mujoco.MjData(self.model), mujoco.MjrRect(0, 0, W, H)
@@ -92,18 +92,18 @@ class MujocoCamera:
         free_when_unused(self, self._context.make_current, self._drawer.free, self._context.free)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave what draws out of a copy or a pickle."""
+        """Leave the OpenGL context out of a copy or a pickle."""
         return {"model": self.model, "camera": self.camera}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make what draws anew for a copy."""
+        """Make an OpenGL context for a copy."""
         vars(self).update(state)
         self._open()
 
     def __call__(self, states: Floats) -> Frames:
         """Return the frames ``[N, H, W]``, or ``[N, H, W, 3]``, of ``states [N, n]``.
 
-        What is not at a finite position is seen at the joint's zero.
+        A joint whose position is not finite is drawn at zero.
         """
         frames = np.empty((len(states), *self.camera.frame_shape), np.uint8)
         self._context.make_current()

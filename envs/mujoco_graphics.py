@@ -1,4 +1,4 @@
-"""What the environments need that MuJoCo draws: Gymnasium's, and those of dm_control by shimmy."""
+"""Graphics for the environments that MuJoCo draws: Gymnasium's, and dm_control's through shimmy."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 DM_CONTROL = "dm_control/"
-"""What the ids of dm_control's environments begin with."""
+"""The ids of dm_control's environments begin with this."""
 BACKENDS = ("egl", "osmesa")
 """Graphics libraries that need no display, the fastest first."""
 MOST = 8
-"""Environments side by side: each holds about 50 MB for OpenGL, and none is faster for others."""
+"""Most environments side by side: each holds about 50 MB for OpenGL, and more are not faster."""
 LIBRARIES = "on Debian: apt install libegl1 libgl1, or libosmesa6"
 _TRIAL = "import mujoco; mujoco.GLContext(8, 8).make_current()"
 
 
 def is_drawn_by_mujoco(spec: EnvSpec) -> bool:
-    """Tell whether MuJoCo draws an environment, by what Gymnasium knows of it."""
+    """Tell whether MuJoCo draws an environment, from its entry in Gymnasium's registry."""
     of_gymnasium = str(spec.entry_point).startswith("gymnasium.envs.mujoco")
     return of_gymnasium or spec.id.startswith(DM_CONTROL)
 
@@ -36,7 +36,8 @@ def is_drawn_by_mujoco(spec: EnvSpec) -> bool:
 def choose_graphics() -> None:
     """Let MuJoCo draw without a display: set MUJOCO_GL to the first of `BACKENDS` that works.
 
-    What the user has set stays. Each is tried in a process of its own: a process decides once.
+    A value that the user has set stays. Each library is tried in a process of its own, since MuJoCo
+    chooses only once in a process.
     """
     if "MUJOCO_GL" in os.environ or sys.platform != "linux":
         return
@@ -49,7 +50,7 @@ def choose_graphics() -> None:
 
 
 def new_context(width: int, height: int) -> Any:
-    """Return an OpenGL context of MuJoCo that draws without a display, by what was chosen.
+    """Return a context of MuJoCo for OpenGL without a display, by the library that is chosen now.
 
     MuJoCo itself keeps to the library that was chosen when it was imported.
     """
@@ -68,7 +69,7 @@ def register_dm_control(env_id: str) -> None:
     try:
         for package in ("dm_control.suite", "shimmy"):
             importlib.import_module(package)
-    except Exception as error:  # an attribute that another version of MuJoCo does not have, too
+    except Exception as error:  # with another version of MuJoCo this may be an AttributeError
         raise ValueError(
             f"{env_id} needs dm_control, shimmy and a MuJoCo that they work with "
             f'({type(error).__name__}: {error}): pip install "e2c[dmc]"'
@@ -76,7 +77,7 @@ def register_dm_control(env_id: str) -> None:
 
 
 def own_step_limit(env: gymnasium.Env[Any, Any]) -> int | None:
-    """Return after how many steps an environment of dm_control's suite ends an episode."""
+    """Return the steps of an episode of dm_control's suite; None for other environments."""
     limit = getattr(getattr(env.unwrapped, "_env", None), "_step_limit", math.inf)
     return int(limit) if math.isfinite(limit) else None
 
@@ -84,20 +85,21 @@ def own_step_limit(env: gymnasium.Env[Any, Any]) -> int | None:
 def make_current(env: gymnasium.Env[Any, Any]) -> None:
     """Let OpenGL draw in the context of this environment from now on.
 
-    Each of Gymnasium's environments has a context of its own and leaves this out: where another one
-    was closed meanwhile, its pictures would be black.
+    Each of Gymnasium's environments has a context of its own, but never makes it current again.
+    After another environment was closed, its pictures would be black.
     """
     if viewer := _viewer(env):
         viewer.make_context_current()
 
 
 def free_with(owner: object, env: gymnasium.Env[Any, Any]) -> Callable[[], object]:
-    """Free what an environment holds in its OpenGL context when its owner is no longer used.
+    """Free the objects in an environment's OpenGL context when their owner is no longer used.
 
-    Gymnasium leaves this out too: what is freed later, by its number, is that of another context.
+    Gymnasium does not make the context current for this either. OpenGL knows objects by numbers, so
+    it would free the objects with these numbers in another context.
 
     Returns:
-        What frees it at once.
+        A function that frees them at once.
     """
     viewer = _viewer(env)
     if viewer is None:
@@ -109,10 +111,10 @@ def free_when_unused(owner: object, *steps: Callable[[], object]) -> Callable[[]
     """Call ``steps`` once, one after the other, when their owner is no longer used.
 
     Returns:
-        What calls them at once.
+        A function that calls them at once.
     """
     free = weakref.finalize(owner, _call_all, steps)
-    free.atexit = False  # its turn might come after that of MuJoCo, which ends EGL
+    free.atexit = False  # it might run after MuJoCo's own exit function, which ends EGL
     if steps:
         atexit.register(free)
     return free
@@ -124,7 +126,7 @@ def _call_all(steps: Iterable[Callable[[], object]]) -> None:
 
 
 def _viewer(env: gymnasium.Env[Any, Any]) -> Any:
-    """Return what draws one of Gymnasium's MuJoCo environments, once it has drawn; else None."""
+    """Return the viewer of one of Gymnasium's MuJoCo environments; None before it has drawn."""
     if not env.has_wrapper_attr("mujoco_renderer"):
         return None
     return getattr(env.get_wrapper_attr("mujoco_renderer"), "viewer", None)

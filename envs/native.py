@@ -25,10 +25,11 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
     """B episodes of one task, stepped together: a world that is scored and simulated.
 
     Episode b depends on its own start, controls and state noise only, bit for bit. No episode
-    begins anew by itself (``AutoresetMode.DISABLED``), and one that is cut off may be stepped on.
+    begins anew by itself (``AutoresetMode.DISABLED``). An episode that is truncated may be stepped
+    on.
 
     Args:
-        task: ``module:Class`` of a `Task`, which the other options are given to.
+        task: ``module:Class`` of a `Task`.
         num_envs: B.
         max_episode_steps: steps after which an episode is truncated; None for never.
         render_mode: ``"rgb_array"`` for `render`, or None.
@@ -36,7 +37,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         options: of the task.
 
     Raises:
-        ValueError: for an unknown render mode, or an option that the task does not allow; and see
+        ValueError: for an unknown render mode, or an option that the task does not allow; and as
             `envs.mujoco_camera.film`.
     """
 
@@ -55,7 +56,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
             )
         made = _task(task, options)
         if camera is not None:
-            from envs.mujoco_camera import film  # which needs MuJoCo, as not every task does
+            from envs.mujoco_camera import film  # it needs MuJoCo, which not every task needs
 
             film(made, camera)
         self.task = made
@@ -66,7 +67,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         self.dt = made.dt
         """The control step [s]."""
         self.settle_steps = made.settle_steps
-        """A success is in the goal region in each of this many last steps."""
+        """An episode succeeds if it is in the goal region in each of this many last steps."""
         self.metadata = {
             "render_modes": list(RENDER_MODES),
             "render_fps": round(1 / made.dt),
@@ -77,7 +78,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         self.observation_space = batch_space(made.observation_space, num_envs)
         self.action_space = batch_space(made.action_space, num_envs)
         self.push: Floats | None = None
-        """What the world adds to the controls of the coming steps, ``[B, m]``; see `advance`."""
+        """Added to the controls of the coming steps, ``[B, m]``; see `Task.advance`."""
         self._states: Floats | None = None
         self._observations: Frames
         self._actions: Actions
@@ -93,7 +94,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
 
     @property
     def goal(self) -> Frames:
-        """The observation of the task's goal, where an episode has no other."""
+        """The observation of the task's goal; an episode may have another one."""
         return self.task.goal_observation()
 
     def reset(
@@ -105,10 +106,10 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         """Begin an episode in every environment.
 
         Args:
-            seed: one whole number, of the starts and of the state noise.
-            options: ``states [B, n]`` to begin there; ``restart`` (True) to begin at random
+            seed: one whole number, for the starts and the state noise.
+            options: ``states [B, n]`` to begin at these; ``restart`` (True) to begin at random
                 restarts instead of the task's starts; ``reset_mask [B]``, truth values, to begin
-                where it holds and leave the other episodes as they are.
+                episodes where it is True and leave the others as they are.
 
         Returns:
             Observations ``[B, F, H, W]`` and infos: ``state [B, n]``, ``is_goal [B]`` and ``goal``,
@@ -117,7 +118,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         Raises:
             ValueError: for a seed that is not a whole number from 0 on, an unknown option, states
                 that are not finite or of another shape, a restart that is not a truth value, or a
-                mask that is not a truth value for each episode. The world is as it was before.
+                mask that is not a truth value for each episode. The world then stays as it was.
         """
         if isinstance(seed, list):
             raise ValueError("The episodes of this world share one seed; give a whole number.")
@@ -138,7 +139,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         return self._observations.copy(), self._infos(goal=goals)
 
     def _starts(self, states: Floats | None, restart: bool) -> tuple[Frames, Floats]:
-        """Return where the episodes begin, and what the camera has seen there."""
+        """Return the observations and the states at which the episodes begin."""
         if restart:
             return self.task.restart(self.np_random, self.num_envs)
         if states is None:
@@ -161,7 +162,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         return found
 
     def _mask(self, mask: ArrayLike | None) -> Bools:
-        """Return where an episode begins, ``[B]``: everywhere, if none is given or none began."""
+        """Return which episodes begin, ``[B]``: all, without a mask and at the first reset."""
         found = np.ones(self.num_envs, np.bool_) if mask is None else as_array(mask)
         if found.shape != (self.num_envs,) or found.dtype != np.bool_:
             raise ValueError(
@@ -171,7 +172,7 @@ class TaskWorld(VectorEnv[Any, Any, Any], Simulated):
         return found if self._states is not None else np.ones(self.num_envs, np.bool_)
 
     def _begin(self, observations: Frames, states: Floats, mask: Bools) -> None:
-        """Put the episodes where ``mask [B]`` holds at their starts, and leave the others."""
+        """Put the episodes in which ``mask [B]`` is True at their starts, and leave the others."""
         actions = np.zeros((self.num_envs, self.task.control_dim), np.float32)
         elapsed = np.zeros(self.num_envs, np.int64)
         generators = self.np_random.spawn(self.num_envs)
@@ -227,7 +228,7 @@ class TaskEnv(gymnasium.Env[Frames, Actions]):
     """One episode of a task: a `TaskWorld` of one.
 
     Args:
-        task: ``module:Class`` of a `Task`, which the other options are given to.
+        task: ``module:Class`` of a `Task`.
         render_mode: ``"rgb_array"`` for `render`, or None.
         options: of the task.
     """
@@ -250,7 +251,7 @@ class TaskEnv(gymnasium.Env[Frames, Actions]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frames, dict[str, Any]]:
-        """Start an episode, at a start drawn with ``seed`` or at ``options["state"] [n]``.
+        """Begin an episode, at a start drawn with ``seed`` or at ``options["state"] [n]``.
 
         Returns:
             The observation ``[F, H, W]``, and an info with ``state [n]``, ``is_goal`` and ``goal``.

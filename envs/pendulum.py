@@ -24,14 +24,14 @@ class PendulumSwingUp(Task):
             velocity' = velocity + dt (3 g / (2 l) sin(angle) + 3 / (m l²) torque)
             angle'    = angle + dt velocity'
 
-        As ``Pendulum-v1`` to 1e-9 while the speed stays below its limit of 8 rad/s; here there is
-        no such limit.
+        This equals ``Pendulum-v1`` to 1e-9 while the speed is below that environment's limit of
+        8 rad/s; here there is no such limit.
     State ``[2]``
         ``angle`` [rad] from upright, positive counter-clockwise in every picture, not wrapped;
         ``velocity`` [rad/s], likewise.
     Action ``[1]``
         The torque about the pivot [N m], positive counter-clockwise, clipped to ±2. Gravity's
-        reaches 5, so the rod cannot be lifted: it must swing.
+        torque reaches 5, so the rod cannot be lifted: it must swing.
     Observation ``uint8 [2, 48, 48]``
         The frames before and after the last control step: a white rod on black, 19 px to the metre,
         its pivot in the centre. A longer rod looks longer.
@@ -41,10 +41,10 @@ class PendulumSwingUp(Task):
         Angle uniform in ±pi, velocity uniform in ±8; a swing from rest at the bottom that just
         reaches the top passes the bottom at 7.7 rad/s.
     Goal
-        ``|angle|`` ≤ 0.2, wrapped; its image shows the rod upright and at rest. Success: in that
-        region in each of the last 50 steps.
+        ``|angle|`` ≤ 0.2, wrapped; its image shows the rod upright and at rest. An episode succeeds
+        if it is in that region in each of its last 50 steps.
     Reward
-        ``-(angle² + 0.1 velocity² + 0.001 torque²)``, angle wrapped, before the step: that of
+        ``-(angle² + 0.1 velocity² + 0.001 torque²)``, angle wrapped, before the step: the reward of
         ``Pendulum-v1``, for comparison only.
     Episode
         Never terminates; Gymnasium truncates it after 200 steps (10 s).
@@ -98,7 +98,7 @@ class PendulumSwingUp(Task):
 
     @property
     def _gains(self) -> tuple[float, float]:
-        """What a control step adds to the velocity: by ``sin(angle)``, and by each N m."""
+        """The velocity that a control step adds, per ``sin(angle)`` and per N m of torque."""
         weight, inertia = self.mass * self.gravity * self.length / 2, self.mass * self.length**2 / 3
         return self.dt * weight / inertia, self.dt / inertia
 
@@ -125,10 +125,9 @@ class PendulumSwingUp(Task):
         """Return the states ``[N, 2]`` from which one unforced control step leads to ``states``.
 
         Semi-implicit Euler moves the angle by the new velocity, ``angle' = angle + dt velocity'``.
-        So the angle one step earlier is ``angle' - dt velocity'`` whatever torque was acting: what
-        the camera saw then is known exactly, and no torque has to be assumed for it. The earlier
-        velocity does depend on the torque; it is the one for none, found by asking the simulator
-        how much speed that step adds.
+        So the angle one step earlier is ``angle' - dt velocity'`` whatever the torque was, and the
+        earlier frame is known exactly. The earlier velocity depends on the torque, which is assumed
+        to be zero: the simulator says how much velocity such a step adds.
         """
         earlier = np.zeros_like(states)
         earlier[:, 0] = states[:, 0] - self.dt * states[:, 1]
@@ -187,7 +186,7 @@ class PendulumSwingUp(Task):
 def _alter_rod(
     spec: mujoco.MjSpec, mass: float | None, length: float | None
 ) -> tuple[float, float]:
-    """Scale the asset's rod to ``mass`` [kg] and ``length`` [m]; return the two in force."""
+    """Scale the asset's rod to ``mass`` [kg] and ``length`` [m], if given; return its values."""
     rod, tip, seen = spec.body("rod"), spec.site("tip"), spec.geom("seen")
     mass = _positive("mass", rod.mass if mass is None else mass)
     length = _positive("length", tip.pos[2] if length is None else length)

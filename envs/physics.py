@@ -14,14 +14,14 @@ _DIVERGED = 1e9  # MuJoCo itself calls 1e10 a failure, and writes a log file abo
 def load_asset(name: str) -> mujoco.MjSpec:
     """Return the editable MJCF model ``envs/assets/<name>``.
 
-    Its geoms are there to be seen only: every body says its mass and inertia, and nothing collides.
+    Its geoms are only drawn: every body states its mass and inertia, and nothing collides.
     """
     text = resources.files("envs.assets").joinpath(name).read_text(encoding="utf-8")
     return mujoco.MjSpec.from_string(text)
 
 
 def unseen(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    """Compile a model without what is only seen, so that it is stepped sooner."""
+    """Compile a model without its geoms, which are only drawn, so that steps are faster."""
     bare = spec.copy()
     for geom in bare.geoms:
         bare.delete(geom)
@@ -31,9 +31,9 @@ def unseen(spec: mujoco.MjSpec) -> mujoco.MjModel:
 class Simulator:
     """A MuJoCo model that is stepped for many independent states at once.
 
-    A state is ``[qpos, qvel]``. Each row is stepped from itself alone, so that it comes out bit for
-    bit the same in any batch. Everything runs on the calling thread, with one workspace that is
-    kept from call to call; no rendering context is ever made.
+    A state is ``[qpos, qvel]``. Each row is stepped alone, so its result is the same in any batch,
+    bit for bit. Everything runs on the calling thread, with one workspace that is kept from call to
+    call; no rendering context is ever made.
     """
 
     def __init__(self, model: mujoco.MjModel):
@@ -43,14 +43,14 @@ class Simulator:
         self.control_range: NDArray[np.float64] = model.actuator_ctrlrange.copy()
         """Lowest and highest value of each control, ``[m, 2]``, in the actuator's unit."""
         self.joint_range: NDArray[np.float64] = model.jnt_range[:, 1].copy()
-        """How far each joint goes to either side, ``[n / 2]`` [rad or m]."""
+        """Half the range of each joint, ``[n / 2]`` [rad or m]."""
         self.hinges: NDArray[np.bool_] = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
         """Which joints turn, ``[n / 2]``."""
         self.state_dim = int(model.nq + model.nv)
         self._make_workspace()
 
     def _make_workspace(self) -> None:
-        """Make what the engine computes in, which holds nothing that is worth keeping."""
+        """Make the engine's working memory. It holds nothing that a later call needs."""
         self._workspace = mujoco.MjData(self.model)
         self._rollout = rollout.Rollout(nthread=0)
 
@@ -59,12 +59,12 @@ class Simulator:
         return {k: v for k, v in vars(self).items() if k not in ("_workspace", "_rollout")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make a workspace of its own for a copy."""
+        """Give a copy a workspace of its own."""
         vars(self).update(state)
         self._make_workspace()
 
     def number(self, name: str) -> NDArray[np.float64]:
-        """Return what the asset calls ``name`` among its custom numbers."""
+        """Return the custom numbers that the asset calls ``name``."""
         return self.model.numeric(name).data.copy()
 
     def step(
@@ -75,10 +75,10 @@ class Simulator:
     ) -> NDArray[np.float64]:
         """Advance ``states [N, n]`` under ``controls [N, m]``, held constant.
 
-        Each row advances by its own number of ``steps [N]``, or all by the same. A state that has
-        diverged, and whatever is not finite, leads to NaN.
+        Each row advances by its own number of ``steps [N]``, or all by the same. Inputs that have
+        diverged or are not finite give NaN.
         """
-        if len(states) == 0:  # which MuJoCo's roll-out does not survive
+        if len(states) == 0:  # MuJoCo's roll-out would crash
             return states.copy()
         sound = (np.abs(np.hstack([states, controls])) < _DIVERGED).all(axis=1, keepdims=True)
         full = np.zeros((len(states), 1 + self.state_dim))  # MuJoCo's: time, qpos, qvel

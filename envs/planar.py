@@ -17,11 +17,11 @@ class PlanarNavigation(Task):
 
     Mechanics
         None: a step adds the action to the position, and the agent is kept inside the square world
-        of 40 px. A step that would put an obstacle's centre under the agent leaves it where it was;
-        it may pass over one.
+        of 40 px. If a step would end with an obstacle's centre under the agent, the agent stays
+        where it was. It may pass over an obstacle within a step.
     State ``[4]``
         ``row`` and ``column`` of the agent's centre [px], from the upper left corner; ``goal row``
-        and ``goal column`` [px] of what the episode asks for, which nothing moves.
+        and ``goal column`` [px], the episode's goal, which does not move.
     Action ``[2]``
         (rows, columns) to move [px], each clipped to ±3.
     Observation ``uint8 [1, 40, 40]``
@@ -33,8 +33,8 @@ class PlanarNavigation(Task):
         Uniform where the agent can be. (The published sampler takes whole pixels and nearly whole
         moves, because its frames are rounded to them.)
     Goal
-        Within 2 px of the episode's; its image shows the agent there. The score is the share of 40
-        steps that end in that region; as a success counts one whose last 10 all do.
+        Within 2 px of the episode's goal; its image shows the agent there. The score is the share
+        of 40 steps that end in that region. An episode succeeds if its last 10 steps all do.
     Reward
         1 in the goal region before the step, 0 elsewhere; for comparison only.
 
@@ -57,7 +57,7 @@ class PlanarNavigation(Task):
     frame_shape = (40, 40)
     settle_steps = 10
     goals = ((37.0, 37.0), (37.0, 3.0), (3.0, 37.0))
-    """What an episode may ask for: (row, column) [px]."""
+    """The goals of an episode: (row, column) [px]."""
     start_range = (3.0, 7.0)
     """An episode starts with both coordinates between these [px]."""
     max_move = 3.0
@@ -70,7 +70,7 @@ class PlanarNavigation(Task):
     """The radius of an obstacle [px]."""
 
     def __init__(self, state_noise: float = 0.0):
-        dt = 0.1  # only films know the time here
+        dt = 0.1  # only films need a time step here
         control_range = np.array([[-self.max_move, self.max_move]] * 2)
         super().__init__(dt, control_range, state_noise)
 
@@ -83,12 +83,12 @@ class PlanarNavigation(Task):
         return after
 
     def _inside(self, positions: Floats) -> Floats:
-        """Bring ``positions [N, 2]`` back to where all of the agent is in the world."""
+        """Clip ``positions [N, 2]`` so that the whole agent is in the world."""
         return np.clip(positions, self.half_width, self._edge)
 
     @property
     def _edge(self) -> float:
-        """The largest coordinate of an agent that is all in the square world [px]."""
+        """The largest coordinate at which the whole agent is in the square world [px]."""
         return self.frame_shape[0] - self.half_width
 
     def _blocked(self, positions: Floats) -> Bools:
@@ -134,11 +134,11 @@ class PlanarNavigation(Task):
         )
 
     def goal_state(self) -> Floats:
-        """Return the agent in the first corner, which is asked for, ``[4]``."""
+        """Return the agent in the first corner, which is its goal, ``[4]``."""
         return np.array([*self.goals[0], *self.goals[0]])
 
     def goal_states(self, states: Floats) -> Floats:
-        """Return the agent where each of the episodes at ``states [N, 4]`` asks for it."""
+        """Return the states with the agent at the goal of each of ``states [N, 4]``."""
         return np.tile(states[:, 2:], (1, 2))
 
     def is_goal(self, states: Floats) -> Bools:
@@ -147,7 +147,7 @@ class PlanarNavigation(Task):
         return np.hypot(away[..., 0], away[..., 1]) <= self.goal_radius
 
     def sample_states(self, rng: np.random.Generator, n: int) -> Floats:
-        """Draw ``n`` states ``[n, 4]``, uniform where the agent can be; any of the goals."""
+        """Draw ``n`` states ``[n, 4]``, uniform where the agent can be, with any of the goals."""
         positions = self._draw_inside(rng, n)
         while (blocked := self._blocked(positions)).any():
             positions[blocked] = self._draw_inside(rng, int(blocked.sum()))
@@ -165,11 +165,11 @@ class PlanarNavigation(Task):
         return np.concatenate([positions, np.array(self.goals)[asked_for]], axis=1)
 
     def coordinates(self, states: Floats) -> Floats:
-        """Map ``states [..., 4]`` to ``(row, column)``, ``[..., 2]``: what an action can change."""
+        """Map ``states [..., 4]`` to ``(row, column)``, ``[..., 2]``, which actions can change."""
         return states[..., :2]
 
     def from_coordinates(self, coordinates: Floats) -> Floats:
-        """Map ``coordinates [..., 2]`` back to states ``[..., 4]`` that ask for the first goal."""
+        """Map ``coordinates [..., 2]`` back to states ``[..., 4]`` with the first goal."""
         goals = np.broadcast_to(self.goals[0], coordinates.shape)
         return np.concatenate([coordinates, goals], axis=-1)
 

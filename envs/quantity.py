@@ -1,4 +1,4 @@
-"""What the numbers of a state and the controls are, for whoever draws them."""
+"""Names and units of the numbers of a state and of the controls, for plots."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Quantity:
-    """One number of a state, or what all controls are."""
+    """The quantity of one number of a state, or of all controls."""
 
     name: str
-    """What it is, e.g. ``"angle"``."""
+    """Its name, e.g. ``"angle"``."""
     unit: str
-    """What it is counted in, e.g. ``"rad"``."""
+    """Its unit, e.g. ``"rad"``; may be empty."""
     goal_half_width: float | None = None
-    """How far the goal region reaches to either side of the goal's value; None if not bounded."""
+    """Half the width of the goal region about the goal's value; None if it has no bounds."""
 
     @property
     def is_angle(self) -> bool:
-        """Whether it comes round again after 2 pi."""
+        """Whether values that differ by 2 pi mean the same."""
         return self.unit == "rad"
 
     @property

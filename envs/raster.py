@@ -1,8 +1,8 @@
 """The camera: from positions to grey frames, by pure functions on the processor.
 
 A pixel's brightness falls from 255 to 0 over one pixel of distance across an outline, so that any
-move, however small, moves brightness. Frames come out bit for bit the same in any batch; what is
-not at a finite position is not seen.
+move, however small, changes brightness. A frame is the same in any batch, bit for bit. A thing
+whose position is not finite is not drawn.
 """
 
 import math
@@ -21,9 +21,9 @@ def rods(
     The rod is a capsule: every point within ``radius`` of the segment from the frame's centre to
     ``length`` away from it.
 
-    A rod from the centre stays within one quadrant and a margin of its radius. So each is drawn as
-    its mirror image in the first quadrant, a third of the pixels, and then flipped into its own;
-    mirrored angles give mirrored frames bit for bit.
+    A rod from the centre stays within one quadrant and a margin of its radius. So each rod is drawn
+    in the first quadrant, a third of the pixels, and then flipped into its own quadrant. Mirrored
+    angles give mirrored frames, bit for bit.
 
     Args:
         angles: ``[N]`` [rad] from upright, counter-clockwise.
@@ -119,7 +119,7 @@ def capsules(
 
 
 def _findable(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put what is not a finite position [px] far outside of every frame, where nobody sees it."""
+    """Move positions [px] that are not finite far outside of every frame."""
     far = -1e6
     return np.where(np.abs(positions) < -far, positions, far)
 
@@ -141,10 +141,10 @@ def _add_capsule(
 def _window(
     low: NDArray[np.float64], extent: NDArray[np.float64], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return patches that hold all that is seen between ``low [N, 2]`` and ``extent [2]`` beyond.
+    """Return patches that hold all pixels of a frame from ``low [N, 2]`` to ``low + extent [2]``.
 
-    They are of one size and inside of frames of ``shape``: their upper left corners ``[N, 2]``,
-    rows ``[N, P]`` and columns ``[N, Q]``.
+    All have the same size and are inside frames of ``shape``. Returned are their upper left corners
+    ``[N, 2]``, rows ``[N, P]`` and columns ``[N, Q]``.
     """
     size = np.minimum(np.ceil(extent).astype(int) + 1, shape)
     corner = np.clip(np.floor(low).astype(int), 0, shape - size)
@@ -195,7 +195,9 @@ def _capsule_brightness(
 def boxes(
     centres: NDArray[np.float64], *, half: tuple[float, float], shape: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Draw a white upright rectangle on black in each of N frames, every pixel by its share.
+    """Draw a white upright rectangle on black in each of N frames.
+
+    A pixel is as bright as the share of it that the rectangle covers.
 
     Args:
         centres: ``[N, 2]``: (row, column) [px] from the upper left corner.

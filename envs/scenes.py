@@ -1,6 +1,6 @@
-"""Large pictures for people: a scene drawn from a state, in colour, of the last action too.
+"""Large pictures in colour, for people: a scene with a state and the last action.
 
-World coordinates run to the right and up [m]; a picture shows ±1.45 of them.
+World coordinates run to the right and up [m]; a picture shows ±1.45 m.
 """
 
 import functools
@@ -43,8 +43,8 @@ def pendulum(
         angle: of the rod [rad] from upright, counter-clockwise.
         effort: the torque as a share of its limit, -1 .. 1; the arrow starts at the rod and turns
             with the torque, over 110 degrees at the limit.
-        goal: the rod's angle there [rad], or None where it is not known.
-        goal_half_width: of the shaded region about it [rad]; in it the rod's tip turns green.
+        goal: the rod's angle at the goal [rad], or None where it is not known.
+        goal_half_width: of the shaded region about the goal [rad]; in it the rod's tip is green.
         length: of the rod [m].
 
     Returns:
@@ -74,9 +74,9 @@ def arm(
     Args:
         angles: of the links ``[L]`` [rad], each from upright, counter-clockwise.
         efforts: the torques ``[L]`` as shares of their limits, -1 .. 1.
-        goal: the links' angles there ``[L]`` [rad], or None where they are not known.
-        goal_half_width: of the region about it [rad] in which all links are to be; the tip turns
-            green when they are. It is shaded where the goal is a straight arm; a bent one is drawn.
+        goal: the links' angles at the goal ``[L]`` [rad], or None where they are not known.
+        goal_half_width: of the region about the goal [rad]; the tip is green when all links are in
+            it. If the goal is a straight arm, the region is shaded; a bent arm is drawn instead.
 
     Returns:
         RGB ``uint8 [480, 480, 3]``.
@@ -111,9 +111,9 @@ def cart_pole(
         position: of the cart [m], to the right.
         angle: of the pole [rad] from upright, counter-clockwise.
         effort: the force as a share of its limit, -1 .. 1.
-        track: how far it runs to either side [m].
-        goal: the pole's angle there [rad], or None where it is not known.
-        goal_half_width: of the shaded region about it [rad]; in it the pole's tip turns green.
+        track: half the length of the track [m].
+        goal: the pole's angle at the goal [rad], or None where it is not known.
+        goal_half_width: of the shaded region about the goal [rad]; in it the pole's tip is green.
 
     Returns:
         RGB ``uint8 [480, 480, 3]``.
@@ -149,10 +149,10 @@ def plane(
 
     Args:
         agent: its centre, (row, column) [px] from the upper left corner.
-        move: (rows, columns) [px] that it was asked to move.
+        move: the last action, (rows, columns) [px].
         goal: the centre of the goal region, as ``agent``, or None where it is not known.
         obstacles: their centres ``[K, 2]``, as ``agent``.
-        radii: the agent's half width, the obstacles' radius and the goal region's [px].
+        radii: the agent's half width, and the radii of the obstacles and of the goal region [px].
         side: of the square world [px].
 
     Returns:
@@ -175,7 +175,7 @@ def plane(
 
 
 def _on_plane(position: NDArray[np.float64], side: float) -> Polygon:
-    """Map (row, column) ``[..., 2]`` [px] to the picture's right and up."""
+    """Map (row, column) ``[..., 2]`` [px] to world coordinates, right and up."""
     return (position[..., ::-1] / side - 0.5) * [2 * 1.3, -2 * 1.3]
 
 
@@ -188,7 +188,7 @@ def _sky() -> NDArray[np.float32]:
 
 @functools.lru_cache(maxsize=8)
 def _dial(goal: float | None, half_width: float) -> NDArray[np.float32]:
-    """Paint what never moves about a pivot, ``float32 [480, 480, 3]``."""
+    """Paint the parts about a pivot that never move, ``float32 [480, 480, 3]``."""
     canvas = _sky()
     _paint(canvas, _disc((0.0, -0.05), _RING), _SLATE, 0.22, blur=0.05)
     _paint(canvas, _disc((0.0, 0.0), _RING), _WHITE, 0.92)
@@ -215,7 +215,7 @@ def _within(
     goal: float | NDArray[np.float64] | None,
     half_width: float,
 ) -> bool:
-    """Say whether all ``angles`` are in the goal region; none is where it is not known."""
+    """Say whether all ``angles`` are in the goal region; no where the goal is not known."""
     return goal is not None and bool(np.all(np.cos(angles - goal) >= math.cos(half_width)))
 
 
@@ -248,11 +248,11 @@ def _paint_pivot(canvas: NDArray[np.float32], centre: Polygon, radius: float) ->
 def _paint_torque(
     canvas: NDArray[np.float32], pivot: Polygon, angle: float, effort: float, radius: float
 ) -> None:
-    """Paint a torque: an arc about the pivot from the rod on, growing to its arrow head."""
+    """Paint a torque: an arc about the pivot that begins at the rod and widens to its head."""
     sweep = math.radians(110) * effort
     if abs(sweep) < 1e-3:
         return
-    start = angle + math.copysign(0.2, sweep)  # clear of the rod, so that a small one shows too
+    start = angle + math.copysign(0.2, sweep)  # beside the rod, so that a small torque shows too
     head = math.copysign(min(0.28, 0.6 * abs(sweep)), sweep)
     bend = start + np.linspace(0.0, sweep - head, 48)
     width = np.linspace(0.3, 1.0, 48)[:, None] * 0.16 * abs(head)

@@ -12,30 +12,30 @@ from envs.task import Actions, Bools, Floats, Frames, wrap
 
 
 class StrongPendulum(MechanicalTask):
-    """The pendulum of the locally-linear-control suite; a task adds where it starts.
+    """The pendulum of the locally-linear-control suite; a subclass adds the starts.
 
     Mechanics
-        m = 0.1 kg, l = 0.5 m, g = 9.81 m/s², with the published equation, whose inertia is a rod's
-        and whose gravity acts as on a mass at the tip::
+        m = 0.1 kg, l = 0.5 m, g = 9.81 m/s², with the published equation. Its inertia is that of a
+        rod, and its gravity acts as on a mass at the tip::
 
             m l²/3 acceleration = m g l sin(angle) + torque
 
-        Two Runge-Kutta steps of MuJoCo to a control step of 0.02 s. After it the angle is wrapped
-        into ±pi and the velocity clipped to ±3 pi.
+        A control step of 0.02 s is two Runge-Kutta steps of MuJoCo. After it the angle is wrapped
+        into ±pi and the velocity is clipped to ±3 pi.
     State ``[2]``
         ``angle`` [rad] from upright and ``velocity`` [rad/s], positive counter-clockwise in every
         picture.
     Action ``[1]``
-        The torque about the pivot [N m], positive counter-clockwise, clipped to ±0.65. Gravity's is
-        0.4905 at most: the rod can be lifted from anywhere.
+        The torque about the pivot [N m], positive counter-clockwise, clipped to ±0.65. Gravity's
+        torque is 0.4905 at most: the rod can be lifted from anywhere.
     Observation ``uint8 [2, 48, 48]``
         The frames before and after the last control step: a white rod on black, 21 px long, its
         pivot in the centre.
     Random restarts
-        Where one step under a random torque leads from a state uniform in ±pi and ±3 pi rad/s.
+        The state after one step under a random torque, from a state uniform in ±pi and ±3 pi rad/s.
     Goal
         ``|angle|`` ≤ pi/6; its image shows the rod upright and at rest. The score is the share of
-        100 steps (2 s) that end in that region; as a success counts one whose last 50 all do.
+        100 steps (2 s) that end in that region. An episode succeeds if its last 50 steps all do.
     Reward
         1 in the goal region before the step, 0 elsewhere; for comparison only.
     """
@@ -48,7 +48,7 @@ class StrongPendulum(MechanicalTask):
     rod_length = 21.0
     """The drawn rod's length [px]."""
     rod_radius = 2.25
-    """Half its thickness [px]."""
+    """Half the drawn rod's thickness [px]."""
 
     mass, length, gravity = 0.1, 0.5, 9.81
     """m [kg], l [m] and g [m/s²], as the asset has them."""
@@ -87,11 +87,11 @@ class StrongPendulum(MechanicalTask):
 class PendulumBalance(StrongPendulum):
     """Keep the pendulum upright.
 
-    All but the start is said in `StrongPendulum`.
+    `StrongPendulum` describes all but the start.
 
     Start
-        Upright and at rest, as published; there doing nothing scores 100%. Perturbed: angle uniform
-        in ±0.3 and velocity in ±1, which the earlier frame shows as motion without a torque.
+        Upright and at rest, as published; from there, no control at all scores 100%. Perturbed:
+        angle uniform in ±0.3 and velocity in ±1; the earlier frame shows this motion, unforced.
 
     Args:
         perturbed: whether episodes start perturbed.
@@ -118,9 +118,9 @@ class PendulumBalance(StrongPendulum):
 
 
 class PendulumReach(StrongPendulum):
-    """Lift the pendulum from nearly hanging; the suite calls it swing-up.
+    """Lift the pendulum from nearly hanging; the suite calls this task swing-up.
 
-    All but the start is said in `StrongPendulum`.
+    `StrongPendulum` describes all but the start.
 
     Start
         Angle uniform in [0.9, 0.95] pi, velocity 0. The quickest lift takes 17 steps, so no score

@@ -3,9 +3,9 @@
 Notation: N states at once, n state dimensions, m controls, F frames to an observation, each frame
 H x W. States are ``float64 [N, n]``, controls ``float64 or float32 [N, m]``, frames ``uint8``.
 
-A task holds no state of its own. All its functions take the states that they are about, and chance
-enters only by the generators passed for it. `envs.native` makes Gymnasium environments of a task,
-so a dataset, a goal image and a closed loop see the same pictures of the same dynamics.
+A task holds no state of a system. All its functions take states as arguments, and all chance comes
+from generators that are arguments too. `envs.native` makes Gymnasium environments of a task, so a
+dataset, a goal image and a closed loop see the same pictures of the same dynamics.
 """
 
 import math
@@ -26,10 +26,10 @@ Floats = NDArray[np.float64]
 Frames = NDArray[np.uint8]
 Actions = NDArray[np.float32]
 Look = Callable[[Floats], Frames]
-"""What sees: from N states to a frame of each."""
+"""A function that makes one frame of each of N states."""
 
 DIFFERENCE = 1e-7
-"""Width of a forward difference, in the unit of each component: half the digits are left."""
+"""Width of a forward difference, in the unit of each component; half of the digits are kept."""
 
 
 class Task(ABC):
@@ -51,18 +51,18 @@ class Task(ABC):
     """
 
     components: ClassVar[tuple[Quantity, ...]]
-    """What the n numbers of a state are; one at least has a goal, and the first of them is plotted
-    over time."""
+    """The quantities of the n numbers of a state. At least one has a goal; the first of these is
+    plotted over time."""
     control: ClassVar[Quantity]
-    """What the m controls are."""
+    """The quantity of the m controls."""
     goal_sentence: ClassVar[str]
-    """What is to be done, in a short sentence for titles and captions."""
+    """The aim of the task in a short sentence, for titles and captions."""
     frames_per_observation: int = 2
     """F: two where the velocity matters, since one frame does not show it."""
     frame_shape: ClassVar[tuple[int, int]] = (48, 48)
     """H, W [px]."""
     settle_steps: ClassVar[int] = 50
-    """A success is in the goal region in each of this many last steps."""
+    """An episode succeeds if it is in the goal region in each of this many last steps."""
 
     observation_space: "gymnasium.spaces.Box[np.uint8]"
     action_space: "gymnasium.spaces.Box[np.float32]"
@@ -98,7 +98,7 @@ class Task(ABC):
         self.look, self.frames_per_observation = look, frames
         self.observation_space = gymnasium.spaces.Box(0, 255, (frames, *shape), np.uint8)
 
-    # ------------------------------------------------------------- what a task has to say
+    # ------------------------------------------------------------- what a task must define
 
     @abstractmethod
     def _step(self, states: Floats, controls: Floats) -> Floats:
@@ -108,7 +108,7 @@ class Task(ABC):
     def previous(self, states: Floats) -> Floats:
         """Return the states ``[N, n]`` from which one unforced control step leads to ``states``.
 
-        A system at rest was where it is.
+        A state at rest is its own predecessor.
         """
 
     @abstractmethod
@@ -121,7 +121,7 @@ class Task(ABC):
 
     @abstractmethod
     def picture(self, state: Floats, action: Actions, goal: Floats | None) -> Frames:
-        """Return a large RGB picture of one state ``[n]``, of the last action ``[m]`` and the goal.
+        """Return a large RGB picture of one state, of the last action and of the goal.
 
         Args:
             state: ``[n]``.
@@ -145,10 +145,10 @@ class Task(ABC):
     def sample_starts(self, rng: np.random.Generator, n: int) -> Floats:
         """Draw ``n`` starts of an episode ``[n, state_dim]``; start i is the same for any n > i."""
 
-    # ------------------------------------------------------------- what most tasks agree on
+    # ------------------------------------------------------------- what most tasks share
 
     def visible(self) -> Any:
-        """Return the MuJoCo model of what is seen, a `mujoco.MjSpec`.
+        """Return the MuJoCo model to draw, a `mujoco.MjSpec`.
 
         Raises:
             ValueError: for a task that MuJoCo does not simulate.
@@ -161,14 +161,14 @@ class Task(ABC):
     def goal_states(self, states: Floats) -> Floats:
         """Return the state at rest that each of the episodes at ``states [N, n]`` is to reach.
 
-        The same for all, unless the task draws a goal with the start.
+        It is the same for all, unless the task draws a goal with the start.
         """
         return np.tile(self.goal_state(), (len(states), 1))
 
     def reward(self, states: Floats, actions: NDArray[np.floating]) -> Floats:
-        """Reward ``[...]`` of ``actions [..., m]`` in ``states [..., n]``; no method sees it.
+        """Return the reward ``[...]`` of ``actions [..., m]`` in ``states [..., n]``.
 
-        1 in the goal region and 0 elsewhere, unless the task has its own.
+        It is 1 in the goal region and 0 elsewhere, unless the task has its own. No method sees it.
         """
         return self.is_goal(states).astype(np.float64)
 
@@ -178,24 +178,24 @@ class Task(ABC):
         return [c.goal_half_width is not None for c in self.components].index(True)
 
     def restart(self, rng: np.random.Generator, n: int) -> tuple[Frames, Floats]:
-        """Draw ``n`` random restarts: what the camera has seen, ``[n, F, H, W]``, and states."""
+        """Draw ``n`` random restarts: observations ``[n, F, H, W]``, and states."""
         states = self.sample_states(rng, n)
         return self.observe(states), states
 
     def predict(self, states: Floats, controls: Floats) -> Floats:
         """Return the states ``[N, n]`` after a control step under ``controls [N, m]``, unlimited.
 
-        This is the step of the simulator, unless the task has its equation in closed form, which
-        gives the same step to rounding, and sooner. A planner plans with it; the world never does.
-        What is not finite leads to NaN.
+        This is the step of the simulator, unless the task states its equation, which gives the same
+        step up to rounding, but faster. The oracle plans with it; the world does not step with it.
+        Inputs that are not finite give NaN.
         """
         return self._step(states, controls)
 
     def linearize(self, states: Floats, controls: Floats) -> tuple[Floats, Floats]:
         """Return the derivatives ``[N, n, n]`` and ``[N, n, m]`` of a step by states and controls.
 
-        They are forward differences of `predict`, unless the task has them in closed form; either
-        way without the limits of controls, which are the planner's affair.
+        They are forward differences of `predict`, unless the task has them in closed form. The
+        limits of controls are left to the planner.
         """
         n, N = self.state_dim, len(states)
         width = DIFFERENCE * np.eye(n + self.control_dim)
@@ -209,7 +209,7 @@ class Task(ABC):
     def coordinates(self, states: Floats) -> Floats:
         """Map ``states [..., n]`` to coordinates ``[..., k]`` that are smooth all around.
 
-        These are the cosines of all angles, then their sines, then all else.
+        These are the cosines of all angles, then their sines, then all other components.
         """
         angles, others = states[..., self._angles], states[..., ~self._angles]
         return np.concatenate([np.cos(angles), np.sin(angles), others], axis=-1)
@@ -263,8 +263,8 @@ class Task(ABC):
         Args:
             states: ``[N, n]``.
             actions: ``[N, m]``, clipped to the control range.
-            external: ``[N, m]``, added by the world to the clipped actions, itself not limited;
-                none by default.
+            external: ``[N, m]``: pushes that the world adds to the clipped actions; they are not
+                limited. None by default.
 
         Returns:
             The next states ``[N, n]``. A row depends on its own inputs only, bit for bit; a state
@@ -282,10 +282,10 @@ class Task(ABC):
         return self._step(states, controls)
 
     def observe(self, states: ArrayLike) -> Frames:
-        """Return what the camera has seen on reaching ``states [N, n]``: ``[N, F, H, W]``.
+        """Return the observations ``[N, F, H, W]`` of systems that have come to ``states [N, n]``.
 
         The frames run from the oldest to the newest and belong to one motion: the earlier ones
-        show the predecessors. For a state at rest they are equal.
+        show the states before (`previous`). For a state at rest all frames are equal.
         """
         states = rows("states", states, self.state_dim).astype(np.float64)
         frames = [self.look(states)]
@@ -304,20 +304,20 @@ class Task(ABC):
     ) -> tuple[Frames, Floats]:
         """Step and look: the next ``observations [N, F, H, W]`` and ``states [N, n]``.
 
-        The frames already seen move up by one and the newest is drawn, so an observation holds
-        what the camera took. Actions act as ``action_space.dtype``, the one they are recorded in.
-        The state noise of row i is drawn from ``generators[i]``.
+        The oldest frame is dropped and the newest is drawn, so an observation holds frames of the
+        real motion. Actions are rounded to float32 first, as they are recorded. The state noise of
+        row i is drawn from ``generators[i]``.
         """
         states = self.disturb(self.advance(states, self.applied(actions), external), generators)
         newest = self.look(states)[:, None]
         return np.concatenate([observations[:, 1:], newest], axis=1), states
 
     def applied(self, actions: ArrayLike) -> Actions:
-        """Return the actions ``float32 [N, m]`` that act when ``actions [N, m]`` are asked for."""
+        """Return the actions ``float32 [N, m]`` that are applied for ``actions [N, m]``."""
         return self.limit(actions).astype(np.float32)
 
     def disturb(self, states: Floats, generators: Sequence[np.random.Generator]) -> Floats:
-        """Add the state noise to ``states [N, n]``, that of row i drawn from ``generators[i]``.
+        """Add the state noise to ``states [N, n]``; the noise of row i is from ``generators[i]``.
 
         Raises:
             ValueError: where there is noise, but not a generator for each row.
@@ -333,17 +333,17 @@ class Task(ABC):
         return states + self.state_noise * self.noise_unit() * np.array(drawn)
 
     def goal_observation(self) -> Frames:
-        """Return the goal's observation ``[F, H, W]``: its equal frames show `goal_state`."""
+        """Return the goal's observation ``[F, H, W]``: all frames show `goal_state`."""
         return self.observe(self.goal_state()[None])[0]
 
 
 def wrap(angles: Floats, half_range: float | Floats = math.pi) -> Floats:
-    """Wrap ``angles`` into ±``half_range``; what is there already keeps every bit."""
+    """Wrap ``angles`` into ±``half_range``; angles inside already keep every bit."""
     return angles - 2 * half_range * np.round(angles / (2 * half_range))
 
 
 def rows(name: str, array: ArrayLike, width: int) -> NDArray[Any]:
-    """Return ``array`` if it is numeric ``[N, width]``; otherwise say what it should have been."""
+    """Return ``array`` if it is numeric ``[N, width]``; otherwise raise a ValueError."""
     rows = as_array(array)
     if rows.ndim != 2 or rows.shape[1] != width or rows.dtype.kind not in "fiu":
         raise ValueError(f"{name} must be numbers of shape [N, {width}]; got {form_of(rows)}.")
@@ -354,7 +354,7 @@ def _limits(control_range: ArrayLike) -> tuple[Actions, Actions]:
     """Return the lowest and the highest value of each control, ``[m]`` each."""
     found = as_array(control_range)
     if found.ndim == 2 and found.shape[1] == 2 and found.dtype.kind in "fiu":
-        with np.errstate(over="ignore"):  # what is too large is found below
+        with np.errstate(over="ignore"):  # numbers too large for float32 are found below
             low, high = found.astype(np.float32).T
         if np.isfinite([low, high]).all() and (low < high).all():
             return low, high

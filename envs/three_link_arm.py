@@ -18,24 +18,25 @@ class ThreeLinkArm(MechanicalTask):
         Three uniform rods of 0.1 kg and 0.5 m with a motor in each joint, g = 9.81 m/s². A control
         step takes 0.02 s in the goal region and 0.05 s outside of it: 2 or 5 Runge-Kutta steps of
         MuJoCo. After it the velocities are clipped to ±pi/2 and each angle is wrapped into its
-        joint's range, ±pi, ±2 pi/3 and ±pi/3: beyond the end of its range a joint goes on from the
-        other end, as published.
+        joint's range, ±pi, ±2 pi/3 and ±pi/3: a joint that leaves its range at one end enters it at
+        the other, as published.
     State ``[6]``
-        ``shoulder``, ``elbow`` and ``wrist`` [rad], each against the link before it and the first
-        from upright, positive counter-clockwise in every picture; then their velocities [rad/s].
+        ``shoulder`` [rad] from upright, ``elbow`` and ``wrist`` [rad] from the link before, all
+        positive counter-clockwise in every picture; then their velocities [rad/s].
     Action ``[3]``
         The torques in the joints [N m], positive counter-clockwise, each clipped to ±1. Gravity's
-        about the shoulder is 2.2 at most.
+        torque about the shoulder is 2.2 at most.
     Observation ``uint8 [2, 80, 80]``
         The frames before and after the last control step: white links of 12 px on black, the
         shoulder in the centre.
     Start
         Always (0.95, 0.65, 0.33) pi, at rest.
     Random restarts
-        Where one step under random torques leads from a state uniform in the ranges.
+        The state after one step under random torques, from a state uniform in the ranges.
     Goal
         Every link within pi/6 of upright; its image shows the arm upright and at rest. The score is
-        the share of 200 steps that end in that region; as a success counts one whose last 50 do.
+        the share of 200 steps that end in that region. An episode succeeds if its last 50 steps all
+        do.
     Reward
         1 in the goal region before the step, 0 elsewhere; for comparison only.
 
@@ -55,11 +56,11 @@ class ThreeLinkArm(MechanicalTask):
     goal_sentence = "Raise the arm and keep it within 30 degrees of upright"
     frame_shape = (80, 80)
     start = (0.95 * math.pi, 0.65 * math.pi, 0.33 * math.pi, 0.0, 0.0, 0.0)
-    """Where every episode starts."""
+    """The state in which every episode starts."""
     link_length = 12.0
     """A drawn link's length [px]."""
     link_radius = 2.5
-    """Half its thickness [px]."""
+    """Half a drawn link's thickness [px]."""
 
     def _duration(self, states: Floats) -> NDArray[np.int64]:
         inside, outside = self._steps
@@ -68,9 +69,10 @@ class ThreeLinkArm(MechanicalTask):
     def previous(self, states: Floats) -> Floats:
         """Return the states ``[N, 6]`` from which one unforced control step leads to ``states``.
 
-        The step was the long one where it leads back out of the goal region, and else the short
-        one. (Some states just outside the region have no such predecessor: one short step back is
-        outside, one long step back inside. They get the former.) See `MechanicalTask.previous`.
+        If a long step back ends outside of the goal region, the step was long; otherwise it was
+        short. (Some states just outside the region have no exact predecessor: a short step back
+        ends outside, and a long one inside. They get the state of the short step.) See
+        `MechanicalTask.previous`.
         """
         inside, outside = (
             self._rewind(states, np.full(len(states), steps)) for steps in self._steps

@@ -1,18 +1,17 @@
-"""World: the contract of what is acted in, and its two tiers.
+"""World: the contract of a system to act in, and the two tiers that it may add.
 
 A *world* is a `gymnasium.vector.VectorEnv` whose observations are uint8 images and whose actions
 are numbers within limits (``Box`` spaces). That is enough to collect, train, act, film and report.
 A world may do more:
 
-* It is *scored* where the infos of its steps hold ``is_goal``, a truth value for each episode:
-  whether the system is in the goal region. An info of a reset may also hold ``goal``, the
-  observation that the episode is to reach, and every info ``state``, the true state; both are
-  optional.
-* It is *simulated* where it inherits `Simulated`: its states can be read and set. The
-  oracle, random restarts and disturbances need that, and nothing else does.
+* It is *scored* if the infos of its steps hold ``is_goal``, a truth value for each episode:
+  whether the system is in the goal region. The infos of a reset may also hold ``goal``, the
+  observations that the episodes are to reach, and all infos may hold ``state``, the true states.
+* It is *simulated* if it inherits `Simulated`: its states can be read and set. Only the oracle,
+  random restarts and disturbances need that.
 
-A feature asks for the tier that it needs with `simulated`, which says in one sentence when it is
-not there.
+A feature that needs the simulated tier asks for it with `simulated`. Where it is missing, this
+raises an error of one sentence.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from envs.images import ImageLayout
 from envs.task import Task
 
 World = VectorEnv[Any, Any, Any]
-"""What is acted in: B episodes side by side."""
+"""The system to act in: B episodes side by side."""
 
 
 class Simulated(ABC):
-    """What a world inherits whose states can be read and set, and whose mechanics can be asked."""
+    """The base of a world whose states can be read and set, and whose mechanics are known."""
 
     task: Task
     """The mechanics, picture and score, as pure functions of states."""
     push: NDArray[np.float64] | None
-    """What the world adds to the controls in the coming steps, ``[B, m]``, not limited; or None."""
+    """Added to the controls in the coming steps, ``[B, m]``, not limited; or None."""
 
     @property
     @abstractmethod
@@ -53,7 +52,7 @@ def simulated(world: World, feature: str) -> Simulated:
 
     Args:
         world: any world.
-        feature: what needs it, for the message.
+        feature: the feature that needs it, for the message.
 
     Raises:
         ValueError: when the world has no such tier.
@@ -104,7 +103,7 @@ def check_world(world: World) -> None:
 
 
 def shows_images(world: World) -> bool:
-    """Say whether observations are of the type of images."""
+    """Say whether observations are uint8, as images are."""
     return isinstance(world.single_observation_space, Box) and (
         world.single_observation_space.dtype == np.uint8
     )
@@ -118,7 +117,7 @@ def control_space(world: World) -> Box:
 
 
 def layout_of(world: World) -> ImageLayout:
-    """Return how the images of one episode's observation lie in its array."""
+    """Return the layout of the images of one episode's observation."""
     space = world.single_observation_space
     assert isinstance(space, Box)
     return ImageLayout(space.shape)
@@ -130,9 +129,9 @@ def name_of(world: World) -> str:
 
 
 def time_step(world: World) -> float:
-    """Return the control step [s]: the world's ``dt`` where it has one, or one frame's time.
+    """Return the control step [s]: the world's ``dt`` if it has one, or else one frame's time.
 
-    Gymnasium's metadata tell frames per second in whole numbers, so ``dt`` is more exact.
+    Gymnasium's metadata state frames per second, mostly as whole numbers; ``dt`` is more exact.
     """
     dt = _attribute(world, "dt")
     return float(dt) if dt is not None else 1 / float(world.metadata.get("render_fps") or 30)
@@ -142,7 +141,7 @@ def episode_steps(world: World) -> int:
     """Return the steps after which an episode is cut off.
 
     Raises:
-        ValueError: when the world never does.
+        ValueError: when the world has no such limit.
     """
     steps = None if world.spec is None else world.spec.max_episode_steps
     if steps is None:
@@ -154,9 +153,9 @@ def episode_steps(world: World) -> int:
 
 
 def settle_steps(world: World) -> int:
-    """Return in how many of the last steps a success is in the goal region.
+    """Return in how many last steps an episode must be in the goal region to succeed.
 
-    It is the world's ``settle_steps`` where it has any, or a quarter of an episode.
+    It is the world's ``settle_steps`` if it has any, or else a quarter of an episode.
     """
     steps = _attribute(world, "settle_steps")
     return int(steps) if steps is not None else max(1, episode_steps(world) // 4)
@@ -171,16 +170,16 @@ def picture_size(world: World) -> tuple[int, int] | None:
 def begin(
     world: World, rng: np.random.Generator, **options: Any
 ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    """Reset a world so that ``rng`` draws whatever is by chance in its episodes.
+    """Reset a world so that all chance in its episodes comes from ``rng``.
 
-    A world with one generator gets ``rng`` as its own. One that is made of single environments
+    A world with one generator gets ``rng`` as its own. A world that is made of single environments
     gets a seed for each of them.
 
     Raises:
         ValueError: for options that the world does not know, or infos that are no mapping.
     """
     told = options or None
-    drawing: Any = world.np_random  # Gymnasium's synchronous worlds have a tuple of them
+    drawing: Any = world.np_random  # a tuple of generators in Gymnasium's SyncVectorEnv
     if isinstance(drawing, np.random.Generator):
         world.np_random = rng
         found = world.reset(options=told)
@@ -196,7 +195,7 @@ def begin(
 
 
 def as_seed(seed: Any) -> int | None:
-    """Return a seed as Gymnasium takes it; None, where none is given.
+    """Return a seed as Gymnasium takes it.
 
     Raises:
         ValueError: unless it is None or a whole number from 0 on.
