@@ -1,4 +1,4 @@
-"""What a run, or several, looked like: a page, plots and a film. Reports read files only."""
+"""Reports of one run or several: a page, plots and a film. Reports read files only."""
 
 from e2c.report.page import MAX_EMBEDDED_BYTES, write_report
 

@@ -1,7 +1,7 @@
-"""Line charts as numbers: where on a small drawing the lines, ticks and marks stand.
+"""Line charts as numbers: the places of lines, ticks and marks on a small drawing.
 
 The templates turn them into SVG, whose colours follow the reader's theme. Lengths are in units of
-the drawing; `WIDTH` of them make about the width of a phone.
+the drawing; `WIDTH` units are about the width of a phone.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 WIDTH, HEIGHT = 340, 190
+"""Size of the drawing."""
 LEFT, RIGHT, TOP, BOTTOM = 44, 332, 10, 152
-"""The drawing, and the plot within it."""
+"""Edges of the plot within the drawing."""
 FINEST = 10
-"""Lines are drawn in whole parts of this size of a unit, which keeps the page small."""
+"""Parts of a unit: lines are drawn in whole parts, which keeps the page small."""
 MOST_RATIO = 1e12
-"""Of the ends of a log axis."""
+"""Largest ratio of the ends of a log axis."""
 MOST_POINTS = 1000
-"""A longer line is thinned."""
+"""Most points of a line; a longer line is thinned."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Axis:
     kind: str = "linear"
 
     def place(self, values: ArrayLike) -> Floats:
-        """Return where ``values`` stand; nan where they have no place."""
+        """Return the lengths at which ``values`` stand; NaN for a value without a place."""
         low, high, at = (self._scaled(v) for v in (self.low, self.high, values))
         return self.start + (at - low) / (high - low) * (self.end - self.start)
 
@@ -70,14 +71,14 @@ class Axis:
         return np.log10(values, out=np.full(values.shape, np.nan), where=values > 0)
 
     def ticks(self) -> list[Tick]:
-        """Return a few round values and where they stand."""
+        """Return ticks at a few round values."""
         values = np.asarray(self._locator().tick_values(self.low, self.high))
         slack = 1e-9 * (self.high - self.low)
         seen = values[(self.low - slack <= values) & (values <= self.high + slack)]
         return [Tick(float(self.place(v)), self._label(float(v))) for v in seen]
 
     def _locator(self) -> Locator:
-        """Return what chooses the ticks; a log axis of few decades gets some between them."""
+        """Return matplotlib's locator; a log axis of few decades gets ticks between them too."""
         from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator  # see `style`
 
         if self.kind == "turns":
@@ -119,9 +120,9 @@ SHARES = Axis(-0.04, 1.04, BOTTOM, TOP)
 
 
 def trace(x: Floats, y: Floats) -> Markup:
-    """Return an SVG path through points, interrupted where one of them is not finite.
+    """Return an SVG path through points, interrupted where a point is not finite.
 
-    It is `FINEST` times as large as the drawing, in whole numbers: to be scaled down.
+    The path is in whole numbers, `FINEST` times as large as the drawing; the template scales it.
     """
     points = np.rint(FINEST * np.stack([x, y], -1))
     kept = np.ma.masked_invalid(points.sum(-1))
@@ -129,7 +130,7 @@ def trace(x: Floats, y: Floats) -> Markup:
 
 
 def _piece(points: Floats) -> Markup:
-    """Draw an uninterrupted line; of a single point, a dot."""
+    """Draw an uninterrupted line; a single point becomes a dot."""
     steps = np.diff(points, axis=0, append=points[-1:] if len(points) == 1 else points[:0])
     moves = " ".join(f"{int(dx)} {int(dy)}" for dx, dy in steps)
     return Markup(f"M{int(points[0, 0])} {int(points[0, 1])}l{moves}".replace(" -", "-"))
@@ -140,7 +141,7 @@ class Line:
     """One line of a chart.
 
     Attributes:
-        name: what the legend calls it.
+        name: its name in the legend.
         x: ``[N]``; where it goes back, the line begins anew.
         y: ``[N]``.
         number: decides its colour.
@@ -157,7 +158,7 @@ class DrawnLine:
     """A line in its place.
 
     Attributes:
-        name: what the legend calls it.
+        name: its name in the legend.
         path: an SVG path, `FINEST` times as large as the drawing.
         number: decides its colour.
     """
@@ -173,12 +174,12 @@ class Chart:
 
     Attributes:
         title: its heading.
-        below: what the horizontal axis shows.
-        told: the chart in words, for who cannot see it.
-        lines: what is drawn.
+        below: name of the horizontal axis.
+        told: the chart in words, for readers who cannot see it.
+        lines: at least one.
         x_ticks: along the bottom.
         y_ticks: along the left.
-        mark: where something happened, or None.
+        mark: an event on the horizontal axis, or None.
     """
 
     title: str
@@ -209,11 +210,11 @@ def chart(
 
     Args:
         title: its heading.
-        below: what the horizontal axis counts.
+        below: name of the horizontal axis.
         lines: at least one.
         y: the vertical axis; by default it holds all values, on a log scale where they span more
             than a decade.
-        mark: a place on the horizontal axis, and what happened there.
+        mark: an event: its place on the horizontal axis, and its name.
     """
     lines = [_thinned(line) for line in lines]
     x = axis(np.concatenate([line.x for line in lines]), LEFT, RIGHT, "whole")

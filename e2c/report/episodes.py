@@ -1,4 +1,4 @@
-"""Evaluated episodes, laid out: a map of their starts, their ways through the phase plane, rows."""
+"""Layout of evaluated episodes: a map of their starts, and their paths in the phase plane."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 412, 10, 262
 MAP_LEFT, MAP_RIGHT, MAP_TOP, MAP_BOTTOM = 46, 292, 10, 182
 """The plot within the map's drawing of 300 x 220."""
 MOST_EPISODES = 200
-"""That are shown one by one."""
+"""Most episodes that are shown one by one."""
 MOST_TURNS = 3
-"""Of the phase plane around the first start; what goes further leaves the drawing."""
+"""Most turns of an angle on the phase plane, around hanging; lines beyond leave the drawing."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where an episode begins, on the map."""
+    """The start of an episode on the map."""
 
     x: float
     y: float
@@ -35,7 +35,7 @@ class Start:
 
 @dataclass(frozen=True)
 class StartMap:
-    """The starts against what came of them.
+    """The starts of episodes, and the time in goal from each.
 
     Attributes:
         below: the name of the horizontal axis.
@@ -54,14 +54,14 @@ class StartMap:
 
 @dataclass(frozen=True)
 class PhasePlane:
-    """What the episodes went through.
+    """The paths of the episodes through two components of the state.
 
     Attributes:
-        title: what is drawn against what.
+        title: names of both components, such as ``Velocity against angle``.
         axes: names of the two axes.
         agent: one SVG path for each episode.
-        oracle: the oracle's, from the same starts.
-        goals: left, top, width and height of what the goal regions lie in.
+        oracle: the oracle's paths from the same starts.
+        goals: left, top, width and height of the rectangles around the goal regions.
         x_ticks: along the bottom.
         y_ticks: along the left.
     """
@@ -76,7 +76,7 @@ class PhasePlane:
 
 
 def start_map(evaluation: Mapping[str, Any], task: Task) -> StartMap | None:
-    """Lay out the starts by what is plotted and the time in goal; None if they are not known."""
+    """Lay out the starts by the plotted component and the time in goal; None if not known."""
     rows = evaluation["episodes"][:MOST_EPISODES]
     if not all(len(row.get("start") or []) > task.plotted for row in rows):
         return None
@@ -100,10 +100,10 @@ def start_map(evaluation: Mapping[str, Any], task: Task) -> StartMap | None:
 
 
 def phase_plane(episodes: Episodes) -> PhasePlane | None:
-    """Lay out the first two components of the states that the episodes went through, if so many.
+    """Lay out the paths of the episodes in the first two components; None if states have only one.
 
-    The first runs to the right and the second up; but rows run down and columns to the right, as in
-    the pictures that they are counted in.
+    The first component runs to the right and the second up. If the two are row and column, columns
+    run to the right and rows down, as in an image.
     """
     if episodes.states.shape[2] < 2:
         return None
@@ -127,7 +127,7 @@ def phase_plane(episodes: Episodes) -> PhasePlane | None:
 
 
 def _turned(states: Floats, first: Quantity) -> Floats:
-    """Shift whole episodes by full turns, so that all of them begin in the same one."""
+    """Shift whole episodes by full turns, so that all of them begin in the same turn."""
     if not first.is_angle:
         return states
     turns = np.floor(states[:, :1, :1] / (2 * math.pi))
@@ -135,7 +135,7 @@ def _turned(states: Floats, first: Quantity) -> Floats:
 
 
 def _horizontal(values: Floats, first: Quantity) -> Axis:
-    """Return the axis of the first component; of angles, `MOST_TURNS` turns around hanging."""
+    """Return the axis of the first component; of an angle, at most `MOST_TURNS` turns."""
     if not first.is_angle:
         return axis(values, LEFT, RIGHT)
     most = MOST_TURNS * math.pi
@@ -154,7 +154,7 @@ def _traces(states: Floats, x: Axis, y: Axis, shown: Sequence[Quantity]) -> list
 def _goals(
     x: Axis, y: Axis, shown: Sequence[Quantity], goals: Sequence[Sequence[float]]
 ) -> list[tuple[float, float, float, float]]:
-    """Return left, top, width and height of what each goal region in sight lies in."""
+    """Return left, top, width and height of the rectangle around each goal region in sight."""
     first, second = shown
     if first.goal_half_width is None and second.goal_half_width is None:
         return []
@@ -168,7 +168,7 @@ def _goals(
 
 
 def _repeated(x: Axis, first: Quantity, goal: Sequence[float]) -> list[tuple[float, float]]:
-    """Return where a goal stands in the plane: an angle, once in each turn in sight."""
+    """Return the places of a goal in the plane; of an angle, one place in each turn in sight."""
     if not first.is_angle:
         return [(goal[0], goal[1])]
     turn = 2 * math.pi

@@ -1,7 +1,7 @@
 """One episode as a film: what happened, what the agent saw, what it imagined, and the numbers.
 
-`film_frames` composes the pictures. Whatever stays the same from picture to picture is drawn once;
-a chart gains one line per control step.
+`film_frames` composes the pictures. Parts that stay the same from picture to picture are drawn
+once; the lines of a chart grow by one piece per control step.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ class Film:
     scenes: Sequence[Picture] | Callable[[int], Picture]
     """Picture t, RGB ``uint8 [h, w, 3]``, of the system for people; drawn when it is needed."""
     observations: NDArray[np.uint8]
-    """What the agent got, ``[T + 1, F, H, W]``, or ``[T + 1, F, H, W, 3]``, the newest last."""
+    """The agent's observations, ``[T + 1, F, H, W]``, or with 3 channels; the newest frame last."""
     imagined: NDArray[np.uint8]
-    """What its plan at step t decodes to at S moments: ``[T, S, H, W]``, or with 3 channels."""
+    """The plan of step t, decoded at S moments: ``[T, S, H, W]``, or with 3 channels."""
     imagined_steps: Sequence[int]
     """How many control steps ahead those S moments lie."""
     goal: NDArray[np.uint8]
     """The goal's observation, ``[F, H, W]``, or with 3 channels."""
     control: Quantity
-    """What the controls are."""
+    """The quantity of the controls."""
     controls: NDArray[np.floating]
     """``[T, m]``."""
     control_limit: float
@@ -74,15 +74,15 @@ class Film:
     title: str
     """Heading of every picture, up to about 60 characters."""
     plotted: Quantity | None = None
-    """What is plotted of the state; None where the world does not tell it."""
+    """The component of the state that is plotted; None where the world reports no state."""
     values: NDArray[np.float64] | None = None
-    """Its values, ``[T + 1]``; angles within ±pi."""
+    """Values of this component, ``[T + 1]``; angles within ±pi."""
     goal_value: float | None = None
-    """Its value at the goal; None where that is not known."""
+    """Its value at the goal; None where the goal is not known."""
     in_goal: NDArray[np.bool_] | None = None
-    """``[T + 1]``, whether the system was in the goal region, where the world tells it."""
+    """``[T + 1]``, whether the system was in the goal region; None where the world does not say."""
     beliefs: Beliefs | None = None
-    """What the agent believed; None where it acts without a belief."""
+    """The agent's beliefs; None where it acts without a belief."""
 
     def __post_init__(self) -> None:
         """Refuse images that are not uint8, and lengths that do not belong together."""
@@ -115,7 +115,7 @@ def film_frames(film: Film) -> Iterator[Picture]:
     """Compose one picture per control step, to be played at ``1 / film.dt`` per second.
 
     Yields:
-        T pictures and the last one's repetitions, RGB ``uint8 [720, 1280, 3]``, each its own array.
+        T pictures and repetitions of the last, RGB ``uint8 [720, 1280, 3]``, each its own array.
         With the agent's beliefs they are wider, ``[720, 1696, 3]``.
     """
     page = _page(film)
@@ -152,9 +152,9 @@ _WIDTH, _HEIGHT = 1280, 720
 _TOP = 72  # of the first row of cards
 _SCENE: Box = (MARGIN, _TOP, 440, 440)
 _RIGHT = MARGIN + 440 + GAP  # left edge of the panels beside the scene
-_FRAME, _SMALL = 168, 104  # largest side of a frame seen, of one imagined
+_FRAME, _SMALL = 168, 104  # largest side of a frame that is seen, and of an imagined frame
 _CAPTION = 24  # height of the line under a frame
-_HEADING = 28  # height of the line over it
+_HEADING = 28  # height of the line over a frame
 _ROW = 2 * PAD + _HEADING + _CAPTION - 8  # height of a card without its frames
 _SEES: Box = (_RIGHT, _TOP, 3 * _FRAME + 2 * 12 + 2 * PAD, _ROW + _FRAME)
 _GOAL: Box = (_SEES[0] + _SEES[2] + GAP, _TOP, _FRAME + 2 * PAD, _ROW + _FRAME)
@@ -166,7 +166,7 @@ _BELIEFS: tuple[Box, Box] = (
 
 
 def _page(film: Film) -> Picture:
-    """Draw what never changes, except for the charts: ``[720, 1280, 3]``, or wider."""
+    """Draw the parts that never change, without the charts: ``[720, 1280, 3]``, or wider."""
     width = _WIDTH if film.beliefs is None else _WIDTH + GAP + _BELIEFS[0][2]
     page = np.full((_HEIGHT, width, 3), rgb(PAGE), np.uint8)
     write(page, film.title, (MARGIN, 47), 25, INK, weight=600)
@@ -193,7 +193,7 @@ def _page(film: Film) -> Picture:
 
 
 def _frame_names(film: Film) -> list[str]:
-    """Name the tiles that show one observation: its F frames, and of two grey ones an overlay."""
+    """Name the tiles of one observation: its F frames, and the overlay of two grey frames."""
     F = len(film.goal)
     names = [f"{age * film.dt:.2f} s ago" for age in range(F - 1, 0, -1)] + ["now"]
     return [*names, "one over the other"] if film.goal.ndim == 3 and F == 2 else names
@@ -230,7 +230,7 @@ def _tiles(box: Box, count: int, shape: tuple[int, ...]) -> list[Box]:
 
 
 def _place_scene(picture: Picture, scene: Picture) -> None:
-    """Put the system's picture ``[h, w, 3]`` on its card, as large as it fits."""
+    """Put the system's picture ``[h, w, 3]`` on its card, as large as possible."""
     left, top, width, height = _SCENE
     h, w = scene.shape[:2]
     scale = min((width - 2) / w, (height - 2) / h)

@@ -15,15 +15,19 @@ from e2c.report.pens import PAD, Box, Picture, Point, card, dot, head, polyline,
 from e2c.report.style import AMBER, BLUE, EDGE, GREEN, MUTED, PAPER, VIOLET
 from envs.quantity import Quantity
 
-MARGIN, GAP = 24, 16
-"""Around the picture, and between cards [px]."""
-TOP, WIDTH, HEIGHT = 528, 400, 168
-"""Of the row of charts, and of each [px]."""
+MARGIN = 24
+"""Space around the picture [px]."""
+GAP = 16
+"""Space between cards [px]."""
+TOP = 528
+"""Top edge of the row of charts [px]."""
+WIDTH, HEIGHT = 400, 168
+"""Size of each chart [px]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """One quantity, or L of a kind, over time: a card, its axes, and lines that grow."""
+    """One quantity, or L of the same kind, over time: a card, its axes, and lines that grow."""
 
     column: int
     """Its place in the row of charts, from the left."""
@@ -31,13 +35,13 @@ class Chart:
     readings: Sequence[Sequence[str]]
     """The L quantities as text at each of T steps."""
     values: NDArray[np.float64]
-    """``[T, L]``, on the vertical axis; a line is broken where one is not finite."""
+    """``[T, L]``, on the vertical axis; a line is broken where its value is not finite."""
     limits: tuple[float, float]
     """Lowest and highest value on the axis."""
     ticks: dict[float, str]
     """Value and label of the horizontal lines."""
     colours: Sequence[str]
-    """Of the lines, which have them in turn."""
+    """Colours of the lines, used in turn."""
     dt: float
     """Control step [s]."""
     band: tuple[float, float] | None = None
@@ -45,7 +49,7 @@ class Chart:
     held: bool = False
     """Whether a value lasts until the next, as a control does."""
     period: float = math.inf
-    """The line is also broken where it moves by more than half of this."""
+    """A line is also broken where its value changes by more than half of this."""
 
     @property
     def card(self) -> Box:
@@ -55,7 +59,7 @@ class Chart:
 
     @property
     def plot(self) -> Box:
-        """What lies between its axes [px]."""
+        """The area between its axes [px]."""
         left, top, width, height = self.card
         return left + 60, top + 46, width - 60 - 24, height - 46 - 34
 
@@ -111,7 +115,7 @@ class Chart:
 def control_chart(
     control: Quantity, controls: NDArray[np.float64], limit: float, dt: float
 ) -> Chart:
-    """Return the chart of ``controls [T, m]``; a single one has its unit with it."""
+    """Return the chart of ``controls [T, m]``; the unit of a single control is at its readings."""
     single = controls.shape[1] == 1
     unit = f" {control.unit}" if single else ""
     return Chart(
@@ -159,7 +163,7 @@ def state_chart(
 def magnitude_chart(
     column: int, heading: str, values: NDArray[np.float64], colour: str, dt: float
 ) -> Chart:
-    """Return the chart of positive ``values [T]``, logarithmic where they span a decade."""
+    """Return the chart of ``values [T]``, at least 0; logarithmic where they span a decade."""
     readings = [[f"{value:.3g}" if math.isfinite(value) else "none"] for value in values]
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
@@ -189,5 +193,5 @@ def _signed(value: float) -> str:
 
 
 def _minus(number: str) -> str:
-    """Write a number's hyphen as the minus sign it stands for."""
+    """Replace the hyphen of a number by a minus sign."""
     return number.replace("-", "\N{MINUS SIGN}")

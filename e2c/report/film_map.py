@@ -1,7 +1,7 @@
-"""The map of a film: where in the latent space an agent believes it is, and how surely.
+"""The map of a film: where in the latent space an agent believes it is, and how sure it is.
 
-The map shows the two directions along which the believed states of an episode differ most. A belief
-is small on it, so a lens under it enlarges what is around the present place.
+The map shows the two directions along which the believed states of an episode differ most. The
+ellipse of a belief is small on it, so a lens below enlarges the surroundings of the present place.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from e2c.report.style import BLUE, EDGE, GREEN, MUTED, PAPER, ROSE, TRAIL
 Floats = NDArray[np.floating[Any]]
 
 DEVIATIONS = 2.0
-"""How many standard deviations from its mean the ellipse of a belief is."""
+"""Half axes of the ellipse of a belief, in standard deviations."""
 _CORNERS = np.linspace(0, 2 * np.pi, 97)
-"""Of the polygon that an ellipse is drawn as; the first is the last."""
+"""Angles of the corners of the polygon that stands for an ellipse; the first is the last again."""
 _DASH = 4
 """Sides of that polygon in a dash, and in the gap after it."""
 _FAR = 1e5
@@ -30,19 +30,19 @@ _FAR = 1e5
 
 @dataclass(frozen=True, eq=False)
 class Beliefs:
-    """What an agent believed at each of T steps: Gaussians of the n numbers of the latent state."""
+    """The beliefs of an agent at T steps: Gaussians of the n numbers of the latent state."""
 
     means: Floats
     """``[T, n]``."""
     covariances: Floats
     """``[T, n, n]``."""
     surprises: NDArray[np.bool_]
-    """``[T]``, whether the frame was a surprise: what had been predicted was not believed."""
+    """``[T]``, whether the observation was a surprise, so that the prediction was not believed."""
     goal: Floats
     """``[n]``, the encoding of the goal."""
 
     def finite(self) -> tuple[Floats, Floats]:
-        """Return means and covariances as long as they are finite; they do not become so again."""
+        """Return the means and covariances of all steps before the first that is not finite."""
         good = np.isfinite(self.means).all(-1) & np.isfinite(self.covariances).all((-2, -1))
         steps = int(np.cumprod(good).sum())
         return self.means[:steps], self.covariances[:steps]
@@ -83,7 +83,7 @@ class View:
     """How long a unit of the plane is [px]."""
 
     def of(self, picture: Picture) -> Picture:
-        """Return the window alone; what is drawn on it ends at its edges."""
+        """Return the window alone; drawing on it ends at its edges."""
         left, top, width, height = self.box
         return picture[top : top + height, left : left + width]
 
@@ -131,7 +131,7 @@ class BeliefMap:
         write(page, told, (round(x), top + height + 22), 15, MUTED, align="center")
 
     def extend(self, page: Picture, t: int) -> None:
-        """Draw the way from the step before on the map; a surprise leaves a dot there."""
+        """Draw the path from the step before on the map; a surprise leaves a dot."""
         if t < len(self.places):
             way = self.map.at(self.places[max(t - 1, 0) : t + 1], self.centre)
             polyline(self.map.of(page), way, BLUE)

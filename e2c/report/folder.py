@@ -1,4 +1,4 @@
-"""What a run folder tells the report. Anybody may have written it, so nothing in it is believed."""
+"""The report's reader of run folders. Anybody may have written one, so all of it is checked."""
 
 from __future__ import annotations
 
@@ -75,17 +75,17 @@ MAX_JSON_BYTES = 20_000_000
 MAX_MEDIA_BYTES = 100_000_000
 """Files larger than these are refused."""
 PICTURES = ("latent_space", "rollouts", "reconstructions")
-"""Those of a run's pictures that are not drawn again from numbers."""
+"""The pictures of a run that the page cannot draw again from numbers."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a file of episodes tells of the task; what it does not tell is neutral or empty.
+    """The task as a file of episodes describes it; missing values are neutral or empty.
 
     Attributes:
-        sentence: what is to be done.
-        components: what the n numbers of a state are.
-        plotted: which of them says most about success.
+        sentence: the aim of the task.
+        components: quantities of the n numbers of a state.
+        plotted: index of the component that says most about success.
         goals: the states that episodes were to reach.
     """
 
@@ -101,8 +101,8 @@ class Episodes:
 
     Attributes:
         states: ``[E, T+1, n]``, under the agent.
-        oracle_states: ``[E, T+1, n]``, under the oracle from the same starts; or of no episodes.
-        task: what they were to do.
+        oracle_states: ``[E, T+1, n]``, under the oracle from the same starts; or ``[0, T+1, n]``.
+        task: their task.
     """
 
     states: NDArray[np.float64]
@@ -116,7 +116,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Run:
-    """A training run that has ended, as its folder tells it; what is not there is empty or None.
+    """A training run that has ended, read from its folder; missing files are empty or None.
 
     Attributes:
         folder: where it is.
@@ -184,7 +184,7 @@ def _json(path: Path, shape: Shape) -> Any:
 
 
 def _metrics(path: Path) -> list[Mapping[str, float]]:
-    """Read rows of metrics, where null stands for what was not finite."""
+    """Read rows of metrics, where null stands for a number that was not finite."""
     rows = [conform(parse_json(line), {}) for line in _bytes(path).splitlines()]
     filled = [{name: math.nan if x is None else x for name, x in row.items()} for row in rows]
     return [conform(row, ROW) for row in filled]
@@ -203,10 +203,10 @@ def _episodes(path: Path) -> Episodes:
 
 
 def task(header: Mapping[str, Any], n: int) -> Task:
-    """Return what a header of the shape `TASK` tells of a task whose states are ``n`` numbers.
+    """Return the task that a header of the shape `TASK` describes, with states of ``n`` numbers.
 
     Raises:
-        ValueError: when it tells of another number.
+        ValueError: when the header describes states of another size.
     """
     neutral: list[dict[str, Any]] = [
         {"name": f"state component {k}", "unit": ""} for k in range(1, n + 1)
@@ -224,7 +224,7 @@ def _picture(path: Path) -> bytes:
 
 
 def _media(path: Path, offset: int, mark: bytes) -> bytes:
-    """Read a file whose format shows in the ``mark`` at ``offset``."""
+    """Read a file, and check its format by the ``mark`` at ``offset``."""
     content = read_bytes(path, MAX_MEDIA_BYTES)
     if not content.startswith(mark, offset):
         raise ValueError(f"it is no {path.suffix} file")

@@ -1,6 +1,6 @@
-"""One page that shows what became of a run, or of several side by side.
+"""One page that shows the results of a run, or of several side by side.
 
-The page is a single HTML file that needs no network and runs nothing but its own script: what comes
+The page is a single HTML file that needs no network and runs nothing but its own script: all text
 from run folders is escaped, and the content security policy names the hashes of script and style.
 """
 
@@ -25,9 +25,9 @@ from e2c.report.episodes import MOST_EPISODES, phase_plane, start_map
 from e2c.report.folder import Run, read_run, task
 
 MAX_EMBEDDED_BYTES = 3_000_000
-"""Films and pictures of a page together; those that come later are named, not shown."""
+"""Size of all films and pictures in a page; those that do not fit are named, not shown."""
 MOST_LETTERS = 1000
-"""Of a single text from a run folder."""
+"""Most letters of a single text from a run folder."""
 
 
 def write_report(runs: Sequence[Path], path: Path) -> None:
@@ -110,7 +110,7 @@ def _comparison_page(found: Sequence[Run], path: Path) -> str:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Name runs by their folders, as shortly as tells them apart."""
+    """Name runs by their folders: by the last part of each path, or by whole paths if two agree."""
     short = [folder.resolve().name for folder in folders]
     return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
@@ -122,7 +122,7 @@ def _report_command(runs: Sequence[Path], path: Path) -> str:
 
 
 def _commands(folder: Path, page: Path) -> dict[str, str]:
-    """Return command lines that go on from a run, whose page is ``page``, by what they are for."""
+    """Return command lines for a run whose page is ``page``, by their purposes."""
     there, again = str(folder), f"{folder}-again"
     evaluate = ["python", "evaluate.py", there, "--json", str(folder / folders.EVALUATION)]
     config = str(folder / folders.CONFIG)
@@ -135,7 +135,7 @@ def _commands(folder: Path, page: Path) -> dict[str, str]:
 
 
 def _embedded(media: Sequence[tuple[str, bytes | None]]) -> list[Markup | None]:
-    """Return data URIs of ``(type, content)``, as long as there is room for them in the page."""
+    """Return data URIs of ``(type, content)``; None without content, or room for it in the page."""
     addresses: list[Markup | None] = []
     left = MAX_EMBEDDED_BYTES
     for kind, content in media:
@@ -165,7 +165,7 @@ def _templates() -> Environment:
 
 
 def render(template: str, **context: Any) -> str:
-    """Fill in a template of this package; whatever is not `Markup` is shown as plain text."""
+    """Fill in a template of this package; all values but `Markup` are shown as plain text."""
     files = resources.files("e2c.report") / "templates"
     style, script = ((files / name).read_text("utf-8") for name in ("style.css", "script.js"))
     policy = {"style": _hash(style), "script": _hash(script)}
@@ -177,13 +177,13 @@ def render(template: str, **context: Any) -> str:
 
 
 def _hash(content: str) -> Markup:
-    """Name what may stand in a script or style element, for the content security policy."""
+    """Return the hash of a script or style, as the content security policy names it."""
     digest = hashlib.sha256(content.encode()).digest()
     return Markup(f"'sha256-{base64.b64encode(digest).decode()}'")
 
 
 def _text(value: Any) -> Any:
-    """Return what the page shows of any value that JSON can hold: one line, and not for ever."""
+    """Return the text that the page shows for a value from JSON: one line of limited length."""
     if isinstance(value, Markup):
         return value
     if isinstance(value, Mapping):
@@ -195,7 +195,7 @@ def _text(value: Any) -> Any:
 
 
 def _word(value: Any) -> str:
-    """Return what the page shows of a value that holds no others."""
+    """Return the text that the page shows for a value that holds no other values."""
     if value is None:
         return "–"
     if isinstance(value, bool):

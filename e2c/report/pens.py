@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 """Left, top, width, height [px]."""
 
 PAD = 16
-"""Between the edge of a card and what is on it [px]."""
+"""Space between the edge of a card and its content [px]."""
 FONT = cv2.FontFace("sans")
 
 _SHIFT = 4  # binary places of OpenCV's fixed-point coordinates
@@ -35,7 +35,7 @@ def write(
     weight: int = 400,
     align: str = "left",
 ) -> int:
-    """Write ``text`` at its base line's ``place`` (x, y), ``size`` [px] high; return its width."""
+    """Write ``text``, its base line at ``place`` (x, y), ``size`` [px] high; return its width."""
     (_, _, width, _) = cv2.getTextSize((0, 0), text, (0, 0), FONT, size, weight)
     x = place[0] - round(width * {"left": 0.0, "center": 0.5, "right": 1.0}[align])
     cv2.putText(picture, text, (x, place[1]), rgb(colour), FONT, size, weight)
@@ -76,7 +76,7 @@ def resized(content: Picture, box: Box, interpolation: int) -> Picture:
 
 
 def overlay(earlier: Picture, latest: Picture) -> Picture:
-    """Lay a frame ``[H, W]`` in white over an earlier one, of which a coloured trail is left."""
+    """Lay a frame ``[H, W]`` in white over an earlier frame, which shows as a coloured trail."""
     left_over = earlier * (1 - latest / 255.0)
     mixed = latest[..., None] + left_over[..., None] * (np.array(rgb(TRAIL)) / 255)
     return np.rint(mixed).astype(np.uint8)

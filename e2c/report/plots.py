@@ -1,4 +1,4 @@
-"""The plots of a run: each function returns a figure, `save_figure` makes a PNG of one.
+"""The plots of a run: each function returns a figure, and `save_figure` writes it as a PNG.
 
 Figures are built without ``pyplot``: nothing global is changed and no display is needed.
 """
@@ -39,7 +39,7 @@ from envs.quantity import Quantity
 
 _DPI = 110
 _CYCLE = LinearSegmentedColormap.from_list("angle", [BLUE, GREEN, AMBER, ROSE, BLUE])
-"""Of angles, which come round again."""
+"""Colours of angles; both ends have the same colour."""
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -58,10 +58,10 @@ def loss_curves(history: Sequence[Mapping[str, float]], titles: Mapping[str, str
     """Draw every term of ``titles`` that was recorded, over the optimiser's steps.
 
     Args:
-        titles: term -> what it is called in the picture.
-        history: one row per record: ``step`` and any of the terms. What a row lacks is left out;
-            what is not finite leaves a gap. Terms that span more than a decade get a log axis. A
-            line marks where the rounds of own episodes begin.
+        titles: term -> its heading.
+        history: one row per record: ``step`` and any of the terms. A missing value is left out; a
+            value that is not finite leaves a gap. Terms that span more than a decade get a log
+            axis. A line marks where the rounds of own episodes begin.
     """
     own = own_rounds(history)
     names = [name for name in titles if any(name in row for row in history)]
@@ -92,9 +92,9 @@ def open_loop_error(
     """Draw how the error of predictions without any look at the camera grows with the horizon.
 
     Args:
-        latent: ``[H]``, squared error after 1 .. H steps over the variance of what is predicted,
-            so that always predicting the mean scores 1.
-        pixels: ``[H]``, the same of the decoded images, or None.
+        latent: ``[H]``, squared error after 1 .. H steps divided by the variance of the targets, so
+            that always predicting the mean scores 1.
+        pixels: ``[H]``, the same for the decoded images, or None.
         dt: control step [s].
     """
     figure = new_figure(7.2, 4.4)
@@ -124,18 +124,18 @@ def latent_space(
     goal: NDArray[np.floating],
     path: NDArray[np.floating] | None,
 ) -> Figure:
-    """Draw encodings, coloured by what they are of, in their first three principal components.
+    """Draw encodings in their first three principal components, coloured by the true states.
 
     A pendulum's states form a cylinder: the angle goes around it, the velocity along it. A good
-    latent space shows one, and the colours run around it and along it. Of a latent space of two
-    dimensions both are drawn.
+    latent space shows a cylinder too, and the colours run around and along it. A latent space of
+    two dimensions is drawn flat.
 
     Args:
         latents: ``[N, n]``, means of encodings.
         truth: up to two quantities that colour them, such as numbers of the true states, and their
             values ``[N]``; angles are wrapped.
         goal: ``[n]``, the goal's encoding, a star.
-        path: ``[T, n]``, what an episode in closed loop went through, or None.
+        path: ``[T, n]``, the path of an episode in closed loop, or None.
     """
     centre, components = _principal_components(latents)
     points = (latents - centre) @ components
@@ -151,7 +151,7 @@ def latent_space(
 
 
 def reconstructions(truth: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> Figure:
-    """Draw K observations, what is decoded from their encodings, and how far the two differ.
+    """Draw K observations, the images decoded from their encodings, and the difference of both.
 
     Args:
         truth: ``[K, F, H, W]``, or with 3 channels.
@@ -174,7 +174,7 @@ def rollout_strip(
     steps: Sequence[int],
     dt: float,
 ) -> Figure:
-    """Draw R roll-outs, what the camera saw over what was predicted from the first moment on.
+    """Draw R roll-outs: the camera's images above those predicted from the first moment.
 
     Args:
         truth: ``[R, S, H, W]``, or with 3 channels.
@@ -195,11 +195,11 @@ def rollout_strip(
 def episodes(
     plotted: Quantity, away: NDArray[np.float64], success: NDArray[np.bool_], dt: float
 ) -> Figure:
-    """Draw how far from its value at the goal a component was in all evaluated episodes.
+    """Draw the distance of a component from its value at the goal, in all evaluated episodes.
 
     Args:
         plotted: the component.
-        away: ``[E, T + 1]``, its values less that at the episode's goal; angles are wrapped.
+        away: ``[E, T + 1]``, its values minus the value at the episode's goal; angles are wrapped.
         success: ``[E]``.
         dt: control step [s].
     """
@@ -242,7 +242,7 @@ def _legend(axes: Axes) -> None:
 
 
 def _spans_a_decade(values: NDArray[np.float64]) -> bool:
-    """Say whether ``values`` are positive and their largest is 10 times their smallest."""
+    """Say whether ``values`` are positive and the largest is above 10 times the smallest."""
     finite = values[np.isfinite(values)]
     return bool(len(finite)) and 0 < 10 * float(finite.min()) < float(finite.max())
 
@@ -265,7 +265,7 @@ def _scatter(
     quantity: Quantity,
     values: NDArray[np.float64],
 ) -> None:
-    """Draw ``points [N, p]``, coloured by ``values [N]`` of a quantity, and the key to colours."""
+    """Draw ``points [N, p]``, coloured by ``values [N]`` of a quantity, and a colour bar."""
     colour_map, low, high = _colouring(quantity, values)
     deep = isinstance(axes, Axes3D)
     marks: dict[str, Any] = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 1}
@@ -321,7 +321,7 @@ def _star(axes: Axes, goal: NDArray[np.floating]) -> None:
 
 
 def _style_projection(axes: Axes, title: str) -> None:
-    """Give a projection its heading; its axes have directions but no units worth reading."""
+    """Give a projection its heading and the names of its axes, which have no units."""
     title_of(axes, title)
     axes.set_xlabel("component 1", color=MUTED, fontsize=8.5)
     axes.set_ylabel("component 2", color=MUTED, fontsize=8.5)
@@ -361,8 +361,8 @@ def _mosaic(
         tiles: the images.
         rows: R labels.
         columns: S labels.
-        above: how many units of space stand above each row, ``[R]``.
-        before: how many stand before each column, ``[S]``; one unit always does.
+        above: units of space above each row, ``[R]``, besides one between all rows.
+        before: units of space before each column, ``[S]``, besides one pixel between all columns.
     """
     R, S, H, W, *channels = tiles.shape
     unit = max(2, H // 16)

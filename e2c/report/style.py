@@ -1,8 +1,8 @@
-"""What everything is drawn in: colours, and how axes look. Film, plots, page and benchmarks use it.
+"""The look of all drawings: colours and axes. Film, plots, page and benchmarks use it.
 
-The page's style sheet names the same colours for a light theme, and others for a dark one. Most
-commands draw nothing, so whoever needs matplotlib or av for its work imports them there and then:
-they take half a second.
+The page's style sheet has the same colours for a light theme, and others for a dark theme. Most
+commands draw nothing, so functions that need matplotlib or av import them only when they are
+called: the import takes half a second.
 """
 
 from __future__ import annotations
@@ -12,14 +12,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, MUTED, LINE, GRID = "#0f172a", "#54637a", "#cbd5e1", "#e6ebf2"
-"""Of text, of what is said beside it, of axes, and of the lines behind curves."""
-PAPER, PAGE, EDGE = "#ffffff", "#eef2f7", "#dae1ea"
-"""Of cards, of what lies behind them, and of their edges."""
+INK = "#0f172a"
+"""Colour of text."""
+MUTED = "#54637a"
+"""Colour of remarks and labels."""
+LINE = "#cbd5e1"
+"""Colour of axes."""
+GRID = "#e6ebf2"
+"""Colour of the lines behind curves."""
+PAPER = "#ffffff"
+"""Colour of cards."""
+PAGE = "#eef2f7"
+"""Colour behind cards."""
+EDGE = "#dae1ea"
+"""Colour of the edges of cards."""
 BLUE, GREEN, AMBER, ROSE, VIOLET = "#2563eb", "#10b981", "#f59e0b", "#f43f5e", "#7c3aed"
-"""Of curves; green is the goal's."""
+"""Colours of curves; the goal is green."""
 TRAIL = "#38a0f8"
-"""Of the earlier of two frames that are laid over one another."""
+"""Colour of the earlier of two frames that are laid over one another."""
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""

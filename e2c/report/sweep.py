@@ -1,4 +1,4 @@
-"""The page of a sweep: curves of its runs, and what they tell of its methods together."""
+"""The page of a sweep: curves of its runs, and statistics of its methods."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from e2c.report.folder import read_run
 from e2c.report.page import render
 
 MOST_CURVES = 100
-"""Runs whose curves are drawn: the first; the scores are those of all."""
+"""Most runs whose curves are drawn, the first ones; the scores are those of all runs."""
 LEVELS = np.linspace(0, 1, 51)
 """Scores at which profiles are drawn."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """What the runs of a method reached.
+    """Statistics of the scores of a method's runs.
 
     Attributes:
         name: the values of the grid that make it, apart from task and seed.
         runs: how many have a score.
         mean: over all runs.
         middle: their interquartile mean.
-        low: lower end of its interval.
-        high: upper end.
+        low: lower end of the interquartile mean's interval.
+        high: upper end of this interval.
         worst: the lowest score.
-        best: the highest.
+        best: the highest score.
         tasks: the interquartile mean on each task; None where there is no run.
-        better: how probably a run of this method scores higher than one of each other method.
+        better: the probability that a run of this method scores higher than a run of each method;
+            None for this method itself.
     """
 
     name: str

@@ -14,7 +14,7 @@ from e2c.files.whole import write_whole
 from e2c.report.pens import Picture
 
 PRESET = "veryfast"
-"""Of x264: flat drawings become no smaller with slower ones, and take twice the time."""
+"""Preset of x264: slower presets make flat drawings no smaller, and take twice the time."""
 
 
 def write_video(path: str | Path, frames: Iterable[Picture], fps: float) -> None:

@@ -1,4 +1,4 @@
-"""What the templates show of runs, apart from their episodes: figures, charts, settings."""
+"""The content of the templates, apart from episodes: figures, charts and settings of runs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ OWN = {
     "own_success_rate": "Success in own episodes",
     "own_time_in_goal": "Time in goal in own episodes",
 }
-"""What is shown of the rounds in which an agent learned from its own episodes."""
+"""Metrics of the rounds of own episodes that are shown, and their titles."""
 _NOT_TERMS = {"step", "loss", "gradient_norm"}
-"""Columns of the metrics of a step that are no terms of the loss."""
+"""Columns in the metrics of a step that are not terms of the loss."""
 PHASES = {
     "collect": "random rollouts",
     "train": "training",
     "own": "own episodes",
     "evaluate": "evaluation and film",
 }
-"""What the phases of a run are called."""
+"""Titles of the phases of a run."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Setting:
 
     Attributes:
         name: its dotted name.
-        value: what the run had.
-        default: what it has by default.
-        changed: whether the two differ; a setting that is not known here does.
-        chosen: whether it is not, since by default a run chooses the value from its data.
+        value: its value in the run.
+        default: its value by default.
+        changed: whether the user changed it. A setting that is not known here counts as changed.
+        chosen: whether the run chose the value from its data, as it does by default.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Comparison:
     """A figure or a setting of several runs.
 
     Attributes:
-        name: what it is.
+        name: its name.
         values: one for each run; None where a run has none.
     """
 
@@ -63,12 +63,12 @@ class Comparison:
 
     @property
     def differ(self) -> bool:
-        """Whether the runs differ in it."""
+        """Whether its values differ."""
         return any(value != self.values[0] for value in self.values)
 
 
 def settings(run: Run) -> list[Setting]:
-    """List the configuration, with what was changed from the default."""
+    """List the settings of a run, each with its default."""
     defaults = dict(_leaves(to_dict(_default(run))))
     return [
         _setting(name, value, defaults.get(name), name in defaults)
@@ -93,7 +93,7 @@ def _default(run: Run) -> Config:
 
 
 def compare_settings(runs: Sequence[Run]) -> list[Comparison]:
-    """List everything that made the runs and in which they differ."""
+    """List the settings, data, versions and so on in which the runs differ."""
     found = [_everything(run) for run in runs]
     names = dict.fromkeys(name for values in found for name in values)
     rows = [Comparison(name, [values.get(name) for values in found]) for name in names]
@@ -101,7 +101,7 @@ def compare_settings(runs: Sequence[Run]) -> list[Comparison]:
 
 
 def _everything(run: Run) -> dict[str, Any]:
-    """Return all that made a run, by dotted names."""
+    """Return seed, configuration, data, versions, machine and commit of a run, by dotted names."""
     summary = run.summary
     made = {"seed": summary["seed"], **dict(_leaves(summary["config"]))}
     parts = " ".join(part["sha256"] for part in summary["data"])
@@ -121,7 +121,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def compare_figures(runs: Sequence[Run]) -> list[Comparison]:
-    """List what the runs reached, and what it took."""
+    """List the results of the runs, and their costs."""
     columns = [_figures(run) for run in runs]
     return [Comparison(name, [column[name] for column in columns]) for name in columns[0]]
 
@@ -154,7 +154,7 @@ def _percent(share: float | None) -> str | None:
 def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
     """Draw every loss term that was recorded, over the optimiser's steps.
 
-    Where own episodes begin is marked, if that is the same in all runs.
+    A mark shows where own episodes begin, if they begin at the same step in all runs.
     """
     begun = {own_rounds(run.metrics) for run in runs}
     (own,) = begun if len(begun) == 1 else (None,)
@@ -167,7 +167,7 @@ def loss_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
 
 
 def _titles(runs: Sequence[Run]) -> dict[str, str]:
-    """Return what the loss terms of runs are called; of an older run, by their names."""
+    """Return the titles of the runs' loss terms; in an older run they are the terms' names."""
     found: dict[str, str] = {}
     for run in runs:
         named = run.summary.get("terms") or {}
@@ -177,7 +177,7 @@ def _titles(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def own_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
-    """Draw how well the agent did in the rounds that it learned from."""
+    """Draw success and time in goal in the rounds of own episodes."""
     return [
         chart(title, "round", lines, SHARES)
         for figure, title in OWN.items()
@@ -186,7 +186,7 @@ def own_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
 
 
 def own_told(run: Run) -> str:
-    """Say why the shares of own episodes are lower than those of the evaluation; or nothing."""
+    """Say why the shares of own episodes are lower than those of the evaluation."""
     data = run.summary["config"].get("data")
     length = data.get("own_length") if isinstance(data, Mapping) else None
     rows = (run.evaluation or {}).get("episodes") or [{}]
@@ -204,7 +204,7 @@ def own_told(run: Run) -> str:
 
 
 def _lines(runs: Sequence[Run], names: Sequence[str], x: str, y: str) -> list[Line]:
-    """Collect the metric ``y`` over ``x`` of the runs that recorded it; a name has one look."""
+    """Collect the metric ``y`` over ``x`` of the runs that recorded it; a name has one colour."""
     lines, numbers = [], {name: number for number, name in enumerate(dict.fromkeys(names))}
     for run, name in zip(runs, names, strict=True):
         rows, number = [row for row in run.metrics if x in row and y in row], numbers[name]
@@ -232,13 +232,13 @@ def faults(run: Run) -> dict[str, int]:
 
 
 def disturbances(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Name what the world did besides."""
+    """Return the disturbances of the evaluation."""
     done = evaluation.get("disturbance") or {}
     return {name: value for name, value in done.items() if value}
 
 
 def extra_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name what the evaluation tells of some episodes besides their starts and results."""
+    """Name the values that some episodes have besides their starts and results."""
     known = {"start", "success", "time_in_goal"}
     told = (key for row in rows for key, value in row.items() if value)
     return [key for key in dict.fromkeys(told) if key not in known]
