@@ -1,1 +1,1 @@
-"""Sweeps: many runs of a grid, on an engine that is there already, and what they show together."""
+"""Sweeps: many runs of a grid, computed by an existing engine, and their results together."""

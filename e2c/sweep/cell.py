@@ -1,4 +1,4 @@
-"""One cell of a sweep: an ordinary run, in a process of its own that ends with who started it."""
+"""One cell of a sweep: an ordinary run in its own process, which ends when its parent ends."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from e2c.files.tracking import WandbMode
 from e2c.learning import run
 
 ATTEMPTS = 3
-"""A cell whose process is killed goes on in another, at most so often."""
+"""Most processes of a cell: if one is killed, the cell goes on in another."""
 TRACEBACK = "traceback.txt"
-"""File of a run folder, while its cell has failed by a fault of a program: what Python said."""
+"""File of a run folder with Python's traceback, if the cell failed by a fault of the program."""
 Process = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What every cell is computed with.
+    """The resources and settings that every cell is computed with.
 
     Attributes:
         threads: cores of a cell.
-        gpus: of a cell; a share, where several cells use one.
-        wandb: whether it reports to wandb too.
-        modules: that it imports first, since they register own parts.
+        gpus: GPUs of a cell; a fraction, where several cells share one.
+        wandb: whether a cell reports to wandb too.
+        modules: modules that a cell imports first, since they register own parts.
     """
 
     threads: int = 1
@@ -51,11 +51,11 @@ def compute(
 
     Args:
         folder: run folder with a ``config.yaml``.
-        asked: what it is computed with; wandb then has the group of the sweep.
-        began: is told of every process that begins.
+        asked: its resources and settings; the group in wandb has the name of the sweep.
+        began: called with every process that begins.
 
     Returns:
-        Why it failed, in a sentence; nothing where the run has ended.
+        Why it failed, in a sentence; empty where the run has ended.
     """
     group = folder.parent.parent.name
     environment = {
@@ -67,7 +67,7 @@ def compute(
     for _ in range(ATTEMPTS):
         with subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,  # its end is the end of the process
+            stdin=subprocess.PIPE,  # the process ends when this pipe is closed
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, **environment},
@@ -83,7 +83,7 @@ def compute(
 
 
 def _reason(folder: Path, status: int, said: str) -> str:
-    """Say why a cell failed; where that is no sentence of ours, keep all that its process said."""
+    """Say why a cell failed; keep its process's output where that is not a sentence of ours."""
     if status < 0 or not said:
         return f"Its process ended with status {status}."
     last = said.splitlines()[-1]
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def _train(folder: Path, wandb: WandbMode, modules: Sequence[str]) -> None:
-    """Let the run go on, once a process that was lost has let go of it, and may have ended it."""
+    """Let the run go on, unless it has ended; a lost process that still holds it is waited for."""
     import_all(modules)
     recipe = runs.read_recipe(folder / runs.CONFIG)
     with runs.locked(folder, wait=True):

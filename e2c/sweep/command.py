@@ -49,7 +49,8 @@ class Sweep(OwnParts):
     out: Path
     """Folder of the sweep: a run folder for each cell, and report.html."""
     engine: Literal["processes", "ray", "slurm"] = "processes"
-    """Who computes the cells: processes of this machine, Ray (e2c[ray]) or SLURM (e2c[slurm])."""
+    """Engine that computes the cells: processes of this machine, Ray (e2c[ray]) or SLURM
+    (e2c[slurm])."""
     address: str = ""
     """Ray cluster to join: HOST:PORT, or auto for the one of this machine; left out, one is
     started. Its nodes share the folder."""
@@ -94,7 +95,7 @@ def _sweep() -> None:
 
 
 def _check_imports(words: Sequence[str]) -> None:
-    """Refuse several values of --import, which are no values of an axis."""
+    """Refuse several values of --import, since it is no axis of the grid."""
     for word, name, more in zip(words, words[1:], words[2:], strict=False):
         if word == "--import" and not more.startswith("--"):
             raise E2CError(
@@ -116,10 +117,10 @@ def _engine(sweep: Sweep) -> Engine:
 
 
 def _recipe(point: Point) -> Recipe:
-    """Return what a point asks for, as training reads the same words.
+    """Return the recipe of a point, as training reads it from the same words.
 
     Raises:
-        E2CError: for a world or a value that there is not.
+        E2CError: for a world or a value that does not exist.
     """
     default = starting_point(point.arguments)
     words = [*point.arguments, "--out", "."]

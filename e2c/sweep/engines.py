@@ -1,7 +1,7 @@
-"""What computes the cells of a sweep: processes of this machine; on many, Ray or SLURM.
+"""Engines that compute the cells of a sweep: processes of this machine; on many, Ray or SLURM.
 
-An engine is given work, a function of a module, and what to do it with; it yields results as they
-come. Queues, retries of lost machines and schedules are the engine's own.
+An engine gets the folders of cells, and yields the result of each cell when it has ended. Queues,
+schedules and retries after the loss of a machine are the engine's own.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from e2c.files.untrusted import one_line, shown
 from e2c.sweep.cell import ATTEMPTS, Asked, Process, compute
 
 PATIENCE = 10.0
-"""An address answers within this time [s]."""
+"""Longest wait for an address to answer [s]."""
 INSTALL = 'pip install "e2c[ray]"'
 INSTALL_SUBMITIT = 'pip install "e2c[slurm]"'
 STOPPED = 143
 """Status of a command that SIGTERM ended."""
 PAUSE = 1.0
-"""Between two looks at the jobs of SLURM [s]; submitit asks SLURM itself less often."""
+"""Time between two looks at the jobs of SLURM [s]; submitit asks SLURM itself less often."""
 ARRAY = 1000
-"""Jobs in one array; SLURM accepts as many, unless its administrator chose otherwise."""
+"""Most jobs in one array; SLURM accepts this many, unless its administrator chose otherwise."""
 DECIDED = (
     *("nodes", "tasks_per_node", "ntasks_per_node", "cpus_per_task", "gpus_per_node"),
     *("gpus_per_task", "srun_args"),
@@ -46,7 +46,7 @@ class Engine(Protocol):
     """Computes cells."""
 
     def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
-        """Yield the folder of each cell that has ended, and why it failed, or nothing."""
+        """Yield the folder of each cell that has ended, and why it failed; empty if it did not."""
         ...
 
 
@@ -61,7 +61,7 @@ class Processes:
     jobs: int
 
     def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
-        """Yield the folder of each cell that has ended, and why it failed, or nothing."""
+        """Yield the folder of each cell that has ended, and why it failed; empty if it did not."""
         if asked.gpus:
             raise E2CError("--gpus is for --engine ray or slurm; leave it out here.")
         running: set[subprocess.Popen[bytes]] = set()
@@ -89,7 +89,7 @@ class Ray:
     """A Ray cluster, or one that is started here.
 
     Attributes:
-        address: of the cluster, ``auto`` for that of this machine; nothing to start one.
+        address: of the cluster; ``auto`` for the cluster of this machine; empty to start one.
 
     Raises:
         E2CError: when Ray is not installed, or the address does not answer.
@@ -116,11 +116,11 @@ class Ray:
             raise E2CError(f"No Ray cluster {place} ({reason}); {remedy}.") from None
 
     def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
-        """Yield the folder of each cell that has ended, and why it failed, or nothing."""
+        """Yield the folder of each cell that has ended, and why it failed; empty if it did not."""
         try:
             self._check_there_is_room(asked)
             options = {"num_cpus": asked.threads, "num_gpus": asked.gpus, "max_retries": ATTEMPTS}
-            # by value: to import it, a worker would import torch, which the cell's process does
+            # by value, since a worker that imports the module would import torch, without need
             self.ray.cloudpickle.register_pickle_by_value(sys.modules[compute.__module__])
             work = self.ray.remote(**options)(compute)
             waiting = {work.remote(each, asked): each for each in folders}
@@ -140,7 +140,7 @@ class Ray:
                 )
 
     def _result(self, reference: Any) -> str:
-        """Return what became of a cell; its machine may be lost for good."""
+        """Return the result of a cell; its machine may be lost for good."""
         try:
             return str(self.ray.get(reference))
         except self.ray.exceptions.RayError as error:
@@ -148,7 +148,7 @@ class Ray:
 
 
 def _known(address: str) -> str:
-    """Return where ``auto`` leads: Ray notes the last cluster of a machine, which may be gone."""
+    """Return the address behind ``auto``: Ray notes a machine's last cluster, which may be gone."""
     if address != "auto":
         return address
     note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
@@ -158,13 +158,13 @@ def _known(address: str) -> str:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a job of SLURM calls, and calls again if SLURM queues the job again."""
+    """The function that a job of SLURM calls, again if SLURM queues the job again."""
 
     folder: Path
     asked: Asked
 
     def __call__(self) -> str:
-        """Compute the cell; if SLURM stops it, end without a result, since it may call again."""
+        """Compute the cell; if SLURM stops it, end without a result: it may be called again."""
         begun: list[Process] = []
         reason = compute(self.folder, self.asked, begun.append)
         if begun[-1].returncode == STOPPED:
@@ -172,7 +172,7 @@ class _Job:
         return reason
 
     def checkpoint(self) -> Any:
-        """Return what is called when time is up: the same, since a cell goes on from its files."""
+        """Return the call after time is up: the same, since a cell goes on from its files."""
         return importlib.import_module("submitit.helpers").DelayedSubmission(self)
 
 
@@ -208,7 +208,7 @@ class Slurm:
             )
 
     def run(self, folders: Sequence[Path], asked: Asked) -> Iterator[tuple[Path, str]]:
-        """Yield the folder of each cell that has ended, and why it failed, or nothing."""
+        """Yield the folder of each cell that has ended, and why it failed; empty if it did not."""
         executor = self._executor(asked)
         waiting: dict[Any, Path] = {}
         try:
@@ -225,7 +225,7 @@ class Slurm:
                 job.cancel(check=False)
 
     def _executor(self, asked: Asked) -> Any:
-        """Return what submits jobs, each for one cell."""
+        """Return submitit's executor, which submits one job for each cell."""
         if asked.gpus != int(asked.gpus):
             raise E2CError(
                 f"--gpus is {asked.gpus:g}; SLURM gives whole GPUs: give a whole number, or use "
@@ -257,7 +257,7 @@ def _submitted(executor: Any, calls: Sequence[_Job]) -> list[Any]:
 
 
 def _result(job: Any) -> str:
-    """Return what became of a cell; its job may have ended without a result."""
+    """Return the result of a cell; its job may have ended without a result."""
     try:
         return str(job.result())
     except RuntimeError:
@@ -267,7 +267,7 @@ def _result(job: Any) -> str:
 
 
 def _named(word: str) -> tuple[str, int | str]:
-    """Return name and value of an option of SLURM; a whole number is one."""
+    """Return name and value of an option of SLURM; a whole number becomes an int."""
     name, _, value = word.partition("=")
     if not (name and value):
         raise E2CError(f"--slurm says {shown(repr(word))}; give NAME=VALUE, such as time=60.")
@@ -280,7 +280,7 @@ def _named(word: str) -> tuple[str, int | str]:
 
 
 def _imported(name: str, install: str) -> Any:
-    """Return a module that is an extra of ours."""
+    """Import a module that comes with an optional extra of e2c."""
     with contextlib.suppress(ImportError):
         return importlib.import_module(name)
     title = name.capitalize()

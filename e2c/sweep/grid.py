@@ -13,15 +13,15 @@ from e2c.options import SEEDS
 
 SEED = "seed"
 MOST = 100_000
-"""Cells of a sweep; more are a mistake."""
+"""Most cells of a sweep; more are a mistake."""
 LONGEST = 200
-"""Letters of the name of a cell's folder."""
+"""Most letters in the name of a cell's folder."""
 ALWAYS_TOLD = ("preset", "env")
 _LIST = re.compile(r"-?[\d.]+(,-?[\d.]+)+")
 """A value that is a list of numbers."""
 _RANGE = re.compile(r"(\d{1,19}):(\d{1,19})")
 _STRANGE = re.compile(r"[^\w.=+,-]+")
-"""What names of folders are not made of."""
+"""Characters that do not go into names of folders."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Point:
     Attributes:
         values: name and value of every axis but the seed.
         seed: of its run.
-        told: those of the values that tell cells apart: preset, task, and axes of several values.
+        told: the values that tell cells apart: preset, task, and axes with several values.
     """
 
     values: tuple[tuple[str, str], ...]
@@ -53,24 +53,24 @@ class Point:
 
     @property
     def method(self) -> str:
-        """What it is called apart from its task and seed."""
+        """Its name without task and seed."""
         told = [_told(name, value) for name, value in self.told if name != "env"]
         return ",".join(told) or "default"
 
     @property
     def task(self) -> str:
-        """The environment that was asked for, or nothing where it is the default's."""
+        """The environment that was asked for; empty for the default's."""
         return dict(self.values).get("env", "")
 
     @property
     def folder(self) -> str:
-        """Name of its run folder in the sweep's."""
+        """Name of its run folder in the sweep's folder."""
         group = ",".join(_told(name, value) for name, value in self.told)
         return f"{_STRANGE.sub('_', group) or 'default'}/seed_{self.seed}"
 
     @property
     def arguments(self) -> list[str]:
-        """The command line that trains it, without its seed and folder."""
+        """The arguments of the command that trains it, without seed and folder."""
         return [
             word
             for name, value in self.values
@@ -84,8 +84,8 @@ def parse(words: Sequence[str]) -> list[Axis]:
     A value that training takes as a list is joined by commas: ``--model.encoder-hidden 64,64``.
 
     Raises:
-        E2CError: for a word before the first option, an option without or with equal values, one
-            that is given twice or that decides where a run lies, or seeds that are none.
+        E2CError: for a word before the first option; for an option without values, with two equal
+            values, given twice, or that decides the folder of a run; or for wrong seeds.
     """
     axes: dict[str, list[str]] = {}
     for word in words:
@@ -102,7 +102,7 @@ def parse(words: Sequence[str]) -> list[Axis]:
 
 
 def points(axes: Sequence[Axis]) -> list[Point]:
-    """List the grid, seed by seed, so that a sweep that is stopped has done all methods alike.
+    """List the grid seed by seed, so that a sweep that is stopped has run all methods alike.
 
     Raises:
         E2CError: for an empty grid, one with too many cells, or cells that share a folder.

@@ -1,4 +1,4 @@
-"""A sweep: every cell of a grid is a run folder; what has ended is never computed again."""
+"""A sweep: every cell of a grid is a run folder; a run that has ended is never computed again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from e2c.sweep.engines import Engine
 from e2c.sweep.grid import ALWAYS_TOLD, SEED, Axis, Point
 
 GRID = "grid.json"
-"""File of a sweep's folder that says what it is made of."""
+"""File in a sweep's folder that holds its axes."""
 SHAPE: Shape = {str: [str]}
 SCORES: Shape = {"time_in_goal?": float, "distance_at_end?": float}
-"""What is read of a run's evaluation."""
+"""The parts of a run's evaluation that are read."""
 MAX_BYTES = 20_000_000
-"""No file that is read here is larger."""
+"""Largest file that is read here."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Cell:
 
     Attributes:
         point: its place in the grid.
-        recipe: that decides its run.
+        recipe: of its run.
         folder: of its run.
     """
 
@@ -42,15 +42,15 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What it is called in what is told."""
+        """Its name in messages."""
         return self.point.folder
 
     def score(self) -> float | None:
-        """Return how good its evaluation is, once it ended; more is better.
+        """Return the score of its evaluation, higher is better; None before there is one.
 
-        It is the share of the time in the goal. Where no success is told, it is minus the distance
-        to the goal at the end, in the unit of `Agent.distance_to_goal`. No reward is looked at,
-        since none is learned from.
+        It is the share of the time in the goal. Where the world does not report success, it is
+        minus the distance to the goal at the end, in the unit of `Agent.distance_to_goal`. Rewards
+        are not used, since nothing is learned from them.
 
         Raises:
             E2CError: when the file of its evaluation is damaged.
@@ -76,7 +76,7 @@ def cells_of(points: Sequence[Point], out: Path, recipe: Callable[[Point], Recip
     Args:
         points: of the grid.
         out: folder of the sweep.
-        recipe: returns that of a point; it is asked once for all seeds of one place.
+        recipe: returns the recipe of a point; called once for points that differ only in seed.
     """
     recipes: dict[object, Recipe] = {}
     for point in points:
@@ -89,12 +89,12 @@ def cells_of(points: Sequence[Point], out: Path, recipe: Callable[[Point], Recip
 
 
 def begin(out: Path, axes: Sequence[Axis], cells: Sequence[Cell]) -> None:
-    """Make the folder of a sweep, or see that it holds this one; values may have been added.
+    """Make the folder of a sweep, or check that it holds this sweep; values may have been added.
 
     Args:
         out: folder of the sweep, which this process has locked.
         axes: of the grid.
-        cells: whose folders get their ``config.yaml``.
+        cells: of the sweep; the folder of each gets its ``config.yaml``.
 
     Raises:
         E2CError: when the folder holds another sweep, or a cell's the run of another recipe.
@@ -120,7 +120,7 @@ def _read(path: Path, shape: Shape) -> Mapping[str, Any]:
     """Read JSON of this shape.
 
     Raises:
-        ValueError: when the file is another, or holds something else.
+        ValueError: when the file holds something else.
     """
     found: Mapping[str, Any] = conform(parse_json(read_bytes(path, MAX_BYTES)), shape)
     return found
@@ -146,12 +146,12 @@ def _check_same(out: Path, asked: Mapping[str, Sequence[str]]) -> None:
 
 
 def compute(cells: Sequence[Cell], engine: Engine, asked: Asked) -> dict[str, str]:
-    """Let the cells that have not ended go on, and tell how far the sweep is.
+    """Let the cells that have not ended go on, and print the progress of the sweep.
 
     Args:
         cells: of the sweep.
-        engine: that computes them.
-        asked: what each is computed with.
+        engine: the engine that computes them.
+        asked: resources and settings of each cell.
 
     Returns:
         The names of the cells that failed, each with its reason.
@@ -174,7 +174,7 @@ def compute(cells: Sequence[Cell], engine: Engine, asked: Asked) -> dict[str, st
 
 
 def _so_far(ended: Mapping[str, float | None], failed: int) -> str:
-    """Say which of the cells that have ended, with their scores, is the best and the worst."""
+    """Name the best and the worst of the cells that have ended, with their scores."""
     scores = {name: score for name, score in ended.items() if score is not None}
     told = [f"{failed} failed"] if failed else []
     if scores:
