@@ -9,14 +9,14 @@ A shipped agent swings a pendulum up, from images alone:
     >>> found.scores.summary()["success_rate"]
     1.0
 
-Its model is there to be looked at:
+Its model can be used alone:
 
     >>> observations, _ = world.reset(seed=0)
     >>> z = agent.model.encode(observations).mean
     >>> z.shape
     torch.Size([3, 5])
 
-`collect` records episodes, and `train` learns from nothing, or from a file of them.
+`collect` records episodes, and `train` learns from scratch or from files of episodes.
 """
 
 # ruff: noqa: E402

@@ -1,4 +1,4 @@
-"""The command lines: what is typed becomes one call; the outermost layer."""
+"""The command lines: each turns its arguments into one call; the outermost layer."""
 
 from __future__ import annotations
 
@@ -52,21 +52,22 @@ class Collect(OwnParts):
     """File of episodes to write (.npz)."""
     env: str | None = None
     """Gymnasium id of the world: a task of ours, or any environment that renders. Left out, the
-    agent's, or E2C/PendulumSwingUp-v0."""
+    agent's world, or E2C/PendulumSwingUp-v0."""
     env_args: str = "{}"
     """Options of the environment, as JSON: '{"mass": 2}'."""
     camera: Camera = field(default_factory=Camera)
     transitions: int = option(5000, 1, 1e7)
     """Transitions to record, rounded up to whole episodes."""
     restarts: bool = True
-    """Whether episodes begin at random states, where states can be set. train.py's own do not."""
+    """Whether episodes begin at random states, where states can be set. By default, those of
+    train.py do not."""
     noise: Noise = "auto"
-    """Random controls, as train.py's --data.noise has them. auto: uniform from random restarts,
+    """Kind of random controls, see train.py's --data.noise. auto: uniform from random restarts,
     else telegraph."""
     episode_length: int | None = option(None, 1, 1e5)
     """Steps of each episode; left out, 25 from random restarts, else as long as the world's."""
     seed: int = option(0, *SEEDS)
-    """Of starts and controls."""
+    """Seed of starts and controls."""
     agent: Path | None = None
     """Run folder of a trained agent that is to act; left out, controls are random."""
     exploration: float = option(0.15, 0, 1000)
@@ -138,13 +139,13 @@ class Train(OwnParts):
     out: Path
     """Run folder to make, or to go on with."""
     config: Annotated[Config, tyro.conf.arg(name="")]
-    """What is learned; starts from the preset, or from the run that is repeated."""
+    """The configuration; it starts from the preset, or from the run that is repeated."""
     preset: Literal[*PRESETS] = "default"  # type: ignore[valid-type]
-    """Named configuration to start from, as it is for the task; other options change it."""
+    """Named configuration to start from, for the task; other options change it."""
     repeat: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """config.yaml of a run to repeat; other options change it."""
     seed: int = option(0, *SEEDS)
-    """Of data, weights, batches and exploration."""
+    """Seed of data, weights, batches and exploration."""
     seeds: tuple[int, ...] = ()
     """Seeds to train side by side in place of one, each in a folder of its own: OUT/seed_0, ... On
     a GPU they share every training step."""
@@ -183,7 +184,7 @@ class Train(OwnParts):
             _tell(run.novelty.warning if run.novelty else None, sys.stderr)
 
     def recipe(self) -> Recipe:
-        """Return what was asked for, with the hashes of what is given as in the repeated run."""
+        """Return the recipe that was asked for; goal and data of a repeated run keep its hashes."""
         data = tuple(os.path.abspath(path) for path in self.data)
         goal = os.path.abspath(self.goal) if self.goal else ""
         before = Recipe() if self.repeat is None else runs.read_recipe(self.repeat)
@@ -201,13 +202,13 @@ class Train(OwnParts):
         )
 
     def _next(self, folder: Path, recipe: Recipe) -> str:
-        """Say what to do with a run: the command that evaluates it, as the user starts commands."""
+        """Return the command that evaluates a run, as the user types commands, or else a call."""
         if recipe.config.env == recorded.RECORDING:
             return f"e2c.LiveAgent(e2c.load_agent({str(folder)!r})) acts on your camera's pictures."
         script = Path(sys.argv[0]).with_name("evaluate.py")
         there = "evaluate.py" if script.parent.resolve() == Path.cwd() else str(script)
         door = ["python", there] if Path(sys.argv[0]).name == "train.py" else ["e2c-evaluate"]
-        environment = recipe.config.env.rpartition(":")[:1]  # evaluating, no words name it
+        environment = recipe.config.env.rpartition(":")[:1]  # evaluate.py has no --env to name it
         modules = dict.fromkeys(name for name in (*self.modules, *environment) if name)
         again = [word for name in modules for word in ("--import", name)]
         return shlex.join([*door, str(folder), *again])
@@ -225,10 +226,10 @@ class Evaluate(OwnParts):
     episodes: int = option(10, 1, 1e4)
     """Episodes, side by side in one batch."""
     seed: int = option(1000, *SEEDS)
-    """Of the starts."""
+    """Seed of the starts."""
     planner: str | None = None
-    """Plan with another planner than the agent was trained with: ilqg, cem, mppi, or one that a
-    module of yours registers (--import)."""
+    """Planner, if another than in training: ilqg, cem, mppi, or one that a module of yours
+    registers (--import)."""
     belief: bool | None = None
     """Whether to plan from a belief; None for as trained."""
     goal: str = ""
@@ -244,7 +245,7 @@ class Evaluate(OwnParts):
     threads: int = option(1, 1, 256)
     """Threads that torch uses; small networks gain nothing from more."""
     disturbance: Annotated[Disturbance, tyro.conf.arg(name="")] = field(default_factory=Disturbance)
-    """What the world does besides."""
+    """Disturbances of the world and of the camera."""
 
     def __call__(self) -> None:
         """Evaluate, write and tell."""
@@ -279,7 +280,7 @@ class Demo:
     out: Path = Path("swing_up.mp4")
     """Video to write (.mp4)."""
     seed: int = option(1000, *SEEDS)
-    """Of the start."""
+    """Seed of the start."""
 
     def __call__(self) -> None:
         """Run one episode, write and tell."""
@@ -355,14 +356,14 @@ def report_command() -> NoReturn:
 
 
 def _parse(kind: Callable[..., T], default: Callable[[], Any] | None = None) -> T:
-    """Parse the command line; a mistake in it ends with status 2 and names the nearest option."""
+    """Parse the command line; for a mistake in it, name the nearest option and exit with 2."""
     import_asked(sys.argv[1:])
     options = {} if default is None else {"default": default()}
     return tyro.cli(kind, config=(tyro.conf.FlagConversionOff,), **options)
 
 
 def starting_point(arguments: Sequence[str]) -> Train:
-    """Look for what decides the other options' defaults first: the preset and task, or a file."""
+    """Find first the options that decide the defaults of others: preset and task, or a file."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?")
     parser.add_argument("--env", nargs="?")
@@ -387,13 +388,13 @@ def _with(config: Config, method: str | None) -> Config:
 
 
 def _tell(text: str | None, stream: TextIO | None = None) -> None:
-    """Print one line, if there is one, whatever the names of files are made of."""
+    """Print one line, if there is one; names of files in it may hold any character."""
     if text is not None:
         print(one_line(text), file=stream)
 
 
 def _ends_in(suffix: str, **paths: Path | None) -> None:
-    """Raise an E2CError for the first path that is given and ends otherwise."""
+    """Raise an E2CError for the first path that is given and does not end in ``suffix``."""
     for name, path in paths.items():
         if path is not None and path.suffix != suffix:
             raise E2CError(f"--{name} is {path}; its name must end in {suffix}.")

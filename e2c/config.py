@@ -1,8 +1,8 @@
-"""What can be chosen: the options of all parts, composed into a recipe.
+"""The configuration: the options of all parts, composed into a recipe.
 
 The options of an algorithm stand beside it: the networks' in ``models/options.py``, the objectives'
-beside the methods, the optimiser's beside the trainer. What can be derived from the environment
-(observation shape, control limits, control step) is never configured.
+beside the methods, the optimiser's beside the trainer. Values that follow from the environment
+(observation shape, control limits, control step) are never configured.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class DataConfig:
     """The transitions a model is learned from; ``--data FILE`` replaces the random ones."""
 
     transitions: int = option(600, 1, 1e7)
-    """Random transitions, under random controls. While none of them shows the goal, episodes from
-    ordinary resets are added, in place of own ones."""
+    """Transitions under random controls. While none of them shows the goal, random episodes from
+    ordinary resets are added, in place of own episodes."""
     restarts: bool = False
-    """Whether random episodes begin at random states, where a world's states can be set. Else they
-    begin as the world resets them."""
+    """Whether random episodes begin at random states, where a world's states can be set. Otherwise
+    they begin as the world resets them."""
     noise: Noise = "auto"
     """Random controls: uniform and independent; white, pink or red noise, mostly beyond the limits
     and cut off there; or telegraph, full force that changes its sign now and then. auto: uniform
@@ -48,8 +48,8 @@ class DataConfig:
     own_length: int | None = option(100, 1, 1e5)
     """Steps of each own episode, at most; None for as long as the task's."""
     own_horizon: int | None = option(50, 1, 1000)
-    """Steps that the agent plans ahead in own episodes; None for planner.horizon. By a shorter plan
-    it comes to the goal by more ways and sees more; planner.catch is off for the same reason."""
+    """Steps that the agent plans ahead in own episodes; None for planner.horizon. With shorter
+    plans it takes more ways to the goal and sees more; so planner.catch is off too."""
     own_iterations: int | None = option(1, 1, 1000)
     """iLQG iterations at each step of own episodes; None for planner.iterations."""
     exploration: float = option(0.15, 0, 1000)
@@ -57,9 +57,9 @@ class DataConfig:
     own_share: float = option(0.5, 0, 1)
     """Share of each batch that comes from own episodes, once there are any."""
     keep: Literal["last", "best"] = "last"
-    """Which model a run ends with: the last, or the best of all rounds. The first own episode of
-    each round then has no noise, and the best model's was nearest to the goal, as the last model
-    encodes it. To judge the last too takes one more round."""
+    """Which model a run ends with: the last, or the best of all rounds. For best, the first own
+    episode of each round has no noise, and the model that came nearest to the goal is kept; the
+    last model's encodings say how near. One more round judges the last model too."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class EvaluationConfig:
     episodes: int = option(20, 0, 10_000)
     """Episodes, side by side, and the oracle's from the same starts; 0 for no evaluation."""
     seed: int = option(1000, *SEEDS)
-    """Of the starts."""
+    """Seed of the starts."""
 
 
 def _objective_of(before: Mapping[str, Any]) -> type[ObjectiveConfig]:
@@ -80,7 +80,7 @@ def _objective_of(before: Mapping[str, Any]) -> type[ObjectiveConfig]:
 
 @dataclass(frozen=True)
 class Config:
-    """What is learned, from how much, and how it is used."""
+    """The configuration of a run: world, model, training, data, planner and evaluation."""
 
     env: str = "E2C/PendulumSwingUp-v0"
     """Gymnasium id of the world: a task of ours, or any environment that renders."""
@@ -91,14 +91,14 @@ class Config:
     objective: ObjectiveConfig = field(
         default_factory=ObjectiveConfig, metadata={KIND: _objective_of}
     )
-    """Of the class that the method names; see `with_method`."""
+    """Options of the class that the method names; see `with_method`."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     data: DataConfig = field(default_factory=DataConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def world_options(self) -> dict[str, Any]:
-        """Return what the world is made with besides its id; see `world_options`."""
+        """Return the options that the world is made with; see `world_options`."""
         return world_options(self.env_args, self.camera)
 
 
@@ -107,20 +107,20 @@ class Recipe:
     """Everything that decides a run: the same recipe gives the same weights on one machine."""
 
     config: Config = field(default_factory=Config)
-    """What is learned."""
+    """The configuration."""
     seed: int = option(0, *SEEDS)
-    """Of data, weights, batches and exploration."""
+    """Seed of data, weights, batches and exploration."""
     goal: str = ""
     """The observation to reach, in place of the world's own goals: a picture (.png, .jpg), an array
     (.npy) or a moment of a recording (FILE.npz:EPISODE:STEP)."""
     goal_state: tuple[float, ...] = ()
-    """The same of a simulated world: a state, at rest."""
+    """The goal in a simulated world: a state, at rest."""
     goal_sha256: str = ""
-    """Hash of the goal that was given, which the run finds out; another goal is refused."""
+    """Hash of the goal that was given, computed by the run; another goal is refused."""
     data: tuple[str, ...] = ()
     """Files of episodes to start from, in place of random transitions."""
     data_sha256: tuple[str, ...] = ()
-    """Hashes of these files, which the run finds out; a file that has changed since is refused."""
+    """Hashes of these files, computed by the run; a file that has changed since is refused."""
     device: str = "cpu"
     """cpu or cuda."""
     threads: int = option(1, 1, 256)
@@ -128,11 +128,11 @@ class Recipe:
 
 
 def world_options(env_args: str, camera: Camera) -> dict[str, Any]:
-    """Return what a world is made with besides its id, as JSON can hold it.
+    """Return the options that a world is made with besides its id, in a form that JSON can hold.
 
     Args:
         env_args: options of the environment, as JSON.
-        camera: what is made of the environment's pictures.
+        camera: how the environment's pictures become observations.
 
     Raises:
         E2CError: when ``env_args`` is not a text that holds a JSON mapping.
@@ -172,7 +172,7 @@ def check(config: Config) -> Config:
     """Return ``config`` if every value is in its range and none contradicts another.
 
     Raises:
-        E2CError: naming the first field that is not, its value and its range.
+        E2CError: naming the first wrong field, its value and what is allowed.
     """
     check_ranges(config)
     config.world_options()

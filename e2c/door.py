@@ -1,4 +1,4 @@
-"""The Python door: what a program calls. The command lines call it too."""
+"""The Python door: the functions that a program calls. The command lines call them too."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def train(
     Args:
         out: run folder to make, or to go on with.
         env: id of the world.
-        preset: named configuration to start from, as it is for the task.
+        preset: named configuration to start from, for the task.
         seed: of data, weights, batches and exploration.
         goal: what to reach, in place of the world's own goals: a file, as `e2c.control.goals` reads
             them, or an array or a tensor: a picture, or an observation.
@@ -124,8 +124,8 @@ def train(
         device: cpu or cuda.
         threads: threads that torch uses.
         wandb: whether to report to wandb too.
-        changes: sections of the configuration and what is changed in them, such as
-            ``optimiser={"steps": 1000}``, and ``env_args``; see `e2c.config`.
+        changes: changes of the configuration by section, such as ``optimiser={"steps": 1000}``, and
+            ``env_args``; see `e2c.config`.
 
     Raises:
         E2CError: for anything that the user can put right.
@@ -142,10 +142,10 @@ def train(
 
 
 def _goal_file(folder: Path, goal: str | Path | NDArray[np.uint8] | Tensor, recipe: Recipe) -> str:
-    """Return the file of a goal; an array is kept in the run's folder, by its content.
+    """Return the file of a goal; an array is written to the run's folder, named by its hash.
 
     Raises:
-        E2CError: for an array that is no observation of the world, or anything else but a path.
+        E2CError: for an array that does not fit the world's observations, or for any other type.
     """
     if isinstance(goal, str | Path):
         return str(goal)
@@ -175,7 +175,7 @@ def changed(config: Config, changes: Mapping[str, Any]) -> Config:
     """Return a configuration with some of its values changed.
 
     Args:
-        config: to start from.
+        config: the configuration to start from.
         changes: section -> field -> value, or, for ``env_args``, the value itself.
 
     Raises:

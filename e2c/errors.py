@@ -1,4 +1,4 @@
-"""What a user can put right, told in one sentence; and how a command ends."""
+"""Errors that a user can put right, told in one sentence; and how a command ends."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class E2CError(Exception):
 
 HOME = Path(__file__).resolve().parents[1]
 DOORS = (HOME / "train.py", HOME / "evaluate.py")
-"""What a user of the repository runs."""
+"""Scripts that a user of the repository runs."""
 COMMANDS = "e2c-"
-"""So begins the name of what a user of the installed package runs."""
+"""The installed package's commands have names that begin with this."""
 
 
 def check_surroundings() -> None:
-    """See that what the package needs is there and is ours, before anything imports it.
+    """Check that needed packages exist and that ours are not hidden, before they are imported.
 
-    A command ends at once if not, as every command does; and on Ctrl-C, which some packages take
-    for a fault of theirs while they are imported.
+    If not, a command prints the sentence and exits. From here on Ctrl-C ends a command at once,
+    until everything is imported: some packages take it for a fault of their own.
 
     Raises:
         E2CError: when a package is missing, or a folder of the user's hides one of ours.
@@ -53,7 +53,7 @@ def check_surroundings() -> None:
 
 
 def _check_packages() -> None:
-    """Raise an E2CError for a Python that has not what every module needs."""
+    """Raise an E2CError if this Python lacks a package that every module needs."""
     for name in ("numpy", "torch"):
         if importlib.util.find_spec(name) is None:
             raise E2CError(
@@ -76,7 +76,7 @@ def _check_neighbours() -> None:
 
 
 AGAIN = 0.1
-"""So many seconds after a stop that was ignored it comes again."""
+"""Time after which a stop that Python ignored is sent again [s]."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -86,18 +86,18 @@ class Terminated(KeyboardInterrupt):
 def run_command(
     command: Callable[[], None], stopped: str = "Stopped; files already written are whole."
 ) -> NoReturn:
-    """Run a command line and exit: 0 when done, 2 for the user to put right.
+    """Run a command line and exit: 0 when done, 2 for an error that the user can put right.
 
-    Ctrl-C ends with 130 and SIGTERM with 143, as a shell reports them; 141 and nothing said, where
-    whoever read the output has gone. Python ignores a stop that comes while a library calls back,
-    as numba does when it compiles; so it comes again.
+    Ctrl-C ends with 130 and SIGTERM with 143, as a shell reports them. If the reader of the output
+    has gone, the status is 141 and nothing is printed. Python ignores a stop that comes while a
+    library calls back, as numba does when it compiles; so the stop is sent again.
 
     Args:
         command: parses ``sys.argv`` and does the work.
-        stopped: the sentence for who stopped it.
+        stopped: the sentence that is printed after a stop.
     """
     earlier = signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # until everything was imported
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by check_surroundings
         signal.signal(signal.SIGINT, signal.default_int_handler)
     told, sys.unraisablehook = sys.unraisablehook, _stop_again
     try:
@@ -129,19 +129,19 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _stop_again(ignored: sys.UnraisableHookArgs) -> None:
-    """Stop once more where Python ignored a stop; tell of anything else as Python does."""
+    """Send a stop again if Python ignored it; report anything else as Python does."""
     if not issubclass(ignored.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
         return
     number = signal.SIGTERM if issubclass(ignored.exc_type, Terminated) else signal.SIGINT
-    main = threading.main_thread().ident  # which waits, and only its own signals wake it
+    main = threading.main_thread().ident  # it may wait, and only signals sent to it wake it
     later = threading.Timer(AGAIN, signal.pthread_kill, (main, number))
     later.daemon = True
     later.start()
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell the lack of memory, which torch calls a RuntimeError, from the program's faults."""
+    """Say whether an error is a lack of memory, which torch reports as a RuntimeError."""
     return isinstance(error, MemoryError) or "allocate" in str(error)
 
 

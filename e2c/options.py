@@ -1,4 +1,4 @@
-"""What an options dataclass is: frozen, with a sentence and a range on every field.
+"""Dataclasses of options: frozen, with a sentence and a range on every field.
 
 An algorithm's options stand beside the algorithm. A field is declared with `option`, which keeps
 its range; the sentence under it is the help of the command line. The functions below work on any
@@ -27,16 +27,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_LAYERS = 16
-"""Hidden layers of a network."""
+"""Most hidden layers of a network."""
 WIDTHS = (1, 4096)
 """Range of the width of a layer."""
 SEEDS = (0, 2**63 - 1)
 """Range of a seed."""
 KIND = "kind"
-"""Key of a field's metadata, where the class of the options in it depends on the fields before it:
-a function that returns the class, given those fields that were built, by their names."""
+"""Key of the metadata of a field whose class depends on the fields before it. The value is a
+function that returns this class, given the fields built so far by their names."""
 _CUTOFF = 0.75
-"""How alike two names must be for one to be suggested in place of the other."""
+"""Least similarity to an unknown name at which a known name is suggested, from 0 to 1."""
 
 
 class UnknownNameError(E2CError):
@@ -61,7 +61,7 @@ def flag(name: str) -> str:
 
 
 def grouped_flag(name: str) -> str:
-    """Return how it calls an option of a named group: ``camera.size`` is --camera.size."""
+    """Return how a command line calls an option of a named group: --camera.size."""
     return "--" + name.replace("_", "-")
 
 
@@ -75,10 +75,10 @@ def check_ranges(options: T, called: Callable[[str], str] = str) -> T:
 
     Args:
         options: any options dataclass.
-        called: turns a dotted name into what the user knows the option by, such as `flag`.
+        called: turns a dotted name into the name that the user knows, such as `flag`.
 
     Raises:
-        E2CError: naming the first that is not, its value and its range.
+        E2CError: naming the first option out of its range, its value and its limit.
     """
     for name, value, field in _walk(options):
         numbers = value if isinstance(value, tuple) else (value,)
@@ -93,7 +93,7 @@ def check_ranges(options: T, called: Callable[[str], str] = str) -> T:
 
 
 class Range(NamedTuple):
-    """Of a number that is an argument: ``Annotated[int, Range(1, 9)]``."""
+    """The range of an argument that is a number: ``Annotated[int, Range(1, 9)]``."""
 
     low: float
     high: float
@@ -109,10 +109,10 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
     """Let a function refuse arguments that its signature does not allow, in one sentence.
 
     Numbers, texts, truth values and choices are checked as options are. NumPy's numbers become
-    Python's, and what is iterable becomes a list where the signature says ``Sequence``. A class
-    asks for an object of it. Beside the type may stand a `Range`, or what the argument must be, in
-    words: ``Annotated[Agent, "an agent, as load_agent returns it"]``. The function itself checks
-    what is annotated otherwise.
+    Python's, and an iterable becomes a list where the signature says ``Sequence``. Where it says a
+    class, the argument must be an object of this class. ``Annotated`` may add a `Range`, or words
+    for the message: ``Annotated[Agent, "an agent, as load_agent returns it"]``. Arguments with any
+    other annotation are left to the function.
 
     Raises:
         E2CError: naming the first argument that is not allowed, what was got and what is allowed.
@@ -168,14 +168,14 @@ def from_dict(values: Any, kind: type[T], prefix: str = "") -> T:
 
 
 def check_declared(kind: Any, base: type, owner: str) -> None:
-    """Raise an E2CError unless ``kind`` is a dataclass that inherits ``base``, whole.
+    """Raise an E2CError unless ``kind`` inherits ``base`` and all its options are fields.
 
-    A subclass of a dataclass is one by inheritance. Without a decorator of its own the fields that
-    it adds are none, so that their values would be ignored.
+    A subclass of a dataclass counts as a dataclass. But without a decorator of its own, the options
+    that it adds are no fields, and their values would be ignored.
 
     Args:
         kind: the class of some options.
-        base: what it has to be, or to inherit.
+        base: the class that it must be or inherit.
         owner: whose options they are, for the message.
     """
     name = getattr(kind, "__name__", brief(kind))
@@ -194,15 +194,15 @@ def check_declared(kind: Any, base: type, owner: str) -> None:
 
 
 def look_up(registry: Mapping[str, T], name: str, option: str) -> T:
-    """Return what is registered under ``name``.
+    """Return the part that is registered under ``name``.
 
     Args:
-        registry: the things by their names.
+        registry: the parts by their names.
         name: as the user gave it.
-        option: dotted name of the option that says it, such as ``model.encoder``.
+        option: dotted name of the option that holds it, such as ``model.encoder``.
 
     Raises:
-        UnknownNameError: when there is no such name, with the nearest that there is.
+        UnknownNameError: when there is no such name; the message names the nearest.
     """
     if not isinstance(name, str) or name not in registry:
         thing = option.rpartition(".")[2]
@@ -213,7 +213,7 @@ def look_up(registry: Mapping[str, T], name: str, option: str) -> T:
 
 
 def suggestion(name: str, known: Iterable[str], prefix: str = "", otherwise: str = "") -> str:
-    """End a sentence about an unknown name: with the nearest that is known, or all and more."""
+    """Return the end of a sentence about an unknown name: the nearest known name, or all."""
     near = difflib.get_close_matches(name, known, 1, _CUTOFF)
     return f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}{otherwise}."
 
@@ -259,7 +259,7 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Say whether ``value`` is of a plain kind, be it Python's or NumPy's; no truth is a number."""
+    """Say whether ``value`` is of a plain type, Python's or NumPy's; a bool is not a number."""
     if kind is int:
         return isinstance(value, numbers.Integral) and type(value) is not bool
     if kind is float:
@@ -271,7 +271,7 @@ def _is(value: Any, kind: Any) -> bool:
 
 @functools.cache
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return what is said of each argument; only now, when all that a signature names is there."""
+    """Return the annotation of each argument, read when all names in the signature exist."""
     return typing.get_type_hints(function, include_extras=True)
 
 
@@ -282,7 +282,7 @@ def _types(kind: Hashable) -> dict[str, Any]:
 
 
 def _argument(value: Any, hint: Any, name: str) -> Any:
-    """Return an argument as `checked` wants it."""
+    """Return an argument, checked and converted as `checked` says."""
     hint, *more = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
     union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     allowed = typing.get_args(hint) if union else (hint,)
@@ -314,7 +314,7 @@ def _is_refused(value: Any, kinds: tuple[Any, ...]) -> bool:
 
 
 _PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-"""What one value may be, and how a sentence calls it."""
+"""Types of a single value, and words for them in a sentence."""
 
 
 def _type_name(hint: Any) -> str:

@@ -1,9 +1,9 @@
-"""Named configurations: what a method and a task change in the default one.
+"""Named configurations: changes of the default configuration for a method and a task.
 
 ``preset(name, env)`` is the default configuration with the changes of the task, those of the
 preset, and those that the preset makes on this task alone. Methods differ in their model and
-objective, and in how such an objective is trained. All share the evaluation of a task. They share
-its data and planner too, on every task but the headline one; see `EXCEPTIONS`.
+objective, and in the training of this objective. All share the evaluation of a task. They share
+its data and planner too, on every task but the headline task; see `EXCEPTIONS`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ HEADLINE = Config().env
 """The task that the default configuration was made for."""
 
 _MLP = {"encoder": "mlp", "encoder_hidden": (128, 128)}
-"""The encoder that all but the headline task's default was tuned with."""
+"""The encoder in the tuning of all configurations but the headline task's default."""
 _LARGE = {"encoder": "mlp", "encoder_hidden": (256, 256), "decoder_hidden": (256, 256)}
 """Networks for more than a pendulum."""
 _SLOW = {"steps": 4000, "steps_per_round": 500, "dynamics_steps": 0, "sight_steps": 0}
-"""How all but the headline task's default was tuned and measured."""
+"""Training of all configurations but the headline task's default, as tuned and measured."""
 _RESTARTS = {
     "transitions": 5000,
     "restarts": True,
@@ -38,18 +38,18 @@ _RESTARTS = {
 }
 """Data from states that are set at random, as published, and whole own episodes, five at a time."""
 _AS_TUNED = {"iterations": 1, "catch": False}
-"""How the planners of all but the headline task's default were tuned and measured."""
+"""Planning of all configurations but the headline task's default, as tuned and measured."""
 _THREE_TIMES = {"targets": 3}
-"""At so many times roll-outs were compared when these tasks were tuned; one was not tried there."""
+"""Roll-outs are compared at three times, as when these tasks were tuned; one time was not tried."""
 _OWN_LIKE_SCORED = {"own_horizon": None, "own_iterations": None}
-"""Own episodes are planned like those that count."""
+"""Own episodes are planned like those of the evaluation."""
 _APART = {
     "steps_per_round": 300,
     "dynamics_steps": 1500,
     "dynamics_steps_per_round": 500,
     "sight_steps": 0,
 }
-"""Before each round of own episodes, the dynamics learn on apart."""
+"""Before each round of own episodes, a copy of the dynamics alone learns on."""
 _FINE: Changes = {
     "model": {
         "latent_dim": 8,
@@ -60,10 +60,10 @@ _FINE: Changes = {
     "objective": _THREE_TIMES | {"latent_weight": 10.0},
     "optimiser": _APART | {"steps": 6000, "learning_rate": 2e-3, "blur": 2.0, "blur_until": 0.2},
 }
-"""For scenes in which thin things move along with, or beside, larger ones. With a larger blur or
-weight of the latent KL they are not encoded."""
+"""For scenes in which thin things move with or beside larger ones. With a larger blur or weight of
+the latent KL, the thin things are not encoded."""
 _CART_POLE_CAMERA = {"size": (48, 64), "frames": 3, "repeat": 4, "crop": (16, 112, 0, 128)}
-"""Of `ENV_ARGS`."""
+"""Camera for the pictures that `ENV_ARGS` asks for."""
 
 TASKS: dict[str, Changes] = {
     "E2C/Planar-v0": {
@@ -148,13 +148,13 @@ TASKS: dict[str, Changes] = {
         "planner": {"horizon": 20, "control_weight": 0.1, "tries": 32},
     },
 }
-"""What each task changes, by its Gymnasium id. The weight of the control is small where the score
-is the time to arrive. The lab notes (docs) say why images of a small moving thing are blurred at
-first.
+"""Changes of each task, by its Gymnasium id. The weight of the control is small where the score
+depends on the time to arrive. The lab notes (docs) say why images of a small moving thing are
+blurred at first.
 
-dm_control's pendulum: at most 20,000 frames of the simulator, with those of the probe. Nearly all
-of the return comes from staying up, so own episodes are planned like those that count. The dynamics
-of joint training alone seldom bring them to the top."""
+dm_control's pendulum takes at most 20,000 frames of the simulator, with those of the probe. Nearly
+all of the return comes from staying up, so own episodes are planned like those of the evaluation.
+With the dynamics of joint training alone, own episodes seldom reach the top."""
 
 _OWN_CAMERA = '{"render_kwargs": {"camera_id": 0, "height": 128, "width": 128}}'
 ENV_ARGS = {
@@ -162,12 +162,12 @@ ENV_ARGS = {
     "dm_control/cartpole-swingup-v0": _OWN_CAMERA,
     "dm_control/reacher-easy-v0": _OWN_CAMERA,
 }
-"""Options of a task's environment, as JSON. These are seen by their own camera, whose pictures show
-no reflection, in few pixels, which are drawn faster."""
+"""Options of a task's environment, as JSON. These tasks are seen by their own camera, since its
+pictures show no reflection, and in few pixels, since these are drawn faster."""
 
 _ONE_STEP = {"horizon": 1, "targets": 1}
 _ON_PAIRS = _SLOW | {"steps": 5000, "batch_size": 64, "blur": 24.0, "blur_until": 0.5}
-"""How a one-step objective is trained. Its steps are cheaper, so it takes more of them. It compares
+"""Training with a one-step objective. Its steps are cheaper, so there are more of them. It compares
 neighbours in time only, so the images are blurred at first on every task; without the blur the
 latent space comes out folded (docs/lab-notes/one-step-folding.md)."""
 
@@ -246,9 +246,9 @@ PRESETS: dict[str, Changes] = {
         "planner": _AS_TUNED | {"horizon": 50},
     },
 }
-"""What each preset changes. The weights of the successors are those that were published (PCC's 9 is
-1 for the bound and 8 for its consistency). PCC still learns after 5,000 steps, and trains for twice
-as long (docs/lab-notes/longer-training.md). ``ordinary``: the default, but no state is ever set, as
+"""Changes of each preset. The weights of the successors are the published ones (PCC's 9 is 1 for
+the bound and 8 for its consistency). PCC still learns after 5,000 steps, so it trains for twice as
+long (docs/lab-notes/longer-training.md). ``ordinary``: the default, but no state is ever set, as
 with a real system. ``paper``: Watter et al. 2015, supplement 2.6.2, the pendulum's column, and its
 one-step loss.
 
@@ -294,12 +294,12 @@ EXCEPTIONS: dict[tuple[str, str], Changes] = {
         for name in ("e2c", "no_latent_kl", "slow_vae", "vae", "ae")
     },
 }
-"""What a preset changes on one task only, and why.
+"""Changes that a preset makes on one task only, and why.
 
 Headline: the methods have the data and the planner that they were tuned with, and train for 10,000
 steps (docs/lab-notes/one-step-networks.md).
 
-Ordinary: random episodes begin as the world resets them, and are as long as its own.
+Ordinary: random episodes begin as the world resets them, and are as long as the world's episodes.
 
 Planar: an image there holds few nats, so RCE's prior weighs less. PC3 takes two latent dimensions;
 with a third it stretches the way to a goal along one direction, and the agent hits an obstacle.
@@ -310,14 +310,14 @@ cart's place alone, and teach little about the pole. RCE still learns after 5,00
 trains for twice as long.
 
 Arm: E2C's lambda is 1, as published; with 0.25 the open-loop error of the non-linear model grows
-without bound. v and r are bounded: free, they make A(z) grow without bound within the 60 steps of a
+without bound. v and r are bounded: otherwise A(z) grows without bound within the 60 steps of a
 plan. (Watter et al. take lambda 1 on cart-pole too; 0.25 already reaches the published result.)"""
 
 
 def preset(name: str, env: str = HEADLINE) -> Config:
     """Return the configuration called ``name``, a key of `PRESETS`, for the task ``env``.
 
-    A task that changes nothing, or is unknown here, gets what the headline task gets.
+    A task without changes, or one that is unknown here, gets those of the headline task.
     """
     config = Config(env=env, env_args=ENV_ARGS.get(env, Config.env_args))
     for changes in (TASKS.get(env, {}), PRESETS[name], EXCEPTIONS.get((name, env), {})):

@@ -2,10 +2,10 @@
 
     python examples/live_camera.py runs/own 0 goal.png
 
-The run that training wrote, the number of a camera, and what is to be reached; without it, what the
-agent was trained for. The name of a video in place of the number is a rehearsal: it prints what the
-agent would do. What was seen and done is written into runs/live, as `e2c-import` reads it, after
-200 steps or at Ctrl-C.
+The arguments are a run folder, the number of a camera, and a picture of the goal. Without a goal,
+the agent goes for the goal that it was trained for. The name of a video in place of the number
+makes a rehearsal: it prints the controls that the agent would choose. After 200 steps or at Ctrl-C,
+pictures and controls are written into runs/live, in a form that `e2c-import` reads.
 """
 
 import itertools
@@ -26,18 +26,18 @@ OUT, STEPS = Path("runs/live"), 200
 
 
 def send(control: np.ndarray) -> None:
-    """Replace this by what drives your system."""
+    """Replace this by code that drives your system."""
     print("control:", *control.round(3))
 
 
 def pictures(camera: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """Yield what a camera sees, ``[h, w, 3]``."""
+    """Yield the pictures of a camera, ``[h, w, 3]``."""
     while (read := camera.read())[0]:
         yield read[1][..., ::-1]  # OpenCV's colours are blue, green, red
 
 
 def play(agent: e2c.LiveAgent, seen: Iterator[np.ndarray], done: list) -> Iterator[np.ndarray]:
-    """Act on each picture, and hand it on."""
+    """Act on each picture, then yield it."""
     due, stopped = time.monotonic(), threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stopped.set())  # Ctrl-C ends it, and all is written
     for picture in itertools.islice(seen, STEPS):

@@ -1,8 +1,8 @@
 """An own encoder on the headline task: it looks for the places of things in the image.
 
 Spatial softmax (Finn et al. 2016): each of a few learned filters says at which pixels it finds
-something. Only the mean place, two numbers for each filter, goes on. This trains for a few seconds;
-with the default numbers of steps and transitions it takes minutes.
+something. The next layers get only its mean place, two numbers for each filter. This trains for a
+few seconds; with the default numbers of steps and transitions it takes minutes.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ FILTERS = 16
 
 
 class SpatialSoftmax(Encoder):
-    """The mean place of what each filter finds, then fully connected layers."""
+    """The mean place at which each filter finds something, then fully connected layers."""
 
     def __init__(self, observation_shape: Sequence[int], config: ModelConfig) -> None:
         super().__init__(observation_shape, config)

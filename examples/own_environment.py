@@ -1,8 +1,8 @@
 """An own environment: a cart on a rail that is pushed, seen through its own `render`.
 
-The class is any Gymnasium environment that renders. What it takes to learn from it are the lines
-below the class: register it, draw the goal, train. This trains for a few seconds, which is too
-short to succeed; leave the last two lines of settings out to train in minutes.
+The class may be any Gymnasium environment that renders. The lines below it are all that learning
+takes: register it, draw the goal, train. This trains for a few seconds, which is too short to
+succeed; leave the last two lines of settings out to train in minutes.
 
 The id names this file, whatever you call it, so that another program finds the environment too:
 ``PYTHONPATH=examples python evaluate.py runs/own_environment``.
@@ -28,7 +28,7 @@ class Rail(gymnasium.Env[Any, Any]):
         self.render_mode, self.place = render_mode, 0.0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Begin anywhere."""
+        """Begin at a random place."""
         super().reset(seed=seed)
         self.place = self.np_random.uniform(-1, 1)
         return np.array([self.place], np.float32), {}

@@ -1,6 +1,6 @@
 """An own method on the headline task: its objective, one knob of its own, its terms' titles.
 
-The encoder, the decoder and the dynamics are trained together, without any noise. What is drawn
+The encoder, the decoder and the dynamics are trained together, without any noise. The image decoded
 from a predicted latent state must look like the camera's image, and the predicted state must be the
 encoding of that image. In the run's ``config.yaml`` the knob is ``objective.norm_weight``.
 """

@@ -1,9 +1,9 @@
 """Own videos: ten of them, each with a table of the actions, and a picture of the goal.
 
-The first part films a pendulum and writes what you have already: videos, tables, a picture. What it
-takes to learn from them is the last part. No environment is needed for it: the agent acts on frames
-from anywhere. This trains for a few seconds, which is too short to succeed; leave the settings of
-the last call out to train in minutes.
+The first part films a pendulum and writes the files that you have already: videos, tables, a
+picture. The last part learns from them. It needs no environment: the agent acts on frames from
+anywhere. This trains for a few seconds, which is too short to succeed; leave the optimiser's
+settings out to train in minutes.
 """
 
 from pathlib import Path
