@@ -290,7 +290,7 @@ class ILQG:
 
 
 def _begin(problem: _Problem, U: Tensor, X: Tensor | None, lam: float) -> _Search:
-    """Start at ``U [B, K, T, m]``, rolled out unless ``X`` is given; end if nothing is finite."""
+    """Start at ``U [B, K, T, m]``, rolled out unless ``X`` is given; end those not finite."""
     if X is None:
         Xs, _, Js = problem.roll_out(U[:, :, None])
         X, J, finite = Xs[:, :, 0], Js[..., 0], Js[..., 0].isfinite()
